@@ -1,0 +1,34 @@
+# `make help` lists the targets. Each one sets up what it needs in .venv first.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install test test-common lint format
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(VENV)/.installed: setup.cfg pyproject.toml tests/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install --quiet --upgrade pip
+	$(RUN)/python -m pip install --quiet --constraint tests/constraints.txt --editable '.[dev]'
+	@touch $@
+
+install: $(VENV)/.installed ## set up .venv with all that tests, checks and demos need
+
+test: install ## every test, the common tests of transformers included
+	$(RUN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+test-common: install ## the common tests of transformers against every model
+	$(RUN)/python -m pytest -m common -rs
+
+lint: install ## style, types, spelling
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/ty check src
+	$(RUN)/codespell
+
+format: install ## rewrite the code in the project's style
+	$(RUN)/ruff check --fix .
+	$(RUN)/ruff format .

@@ -1,0 +1,51 @@
+"""Dense prediction in hard scenes, with transformers.
+
+Importing the package registers its models with the Auto classes of transformers and its tasks with `pipeline`.
+Public names load on first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from . import auto as _registration  # noqa: F401  registers the Auto classes and the pipelines
+
+
+__version__ = "0.1.0"
+
+_PUBLIC_NAMES = {
+    "AutoModelForObjectCounting": "auto",
+    "InvalidDataError": "errors",
+    "IOCFormerConfig": "counting.configuration_iocformer",
+    "IOCFormerForObjectCounting": "counting.modeling_iocformer",
+    "IOCFormerImageProcessor": "counting.image_processing_iocformer",
+    "ObjectCountingPipeline": "pipelines.object_counting",
+    "convert_original_checkpoint": "convert",
+    "data": None,
+    "metrics": None,
+}
+
+__all__ = ["__version__", *_PUBLIC_NAMES]
+
+if TYPE_CHECKING:
+    from . import data as data
+    from . import metrics as metrics
+    from .auto import AutoModelForObjectCounting as AutoModelForObjectCounting
+    from .convert import convert_original_checkpoint as convert_original_checkpoint
+    from .counting.configuration_iocformer import IOCFormerConfig as IOCFormerConfig
+    from .counting.image_processing_iocformer import IOCFormerImageProcessor as IOCFormerImageProcessor
+    from .counting.modeling_iocformer import IOCFormerForObjectCounting as IOCFormerForObjectCounting
+    from .errors import InvalidDataError as InvalidDataError
+    from .pipelines.object_counting import ObjectCountingPipeline as ObjectCountingPipeline
+
+
+def __getattr__(name: str):
+    if name not in _PUBLIC_NAMES:
+        raise AttributeError(f"module 'dense_hf' has no attribute '{name}'")
+    module = _PUBLIC_NAMES[name]
+    if module is None:
+        return import_module(f".{name}", __name__)
+    return getattr(import_module(f".{module}", __name__), name)
+
+
+def __dir__():
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Builders and strict readers of data sets."""

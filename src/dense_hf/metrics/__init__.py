@@ -1,0 +1,1 @@
+"""Metrics that keep sums, not pictures."""
