@@ -20,7 +20,7 @@ from transformers.processing_utils import ImagesKwargs, Unpack
 from transformers.utils import TensorType
 
 from .counting_iocformer import count_image
-from .image_reading_iocformer import read_rgb, to_rgb
+from .image_reading_iocformer import channels_first, read_rgb, scale_16_bits, to_rgb
 from .merging_iocformer import ObjectCount, merge_tiles
 from .tiling_iocformer import TileLayout, cut_tiles, tile_spans
 
@@ -102,13 +102,19 @@ class IOCFormerImageProcessor(TorchvisionBackend):
             ValueError: an array or tensor of integers that are neither 8-bit nor unsigned 16-bit.
         """
         if isinstance(image, Image.Image) and do_convert_rgb:
-            image = to_rgb(image)
+            return channels_first(to_rgb(image)).to(device or "cpu")
         pixels = super().process_image(image, do_convert_rgb, input_data_format, device, **kwargs)
         if pixels.dtype == torch.uint16:
-            pixels = (pixels.int() >> 8).to(torch.uint8)
+            pixels = torch.from_numpy(scale_16_bits(pixels.cpu().numpy())).to(pixels.device)
         if pixels.dtype != torch.uint8 and not pixels.is_floating_point():
             raise ValueError(f"Pixels must be uint8, uint16 or floats. Received: {pixels.dtype}")
         return pixels
+
+    def convert_to_rgb(
+        self, image: torch.Tensor, input_data_format: str | ChannelDimension | None = None
+    ) -> torch.Tensor:
+        """Gray to three channels; of four the last is transparency, dropped as for files. `image` is [c, h, w]."""
+        return super().convert_to_rgb(image[:3] if len(image) == 4 else image, input_data_format)
 
     def to_pixels(self, image: ImageInput) -> torch.Tensor:
         """One image (path, URL, PIL image, array, tensor) -> [3, height, width], uint8 (or floats if floats came)."""
