@@ -7,6 +7,7 @@ in which the PIL backend could differ, and no second class for it.
 Shape letters: N images; T tiles of all images; S tile size; Q queries; n points; g cells of the density map of a tile.
 """
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -87,6 +88,10 @@ class IOCFormerImageProcessor(TorchvisionBackend):
         if isinstance(image_url_or_urls, (np.ndarray, torch.Tensor)) and image_url_or_urls.ndim == 2:
             return image_url_or_urls[None]  # gray, which the base class would take for a list of lines
         return super().fetch_images(image_url_or_urls)
+
+    def read_image(self, source: str | os.PathLike | Image.Image, timeout: float | None = None) -> Image.Image:
+        """A path, URL, base64 string or PIL image as upright 8-bit RGB; `ValueError` names what cannot be read."""
+        return read_rgb(source, timeout)
 
     def process_image(
         self,
