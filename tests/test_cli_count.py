@@ -9,57 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from dense_hf.cli import main
 from dense_hf.cli.image_files import find_images, output_names
-from dense_hf.counting.configuration_iocformer import IOCFormerConfig
 from dense_hf.counting.counting_iocformer import count_image
 from dense_hf.counting.image_processing_iocformer import IOCFormerImageProcessor
 from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
 
 
-SMALL = {
-    "backbone_config": {"model_type": "timm_backbone", "backbone": "resnet10t", "out_indices": [3]},
-    "num_queries": 12,
-    "d_model": 32,
-    "encoder_layers": 1,
-    "decoder_layers": 1,
-    "encoder_attention_heads": 4,
-    "decoder_attention_heads": 4,
-    "encoder_ffn_dim": 32,
-    "decoder_ffn_dim": 32,
-    "density_hidden_size": 8,
-    "tile_size": 64,
-}
-
-
-def save_checkpoint(folder, **changes):
-    torch.manual_seed(0)
-    model = IOCFormerForObjectCounting(IOCFormerConfig(**{**SMALL, **changes})).eval()
-    processor = IOCFormerImageProcessor(tile_size=64)
-    if model.config.regression_branch:
-        with torch.no_grad():  # so that about half of the scores pass the threshold
-            torch.nn.init.normal_(model.class_head.weight, std=30)
-            logits = model(processor(picture(150, 100), return_tensors="pt")["pixel_values"]).logits
-            model.class_head.bias -= logits.mean(dim=(0, 1)) + 2
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return str(folder)
-
-
-def picture(width, height, seed=0):
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return save_checkpoint(tmp_path_factory.mktemp("checkpoint"))
-
-
 @pytest.fixture
-def survey(tmp_path):
+def survey(tmp_path, noise):
     """monday/1.png, monday/1.jpg, tuesday/1.png, tuesday/night/2.TIF and a text file."""
     folder = tmp_path / "survey"
     for seed, (name, size) in enumerate(
@@ -71,7 +31,7 @@ def survey(tmp_path):
         }.items()
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        picture(*size, seed).save(folder / name, quality=95)
+        noise(*size, seed).save(folder / name, quality=95)
     (folder / "monday/notes.txt").write_text("wind from the east")
     return folder
 
@@ -85,16 +45,15 @@ def results(output):
     return document, images, points
 
 
-def test_tables_say_what_the_library_counts(checkpoint, survey, tmp_path, capsys):
+def test_tables_say_what_the_library_counts(counter_checkpoint, survey, tmp_path, capsys):
     output = tmp_path / "out"
-    assert (
-        main(["count", str(survey), "-r", "--output", str(output), "--model", checkpoint, "--threshold", "0.4"]) == 0
-    )
+    arguments = ["count", str(survey), "-r", "--output", str(output), "--model", counter_checkpoint]
+    assert main([*arguments, "--threshold", "0.4"]) == 0
     document, images, points = results(output)
     files = ["monday/1.jpg", "monday/1.png", "tuesday/1.png", "tuesday/night/2.TIF"]
     assert [row["file"] for row in images] == [str(survey / file) for file in files]
-    model = IOCFormerForObjectCounting.from_pretrained(checkpoint)
-    processor = IOCFormerImageProcessor.from_pretrained(checkpoint)
+    model = IOCFormerForObjectCounting.from_pretrained(counter_checkpoint)
+    processor = IOCFormerImageProcessor.from_pretrained(counter_checkpoint)
     for row, entry in zip(images, document["images"]):
         image = Image.open(row["file"])
         expected = count_image(model, processor, image, threshold=0.4)
@@ -110,9 +69,9 @@ def test_tables_say_what_the_library_counts(checkpoint, survey, tmp_path, capsys
     assert f"{survey / files[1]}: {images[1]['count']}" in capsys.readouterr().out
 
 
-def test_overlays_have_the_size_of_the_image_and_do_not_meet(checkpoint, survey, tmp_path):
+def test_overlays_have_the_size_of_the_image_and_do_not_meet(counter_checkpoint, survey, tmp_path):
     output = tmp_path / "out"
-    assert main(["count", str(survey), "-r", "--output", str(output), "--model", checkpoint]) == 0
+    assert main(["count", str(survey), "-r", "--output", str(output), "--model", counter_checkpoint]) == 0
     overlays = {str(p.relative_to(output / "overlays")) for p in output.rglob("*.png")}
     files = ["monday/1.jpg", "monday/1.png", "tuesday/1.png", "tuesday/night/2.TIF"]
     assert overlays == {f"{file}_{kind}.png" for file in files for kind in ("points", "density")}
@@ -122,36 +81,36 @@ def test_overlays_have_the_size_of_the_image_and_do_not_meet(checkpoint, survey,
     assert not [p for p in output.rglob("*") if "partial" in p.name or p.name.startswith(".")]
 
 
-def test_counting_again_does_not_count_the_overlays(checkpoint, survey):
-    arguments = ["count", str(survey), "-r", "--output", str(survey / "counts"), "--model", checkpoint]
+def test_counting_again_does_not_count_the_overlays(counter_checkpoint, survey):
+    arguments = ["count", str(survey), "-r", "--output", str(survey / "counts"), "--model", counter_checkpoint]
     assert main(arguments) == 0
     assert main(arguments) == 0
     assert len(results(survey / "counts")[1]) == 4
 
 
-def test_bad_images_are_reported_and_the_others_counted(checkpoint, survey, tmp_path, capsys):
+def test_bad_images_are_reported_and_the_others_counted(counter_checkpoint, survey, tmp_path, capsys):
     (survey / "monday/0-cut.jpg").write_bytes((survey / "monday/1.jpg").read_bytes()[:3000])
     (survey / "monday/9-fake.png").write_text("not an image")
-    Image.new("1", (20000, 10000)).save(survey / "monday/giant.png")
+    Image.new("1", (10000, 10000)).save(survey / "monday/giant.png")
     Image.new("F", (70, 70)).save(survey / "monday/floats.tif")
     missing = str(survey / "absent.png")
     output = tmp_path / "out"
     (tmp_path / "empty").mkdir()
     sources = [missing, str(tmp_path / "empty"), str(survey / "monday"), str(survey / "tuesday/*.png")]
-    assert main(["count", *sources, "--output", str(output), "--model", checkpoint, "--no-overlays"]) == 1
+    assert main(["count", *sources, "--output", str(output), "--model", counter_checkpoint, "--no-overlays"]) == 1
     document, images, _ = results(output)
     assert [Path(row["file"]).name for row in images] == ["1.jpg", "1.png", "1.png"]
     reported = {Path(error["file"]).name: error["error"] for error in document["errors"]}
     assert set(reported) == {"absent.png", "empty", "0-cut.jpg", "9-fake.png", "giant.png", "floats.tif"}
     assert "truncated" in reported["0-cut.jpg"]
-    assert "20000 x 10000" in reported["giant.png"]
+    assert "10000 x 10000" in reported["giant.png"]
     complaints = capsys.readouterr().err
     assert all(name in complaints for name in reported)
     assert not (output / "overlays").exists()
 
 
-def test_unusual_modes_count_like_their_colours(checkpoint, tmp_path):
-    gray = picture(100, 90).convert("L")
+def test_unusual_modes_count_like_their_colours(counter_checkpoint, tmp_path, noise):
+    gray = noise(100, 90).convert("L")
     gray.save(tmp_path / "gray.png")
     Image.fromarray(np.asarray(gray).astype(np.uint16) * 257).save(tmp_path / "sixteen.png")
     gray.convert("RGBA").save(tmp_path / "alpha.png")
@@ -159,8 +118,8 @@ def test_unusual_modes_count_like_their_colours(checkpoint, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3
     gray.rotate(180).save(tmp_path / "turned.png", exif=exif)
-    picture(100, 90).convert("CMYK").save(tmp_path / "cmyk.tif")
-    assert main(["count", str(tmp_path), "--output", str(tmp_path / "out"), "--model", checkpoint]) == 0
+    noise(100, 90).convert("CMYK").save(tmp_path / "cmyk.tif")
+    assert main(["count", str(tmp_path), "--output", str(tmp_path / "out"), "--model", counter_checkpoint]) == 0
     document, _, _ = results(tmp_path / "out")
     points = {Path(image["file"]).stem: image["points"] for image in document["images"]}
     assert len(points) == 6
@@ -168,15 +127,15 @@ def test_unusual_modes_count_like_their_colours(checkpoint, tmp_path):
         assert points[name] == points["gray"], name
 
 
-def test_density_alone_and_points_alone(survey, tmp_path):
+def test_density_alone_and_points_alone(survey, tmp_path, save_counter):
     source = str(survey / "monday/1.png")
-    density = save_checkpoint(tmp_path / "density", regression_branch=False, density_fusion="none")
+    density = save_counter(tmp_path / "density", regression_branch=False, density_fusion="none")
     assert main(["count", source, "--output", str(tmp_path / "a"), "--model", density]) == 0
     document, images, points = results(tmp_path / "a")
-    assert int(images[0]["count"]) == round(float(images[0]["density_count"]))
+    assert int(images[0]["count"]) == round(float(images[0]["density_count"])) > 0
     assert points == []
     assert document["images"][0]["mean_score"] is None
-    cltr = save_checkpoint(tmp_path / "cltr", density_branch=False)
+    cltr = save_counter(tmp_path / "cltr", density_branch=False)
     assert main(["count", source, "--output", str(tmp_path / "b"), "--model", cltr]) == 0
     assert results(tmp_path / "b")[1][0]["density_count"] == ""
     assert {p.name for p in (tmp_path / "b").rglob("*.png")} == {"1.png_points.png"}
@@ -192,22 +151,30 @@ def test_density_alone_and_points_alone(survey, tmp_path):
         (["--model", "no/such/folder"], "no/such/folder"),
     ],
 )
-def test_impossible_settings_end_with_a_message(checkpoint, survey, tmp_path, capsys, change, message):
-    arguments = ["count", str(survey / "monday"), "--model", checkpoint, "--output", str(tmp_path / "out"), *change]
+def test_impossible_settings_end_with_a_message(counter_checkpoint, survey, tmp_path, capsys, change, message):
+    arguments = [
+        "count",
+        str(survey / "monday"),
+        "--model",
+        counter_checkpoint,
+        "--output",
+        str(tmp_path / "out"),
+        *change,
+    ]
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_to_count(checkpoint, tmp_path, capsys):
-    assert main(["count", str(tmp_path), str(tmp_path / "*.jpg"), "--model", checkpoint]) == 2
+def test_nothing_to_count(counter_checkpoint, tmp_path, capsys):
+    assert main(["count", str(tmp_path), str(tmp_path / "*.jpg"), "--model", counter_checkpoint]) == 2
     assert "--recursive" in capsys.readouterr().err
 
 
-def test_incomplete_and_broken_weights(survey, tmp_path, capsys):
+def test_incomplete_and_broken_weights(survey, tmp_path, capsys, save_counter):
     from safetensors.torch import load_file, save_file
 
-    checkpoint = save_checkpoint(tmp_path / "model")
+    checkpoint = save_counter(tmp_path / "model")
     weights = load_file(tmp_path / "model/model.safetensors")
     arguments = ["count", str(survey / "monday"), "--model", checkpoint, "--output", str(tmp_path / "out")]
     save_file({k: v for k, v in weights.items() if k != "class_head.bias"}, tmp_path / "model/model.safetensors")
@@ -220,7 +187,7 @@ def test_incomplete_and_broken_weights(survey, tmp_path, capsys):
     assert results(tmp_path / "out")[1] == []
 
 
-def test_interrupted_runs_keep_whole_tables(checkpoint, survey, tmp_path, monkeypatch):
+def test_interrupted_runs_keep_whole_tables(counter_checkpoint, survey, tmp_path, monkeypatch):
     import dense_hf.visualization
 
     drawn = []
@@ -232,7 +199,7 @@ def test_interrupted_runs_keep_whole_tables(checkpoint, survey, tmp_path, monkey
         return image
 
     monkeypatch.setattr(dense_hf.visualization, "draw_points", interrupt_at_the_second)
-    assert main(["count", str(survey), "-r", "--output", str(tmp_path / "out"), "--model", checkpoint]) == 130
+    assert main(["count", str(survey), "-r", "--output", str(tmp_path / "out"), "--model", counter_checkpoint]) == 130
     assert len(results(tmp_path / "out")[1]) == 1
 
 
@@ -260,10 +227,10 @@ def test_output_names_are_different(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_program_in_a_process_of_its_own(checkpoint, survey, tmp_path):
+def test_the_program_in_a_process_of_its_own(counter_checkpoint, survey, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src"), "HF_HUB_OFFLINE": "1"}
     run = subprocess.run(
-        [sys.executable, "-m", "dense_hf.cli", "count", "survey", "absent.jpg", "-r", "--model", checkpoint],
+        [sys.executable, "-m", "dense_hf.cli", "count", "survey", "absent.jpg", "-r", "--model", counter_checkpoint],
         cwd=tmp_path,
         env=environment,
         capture_output=True,

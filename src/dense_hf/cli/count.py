@@ -6,7 +6,6 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,10 +144,10 @@ def load_model(
         config = AutoConfig.from_pretrained(name)
         if not isinstance(config, IOCFormerConfig):
             raise CommandError(f"--model {name}: expected a model that counts objects. Received: {config.model_type}")
-        changes = {} if tile_overlap is None else {"tile_overlap": tile_overlap}
+        changes: dict[str, Any] = {} if tile_overlap is None else {"tile_overlap": tile_overlap}
         processor = IOCFormerImageProcessor.from_pretrained(name, **changes)
         # weights only from safetensors: reading one runs no code of the file
-        model, report = IOCFormerForObjectCounting.from_pretrained(
+        model, report = IOCFormerForObjectCounting.from_pretrained(  # ty: ignore[not-iterable]
             name, config=config, use_safetensors=True, output_loading_info=True
         )
         if report["missing_keys"]:
@@ -171,14 +170,17 @@ def count_images(
     overlays: bool,
 ) -> int:
     """Count, draw, and write the tables, also when interrupted. Returns the exit code."""
+    import torch
     from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
 
     from ..errors import InvalidDataError
     from .count_tables import write_tables
 
     rows: list[CountRow] = []
+    loggers = [logging.getLogger("dense_hf")]  # its warnings above the progress bar, not through it
     try:
-        with tqdm(total=len(images), unit="image", disable=None) as progress, _log_above(progress):
+        with tqdm(total=len(images), unit="image", disable=None) as progress, logging_redirect_tqdm(loggers):
             for path, name in zip(images, output_names(images)):
                 try:
                     row = _count_file(path, name, model, processor, output, threshold, batch_size, overlays)
@@ -187,9 +189,10 @@ def count_images(
                     progress.write(f"not counted: {error}", file=sys.stderr)
                 else:
                     rows.append(row)
-                    density = "" if row.density_count is None else f" (density {row.density_count:.1f})"
-                    progress.write(f"{path}: {row.count}{density}", file=sys.stdout)
+                    progress.write(_line(row), file=sys.stdout)
                 progress.update()
+    except torch.OutOfMemoryError as error:
+        raise CommandError(f"out of memory; try a smaller --batch-size: {error}") from error
     except ValueError as error:  # not of an image: the outputs of the model are not finite
         raise CommandError(str(error)) from error
     finally:
@@ -198,6 +201,13 @@ def count_images(
     if errors:
         sys.stderr.write(f"{len(errors)} could not be counted: {', '.join(errors)}\n")
     return 1 if errors else 0
+
+
+def _line(row: "CountRow") -> str:
+    remarks = [] if row.density_count is None else [f"density {row.density_count:.1f}"]
+    if row.crowded_tiles:
+        remarks.append(f"probably too low: {row.crowded_tiles} tiles near the limit of the model")
+    return f"{row.file}: {row.count}" + (f" ({'; '.join(remarks)})" if remarks else "")
 
 
 def _count_file(
@@ -261,12 +271,3 @@ def _write_overlays(stem: Path, image: "Image.Image", result: "ObjectCount") -> 
         content = io.BytesIO()
         picture.save(content, "PNG")
         write_file(stem.with_name(f"{stem.name}_{kind}.png"), content.getvalue())
-
-
-@contextmanager
-def _log_above(progress: Any):
-    """Warnings of the library above the progress bar, not through it."""
-    from tqdm.contrib.logging import logging_redirect_tqdm
-
-    with logging_redirect_tqdm([logging.getLogger("dense_hf")], tqdm_class=type(progress)):
-        yield
