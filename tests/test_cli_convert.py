@@ -1,11 +1,17 @@
 """`dense-hf convert` and the program around it."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
+from PIL import Image
 
 from dense_hf.cli import COMMANDS, main
 from dense_hf.cli.convert import parse_settings
 from dense_hf.cli.errors import CommandError
+
+FIXTURES = Path(__file__).parent / "fixtures" / "iocformer"
 
 
 def test_settings_are_read_as_json_or_text():
@@ -48,3 +54,21 @@ def test_help_teaches(command, capsys):
     assert end.value.code == 0
     text = capsys.readouterr().out
     assert ("examples:" in text and f"dense-hf {command[0]} " in text) if command else all(c in text for c in COMMANDS)
+
+
+@pytest.mark.slow
+def test_a_released_checkpoint_becomes_a_folder_that_counts(tmp_path, capsys):
+    """Of real size, as the authors' script writes it; the weights are zeros, only names and shapes matter here."""
+    shapes = json.loads((FIXTURES / "cltr_state_dict.json").read_text())["state_dict"]
+    weights = {f"module.{name}": torch.zeros(shape) for name, (shape, _) in shapes.items()}
+    torch.save({"epoch": 3, "state_dict": weights}, tmp_path / "model_best.pth")
+    folder = tmp_path / "checkpoints" / "cltr"
+    arguments = ["convert", str(tmp_path / "model_best.pth"), "cltr", str(folder), "--set", "tile_size=128"]
+    assert main(arguments) == 0
+    told = capsys.readouterr().out
+    assert "43,497,671 parameters" in told
+    assert "density_branch = false" in told
+    assert "tile_size = 128" in told
+    Image.new("RGB", (100, 90)).save(tmp_path / "a.png")
+    assert main(["count", str(tmp_path / "a.png"), "--model", str(folder), "--output", str(tmp_path / "out")]) == 0
+    assert json.loads((tmp_path / "out/counts.json").read_text())["tile_size"] == 128

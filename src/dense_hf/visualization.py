@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-
 _DOT_COLOUR = (255, 214, 10)  # yellow: far from the blues, greens and browns under water, and from gray
 _OVERSAMPLING = 8  # of the dot, because Pillow draws without smoothing edges
 # Black body to white: dark is few, bright is many, also in gray print and for colour-blind eyes. Anchors of "inferno".

@@ -18,7 +18,6 @@ from dense_hf.counting.image_processing_iocformer import IOCFormerImageProcessor
 from dense_hf.counting.image_reading_iocformer import read_rgb, to_rgb
 from dense_hf.data import open_image
 
-
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "iocformer"
 GOLDEN = json.loads((FIXTURES / "data_golden.json").read_text())
 GOLDEN_ARRAYS = load_file(FIXTURES / "data_golden.safetensors")

@@ -11,7 +11,6 @@ from importlib import import_module
 
 from .errors import CommandError
 
-
 COMMANDS = ("count", "convert")
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from .errors import CommandError
 
-
 _EXAMPLES = """\
 examples:
   a checkpoint of IOCFormer, as the authors' training script wrote it

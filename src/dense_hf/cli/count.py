@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from .errors import CommandError
 from .image_files import find_images, output_names
 
-
 if TYPE_CHECKING:
     from PIL import Image
 

@@ -61,7 +61,6 @@ class IOCFormerImageProcessor(TorchvisionBackend):
     """
 
     valid_kwargs = IOCFormerImageProcessorKwargs
-    model_input_names = ["pixel_values"]
     tile_size = 256
     tile_overlap = 0
     do_convert_rgb = True

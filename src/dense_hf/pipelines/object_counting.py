@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 from transformers import Pipeline
 
-
 if TYPE_CHECKING:
     from PIL import Image
 
