@@ -68,3 +68,15 @@ def test_any_size_can_be_drawn(size):
 def test_density_of_another_size_is_refused():
     with pytest.raises(ValueError, match=r"20 x 30.*Received: 30 x 20"):
         draw_density(Image.new("RGB", (30, 20)), np.zeros((30, 20), np.float32))
+
+
+def test_text_goes_where_it_hides_less():
+    image = Image.new("RGB", (400, 300), (30, 110, 140))
+    left, right = (slice(0, 20), slice(0, 40)), (slice(0, 20), slice(360, 400))
+    for points, free in (([[5, 5]], right), ([[395, 5]], left)):
+        picture = np.asarray(draw_points(image, points, "1 object"))
+        assert (picture[free].astype(int).sum(-1) < 100).any()  # the panel
+    density = np.zeros((300, 400), np.float32)
+    density[250:, :100] = 1e-3
+    picture = np.asarray(draw_density(image, density, "5.0")).astype(int)
+    assert np.ptp(picture[230:, 250:], axis=-1).max() > 150  # the legend is at the right

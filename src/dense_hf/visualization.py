@@ -5,7 +5,7 @@ photo of 24 megapixels is seen as well as one on a thumbnail.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -14,6 +14,8 @@ _DOT_COLOUR = (255, 214, 10)  # yellow: far from the blues, greens and browns un
 _OVERSAMPLING = 8  # of the dot, because Pillow draws without smoothing edges
 # Black body to white: dark is few, bright is many, also in gray print and for colour-blind eyes. Anchors of "inferno".
 _HEAT_ANCHORS = ((0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164))
+# How much of what matters lies in a box (left, top, right, bottom) of the image
+_Hidden = Callable[[int, int, int, int], float]
 _UNIT_AREA = 100 * 100  # pixels; densities per pixel are too small to read
 
 
@@ -25,7 +27,7 @@ def draw_points(image: Image.Image, points: np.ndarray | Sequence[Sequence[float
     Args:
         image: any mode.
         points: [n, 2] (x, y) in pixels of the image.
-        label: text for the upper left corner, such as "128 objects".
+        label: text for an upper corner, such as "128 objects"; the one where it hides less.
 
     Raises:
         ValueError: points of another shape, or not finite.
@@ -41,7 +43,11 @@ def draw_points(image: Image.Image, points: np.ndarray | Sequence[Sequence[float
     for x, y in points:
         canvas.paste(dot, (round(x - dot.width / 2), round(y - dot.height / 2)), dot)
     if label:
-        _draw_label(canvas, label)
+
+        def hidden(left: int, top: int, right: int, bottom: int) -> float:
+            return ((points >= (left, top)) & (points < (right, bottom))).all(axis=1).sum()
+
+        _draw_label(canvas, label, hidden)
     return canvas
 
 
@@ -51,7 +57,7 @@ def draw_density(image: Image.Image, density_map: np.ndarray, label: str = "") -
     Args:
         image: any mode.
         density_map: [height, width], objects per pixel of the image.
-        label: text for the upper left corner, such as "131.4 by density".
+        label: text for an upper corner, such as "density: 131.4".
 
     Raises:
         ValueError: a map of another size than the image.
@@ -78,9 +84,13 @@ def draw_density(image: Image.Image, density_map: np.ndarray, label: str = "") -
     heat.putpalette(_heat_colours().flatten().tolist())
     opacity = levels.point([round(235 * min(1.0, v / 80)) for v in range(256)])
     canvas = Image.composite(heat.convert("RGB"), background, opacity)
-    _draw_legend(canvas, highest)
+
+    def hidden(left: int, top: int, right: int, bottom: int) -> float:
+        return float(density_map[top:bottom, left:right].sum())
+
+    _draw_legend(canvas, highest, hidden)
     if label:
-        _draw_label(canvas, label)
+        _draw_label(canvas, label, hidden)
     return canvas
 
 
@@ -128,23 +138,30 @@ def _format(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
-def _draw_panel(canvas: Image.Image, box: tuple[float, float, float, float]) -> None:
-    """Darken a rectangle, so that white text is readable on it."""
-    left, top, right, bottom = (round(v) for v in box)
-    area = canvas.crop((left, top, right, bottom))
-    canvas.paste(Image.blend(area, Image.new("RGB", (area.width, area.height)), 0.72), (left, top))
+def _draw_panel(canvas: Image.Image, width: float, height: float, at_bottom: bool, hidden: _Hidden) -> tuple[int, int]:
+    """Darken a corner, so that white text is readable there: the left or right one, where less is hidden.
+
+    Returns its upper left pixel.
+    """
+    panel_width, panel_height = min(math.ceil(width), canvas.width), min(math.ceil(height), canvas.height)
+    top = canvas.height - panel_height if at_bottom else 0
+    places = [(left, top, left + panel_width, top + panel_height) for left in (0, canvas.width - panel_width)]
+    box = min(places, key=lambda place: hidden(*place))  # the left one, if equal
+    area = canvas.crop(box)
+    canvas.paste(Image.blend(area, Image.new("RGB", (area.width, area.height)), 0.72), box)
+    return box[0], box[1]
 
 
-def _draw_label(canvas: Image.Image, text: str) -> None:
+def _draw_label(canvas: Image.Image, text: str, hidden: _Hidden) -> None:
     font = _font(canvas.size, text, 0.045)
     left, top, right, bottom = font.getbbox(text)
     pad = 0.4 * (bottom - top)
-    _draw_panel(canvas, (0, 0, right - left + 2 * pad, bottom - top + 2 * pad))
-    ImageDraw.Draw(canvas).text((pad - left, pad - top), text, fill="white", font=font)
+    x, y = _draw_panel(canvas, right - left + 2 * pad, bottom - top + 2 * pad, False, hidden)
+    ImageDraw.Draw(canvas).text((x + pad - left, y + pad - top), text, fill="white", font=font)
 
 
-def _draw_legend(canvas: Image.Image, highest: float) -> None:
-    """A colour bar with its values in the lower left corner; none on a thumbnail, which it would cover."""
+def _draw_legend(canvas: Image.Image, highest: float, hidden: _Hidden) -> None:
+    """A colour bar with its values in a lower corner; none on a thumbnail, which it would cover."""
     title = "objects per 100 x 100 px"
     font = _font(canvas.size, title, 0.03)
     left, top, right, bottom = font.getbbox(title)
@@ -153,8 +170,7 @@ def _draw_legend(canvas: Image.Image, highest: float) -> None:
     width, height = right - left + 2 * pad, 3 * line + 4 * pad
     if width > canvas.width or height > canvas.height / 2:
         return
-    x, y = 0.0, canvas.height - height
-    _draw_panel(canvas, (x, y, x + width, y + height))
+    x, y = _draw_panel(canvas, width, height, True, hidden)
     draw = ImageDraw.Draw(canvas)
     draw.text((x + pad - left, y + pad - top), title, fill="white", font=font)
     bar_size = (max(1, round(width - 2 * pad)), max(1, round(line)))

@@ -266,6 +266,20 @@ def test_files_are_read_as_the_data_set_readers_read_them(tmp_path, reef):
         assert np.array_equal(np.asarray(read_rgb(path)), np.asarray(open_image(path))), path.name
 
 
+def test_floats_are_taken_at_their_word(reef, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("dense_hf"), "propagate", True)
+    array = np.asarray(reef[0])
+    expected = IOCFormerImageProcessor()(array, return_tensors="pt")["pixel_values"]
+    bytes_as_floats = IOCFormerImageProcessor()(array.astype(np.float64), return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(bytes_as_floats, expected)
+    scaled = (array / 255).astype(np.float32)
+    tiles = IOCFormerImageProcessor(do_rescale=False)(scaled, return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(tiles, expected, atol=1e-5, rtol=0)
+    assert not caplog.records
+    IOCFormerImageProcessor()(scaled, return_tensors="pt")
+    assert "do_rescale=False" in caplog.text
+
+
 @pytest.mark.parametrize(
     "image",
     [
