@@ -63,6 +63,7 @@ class ObjectCountingPipeline(Pipeline):
     _load_processor = False
     _load_image_processor = True
     _load_feature_extractor = False
+    _load_video_processor = False
     _load_tokenizer = False
 
     def __init__(self, *args: Any, batch_size: int | None = None, **kwargs: Any):
