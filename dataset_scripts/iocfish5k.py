@@ -44,7 +44,7 @@ from dense_hf.data import (
 CARD_TEMPLATE = Path(__file__).parent / "cards" / "points.md"
 RELEASE_CARD = {
     "title": "IOCfish5K",
-    "description": "Indiscernible object counting: underwater scenes with animals that blend in, one point per animal.",
+    "description": "Indiscernible object counting: underwater scenes, animals that blend in, one point per animal.",
     "source": (
         "G. Sun, Z. An, Y. Liu, C. Liu, C. Sakaridis, D.-P. Fan, L. Van Gool: Indiscernible Object Counting in "
         "Underwater Scenes. CVPR 2023. The release has no licence file: ask its authors before you publish it."
