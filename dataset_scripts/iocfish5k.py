@@ -95,7 +95,7 @@ def write_parquet(options: argparse.Namespace, statistics: str) -> None:
         (work / "data" / "dataset_info.json").unlink()
         (work / "data").rename(output / "data")
         shutil.rmtree(work)
-        data_files = [{"split": split, "path": f"data/*-{split}-*.parquet"} for split in builder.folder.ids]
+        data_files = [{"split": split, "path": f"data/iocfish5k-{split}*.parquet"} for split in builder.folder.ids]
         card = DatasetCard.from_template(
             DatasetCardData(
                 pretty_name=title if options.own_data else RELEASE_CARD["title"],
@@ -131,7 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
         statistics = format_statistics(summaries)
         print(statistics)
     if not options.own_data:
-        problems += compare_with_release(summaries)
+        problems += compare_with_release(folder.list_lengths, summaries)
     if problems:
         print("\n".join(["", f"{len(problems)} problems:", *problems]), file=sys.stderr)
         return 1

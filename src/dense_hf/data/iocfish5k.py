@@ -84,9 +84,8 @@ class IOCfish5K(datasets.GeneratorBasedBuilder):
         images = [(split, image) for split in self.folder.ids for image in self.folder.images(split)]
         progress = datasets.utils.tqdm(images, desc="Reading annotations", unit=" images")
         summaries = [self.folder.summarize_image(split, image) for split, image in progress]
-        if {split: len(ids) for split, ids in self.folder.ids.items()} == RELEASED_IMAGES and (
-            problems := compare_with_release(summaries)
-        ):
+        lengths = self.folder.list_lengths
+        if lengths == RELEASED_IMAGES and (problems := compare_with_release(lengths, summaries)):
             raise InvalidDataError(self.folder.directory, "the released IOCfish5K", "; ".join(problems))
         if dropped := sum(summary.num_dropped for summary in summaries):
             images = sum(summary.num_dropped > 0 for summary in summaries)
