@@ -107,6 +107,7 @@ BAD_TABLES = {
     "image,x,y\nphoto 0.png,,2": "line 2",
     "image,x,y\n../photos/photo 0.png,1,2": "names of files",
     "image,x,y\n/etc/passwd,1,2": "names of files",
+    "image,x,y\n photo 0.png,1,2": "outer spaces",
     "image,x,y\nphoto 0.png,,\nphoto 0.png,1,2": "line 2 calls empty",
     "image,x,y\nphoto 10.png,1,2": "1 missing: photo 10.png",
     "image,x,y\nphoto 1.png,1,2": "9 without: photo 0.png",
@@ -192,7 +193,7 @@ def test_a_download_that_is_not_complete_is_named_file_by_file(miniature, tmp_pa
         assert text in error
     assert not output.exists()
     assert main([str(miniature)]) == 1
-    assert "points, 0 of them outside of their image, instead of 659,024" in capsys.readouterr().err
+    assert "points, 0 of them left out, instead of 659,024" in capsys.readouterr().err
 
 
 def test_pushing_needs_parquet_and_a_folder_is_not_overwritten(miniature, tmp_path, capsys):

@@ -108,6 +108,7 @@ def test_an_unknown_orientation_changes_nothing(tmp_path, orientation):
     assert np.array_equal(open_image(save(tmp_path / "a.png", Image.fromarray(PIXELS), exif=exif)), PIXELS)
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_pixels_are_counted_before_decoding(tmp_path):
     with pytest.raises(InvalidDataError, match=r"at most 89478485 pixels.*9460 x 9460"):
         open_image(header_only_png(tmp_path / "a.png", 9460, 9460))
@@ -151,6 +152,7 @@ def test_stacks_are_refused(tmp_path):
             open_image(save(tmp_path / f"a.{suffix}", page, save_all=True, append_images=[other]))
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow on damaged tags
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
 def test_damaged_files_give_an_image_or_the_one_error(tmp_path, data):

@@ -104,9 +104,9 @@ def test_dropped_points_are_reported_once(folder, tmp_path, caplog):
     data = build(folder, str(tmp_path / "cache"), num_proc=2)
     assert data["train"]["num_dropped"][:] == [1, 0, 1, 0, 0]
     assert data["train"][0]["points"] == [[3, 4]]
-    messages = [record.getMessage() for record in caplog.records if "outside" in record.getMessage()]
+    messages = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
     assert len(messages) == 1
-    assert "2 points in 2 images" in messages[0]
+    assert "2 objects in 2 images" in messages[0]
 
 
 def test_every_kind_of_image_is_seen_as_open_image_sees_it(tmp_path):
@@ -200,7 +200,7 @@ def test_what_is_missing_is_said_exactly():
     full = summaries_of_the_release()
     assert compare_with_release({"train": 3136, "validation": 500, "test": 2000}, full[1:]) == [
         "train_id.txt has 3,136 images instead of 3,137",
-        "658,908 points, 0 of them outside of their image, instead of 659,024",
+        "658,908 points, 0 of them left out, instead of 659,024",
     ]
     # where files are missing, the number of points says nothing new
     assert compare_with_release({"train": 3137, "validation": 500}, full[:10]) == [

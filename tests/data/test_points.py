@@ -57,6 +57,15 @@ def test_an_image_without_objects_is_legal(tmp_path):
     assert annotation.num_dropped == 0
 
 
+def test_objects_without_a_point_are_counted_as_dropped(tmp_path):
+    (tmp_path / "a.xml").write_text(
+        "<annotation><object><name>fish</name></object><object><point><x>1</x><y>2</y></point></object></annotation>"
+    )
+    annotation = read_points(tmp_path / "a.xml", (10, 10))
+    assert annotation.points.tolist() == [[1, 2]]
+    assert annotation.num_dropped == 1
+
+
 HUGE_BOMB = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 9))
 BAD_FILES = {
     "truncated": "<annotation><object>",
@@ -114,7 +123,7 @@ def test_only_plain_ascii_decimals_are_coordinates(tmp_path, text):
 
 def test_size_is_checked_before_reading(tmp_path):
     with open(tmp_path / "a.xml", "wb") as file:
-        file.truncate(2**40)  # sparse: a terabyte that takes no disk and could not be read
+        file.truncate(2**36)  # sparse: it takes no disk, and would not fit into memory
     with pytest.raises(InvalidDataError, match="at most 8388608 bytes"):
         read_points(tmp_path / "a.xml", (10, 10))
 

@@ -34,7 +34,7 @@ class IOCfish5K(datasets.GeneratorBasedBuilder):
     """Builder of splits "train", "validation" and "test", as far as the folder has their lists.
 
     Columns: `image` (upright RGB), `image_id` (file name), `points` (list of (x, y) in pixels of the image, float32),
-    `num_dropped` (points outside of the image, left out as in the released code). Rows are in the order of the lists.
+    `num_dropped` (objects left out as in the released code, see `read_points`). Rows are in the order of the lists.
 
     Preparing reads every annotation and decodes every image once, so that a bad file is found before the first step
     of a training. If all three lists have the lengths of the release, its number of points is checked too. Streaming
@@ -90,8 +90,8 @@ class IOCfish5K(datasets.GeneratorBasedBuilder):
         if dropped := sum(summary.num_dropped for summary in summaries):
             images = sum(summary.num_dropped > 0 for summary in summaries)
             logger.warning(
-                f"{self.folder.directory}: {dropped} points in {images} images lie outside of their image and are "
-                "left out (column num_dropped)."
+                f"{self.folder.directory}: {dropped} objects in {images} images have their point outside of the "
+                "image, or none, and are left out (column num_dropped)."
             )
 
     def _generate_examples(  # ty: ignore[incompatible-method-override]  str keys: the base class takes both

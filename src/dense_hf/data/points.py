@@ -34,7 +34,7 @@ class PointAnnotation:
 
     Attributes:
         points: float32 [n,2], (x, y) in pixels, all inside the image, in the order of the file.
-        num_dropped: how many annotated points were left out because they lie outside of the image.
+        num_dropped: how many annotated objects were left out: their point lies outside of the image, or is missing.
     """
 
     points: np.ndarray
@@ -48,19 +48,21 @@ def read_points(xml_path: str | os.PathLike, image_size: tuple[int, int]) -> Poi
     """The points of an annotation file.
 
     The rule of the released code decides what is inside: 0 <= x < width and 0 <= y < height. Points outside are left
-    out and counted. Two points at one place are two objects. A file without objects is an image without objects.
+    out and counted, and so are objects without a point, which it skips. Two points at one place are two objects. A
+    file without objects is an image without objects; one with objects and no point at all is of another format.
 
     Args:
         xml_path: the annotation; `./object/point`, its first child x, its second y.
         image_size: (width, height) of the upright image in pixels, as `open_image(...).size`.
 
     Raises:
-        InvalidDataError: if the file is missing, too large, not XML, has a DTD or entities, has objects that are not
+        InvalidDataError: if the file is missing, too large, not XML, has a DTD or entities, has objects but no
             points, or coordinates that are not plain finite ASCII numbers.
     """
     root = _parse(xml_path)
     objects = root.findall("./object")
     nodes = [node for item in objects for node in item.findall("./point")]
+    num_without_point = sum(item.find("./point") is None for item in objects)
     if objects and not nodes:
         children = sorted({child.tag for item in objects for child in item})[:10]
         raise InvalidDataError(xml_path, "a point in each object", f"objects with only {children}")
@@ -68,7 +70,7 @@ def read_points(xml_path: str | os.PathLike, image_size: tuple[int, int]) -> Poi
     points = coordinates[_inside(coordinates, image_size)].astype(np.float32)
     # again, as 99.9999999 in an image of width 100 has now become 100
     points = points[_inside(points, image_size)]
-    return PointAnnotation(points=points, num_dropped=len(nodes) - len(points))
+    return PointAnnotation(points=points, num_dropped=num_without_point + len(nodes) - len(points))
 
 
 def write_points(xml_path: str | os.PathLike, points: ArrayLike, image_name: str, image_size: tuple[int, int]) -> None:
