@@ -144,6 +144,13 @@ def test_what_is_not_an_image_is_refused(tmp_path):
                 read(path)
 
 
+def test_a_file_is_measured_before_it_is_opened(tmp_path):
+    path = save(tmp_path / "a.png", Image.fromarray(PIXELS))
+    os.truncate(path, 2**33)  # sparse, and a whole image at its beginning
+    with pytest.raises(InvalidDataError, match=r"at most 1073741824 bytes\. Received: 8589934592 bytes"):
+        open_image(path)
+
+
 def test_stacks_are_refused(tmp_path):
     page = Image.fromarray(PIXELS)
     for suffix in ("tif", "png", "webp"):
