@@ -29,7 +29,7 @@ def generate_miniature_set(
     image_size: tuple[int, int] = (384, 320),
     size_variation: float = 0.2,
     max_objects: int = 40,
-    contrast: float = 0.5,
+    contrast: float = 1.0,
     disable_progress: bool | None = None,
 ) -> None:
     """Write a synthetic set: images/*.jpg, annotations/*.xml and the lists of ids.
@@ -126,7 +126,7 @@ def _place_objects(rng: np.random.Generator, size: tuple[int, int], count: int) 
         if len(points) == count:
             break
         point, radius = rng.integers(size), rng.uniform(6, 12)
-        if (np.hypot(*(points - point).T) > radii + radius).all():
+        if (np.hypot(*(points - point).T) > radii + radius + 4).all():
             points, radii = np.vstack([points, point]), np.append(radii, radius)
     return points, radii
 
