@@ -185,6 +185,9 @@ def test_incomplete_and_broken_weights(survey, tmp_path, capsys, save_counter):
     assert main(arguments) == 2
     assert "logits must be finite" in capsys.readouterr().err
     assert results(tmp_path / "out")[1] == []
+    (tmp_path / "model/model.safetensors").rename(tmp_path / "model/pytorch_model.bin")
+    assert main(arguments) == 2  # only a format whose reading runs no code
+    assert "safetensors" in capsys.readouterr().err
 
 
 def test_interrupted_runs_keep_whole_tables(counter_checkpoint, survey, tmp_path, monkeypatch):
