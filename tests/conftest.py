@@ -37,9 +37,11 @@ def save_small_counter(folder, **changes) -> str:
         if model.config.density_branch:
             model.density_branch.density_head.bias.fill_(0.2)
         if model.config.regression_branch:
-            torch.nn.init.normal_(model.class_head.weight, std=30)
+            torch.nn.init.normal_(model.class_head.weight)
             logits = model(processor(noise_picture(150, 100), return_tensors="pt")["pixel_values"]).logits
-            model.class_head.bias -= logits.mean(dim=(0, 1)) + 2
+            spread = logits.std(dim=(0, 1)) / 2
+            model.class_head.weight /= spread[:, None]
+            model.class_head.bias.copy_((model.class_head.bias - logits.mean(dim=(0, 1))) / spread - 1)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return str(folder)

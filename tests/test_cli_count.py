@@ -185,6 +185,9 @@ def test_incomplete_and_broken_weights(survey, tmp_path, capsys, save_counter):
     assert main(arguments) == 2
     assert "logits must be finite" in capsys.readouterr().err
     assert results(tmp_path / "out")[1] == []
+    (tmp_path / "model/model.safetensors").rename(tmp_path / "model/pytorch_model.bin")
+    assert main(arguments) == 2  # only a format whose reading runs no code
+    assert "safetensors" in capsys.readouterr().err
 
 
 def test_interrupted_runs_keep_whole_tables(counter_checkpoint, survey, tmp_path, monkeypatch):
@@ -215,7 +218,7 @@ def test_find_images(tmp_path, monkeypatch):
     assert names("a/1.jpg", str(tmp_path / "a"), "./a/1.jpg") == ["a/1.jpg"]
     assert names("[x]/3.png", "a/notes.txt") == ["[x]/3.png", "a/notes.txt"]
     assert names("[x]") == ["[x]/3.png"]
-    assert find_images(["a/*.gif", "gone.png"]) == ([Path("gone.png")], ["a/*.gif"])
+    assert find_images(["a/*.gif", "gone.png"]) == ([Path("gone.png")], {"a/*.gif": "no images found"})
 
 
 def test_output_names_are_different(tmp_path):
@@ -224,6 +227,18 @@ def test_output_names_are_different(tmp_path):
     assert len(set(names)) == 4
     assert not any(name.is_absolute() or ".." in name.parts for name in names)
     assert output_names(paths[:1]) == [Path("1.jpg")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_names_that_are_not_text(counter_checkpoint, tmp_path, noise, capsys):
+    name = os.fsdecode(b"caf\xe9.png")
+    noise(64, 64).save(tmp_path / name)
+    (tmp_path / os.fsdecode(b"\xff.png")).write_bytes(b"no image")
+    assert main(["count", str(tmp_path), "--output", str(tmp_path / "out"), "--model", counter_checkpoint]) == 1
+    document, images, _ = results(tmp_path / "out")
+    assert Path(images[0]["file"]).name == Path(document["images"][0]["file"]).name == "caf\ufffd.png"
+    assert (tmp_path / "out/overlays" / f"{name}_points.png").exists()
+    assert "caf\ufffd.png" in capsys.readouterr().out
 
 
 @pytest.mark.slow

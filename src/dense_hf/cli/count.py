@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import CommandError
-from .image_files import find_images, output_names
+from .image_files import find_images, output_names, shown
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -92,12 +92,11 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"--threshold is a score in [0, 1]. Received: {args.threshold}")
     if args.batch_size < 1:
         raise CommandError(f"--batch-size is at least 1. Received: {args.batch_size}")
-    images, empty = find_images(args.images, args.recursive, exclude=args.output)
+    images, problems = find_images(args.images, args.recursive, exclude=args.output)
     if not images:
         hint = "" if args.recursive else " With --recursive, folders inside folders are searched."
-        raise CommandError(f"no images found in {', '.join(empty)}.{hint}")
+        raise CommandError("; ".join(f"{source}: {problem}" for source, problem in problems.items()) + f".{hint}")
     model, processor = load_model(args.model, args.device, args.tile_overlap)
-    errors = dict.fromkeys(empty, "no images found")
     settings = {
         "dense_hf_version": __version__,
         "model": args.model,
@@ -112,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
             model,
             processor,
             args.output,
-            errors,
+            problems,
             settings,
             threshold=args.threshold,
             batch_size=args.batch_size,
@@ -184,8 +183,8 @@ def count_images(
                 try:
                     row = _count_file(path, name, model, processor, output, threshold, batch_size, overlays)
                 except InvalidDataError as error:
-                    errors[str(path)] = str(error)
-                    progress.write(f"not counted: {error}", file=sys.stderr)
+                    errors[shown(path)] = shown(str(error))
+                    progress.write(f"not counted: {shown(str(error))}", file=sys.stderr)
                 else:
                     rows.append(row)
                     progress.write(_line(row), file=sys.stdout)
@@ -196,7 +195,7 @@ def count_images(
         raise CommandError(str(error)) from error
     finally:
         write_tables(output, rows, errors, settings)
-    sys.stdout.write(f"{sum(row.count for row in rows)} objects in {len(rows)} images; results in {output}\n")
+    sys.stdout.write(f"{sum(row.count for row in rows)} objects in {len(rows)} images; results in {shown(output)}\n")
     if errors:
         sys.stderr.write(f"{len(errors)} could not be counted: {', '.join(errors)}\n")
     return 1 if errors else 0
@@ -228,7 +227,7 @@ def _count_file(
     start = time.perf_counter()
     image = open_image(path)
     tiles = len(processor.tile_layout(image.height, image.width))
-    with tqdm(total=tiles, unit="tile", desc=path.name, leave=False, disable=None) as progress:
+    with tqdm(total=tiles, unit="tile", desc=shown(path.name), leave=False, disable=None) as progress:
         result = count_image(
             model,
             processor,
@@ -242,7 +241,7 @@ def _count_file(
         _write_overlays(output / "overlays" / name, image, result)
     scores = result["scores"]
     return CountRow(
-        file=str(path),
+        file=shown(path),
         width=image.width,
         height=image.height,
         count=result["count"],

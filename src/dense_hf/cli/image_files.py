@@ -10,7 +10,7 @@ IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 
 def find_images(
     sources: Iterable[str], recursive: bool = False, exclude: str | os.PathLike | None = None
-) -> tuple[list[Path], list[str]]:
+) -> tuple[list[Path], dict[str, str]]:
     """Image files of files, folders and globs, each once, in the order of the sources and sorted within one.
 
     Args:
@@ -20,10 +20,10 @@ def find_images(
         exclude: a folder whose files are not taken from folders and globs: the output of an earlier run.
 
     Returns:
-        The files, and the folders and globs without any.
+        The files; and for each folder and glob without any, why.
     """
     found: dict[str, Path] = {}
-    empty = []
+    problems: dict[str, str] = {}
     excluded = None if exclude is None else Path(exclude).absolute()
     for source in sources:
         path = Path(source)
@@ -34,18 +34,26 @@ def find_images(
         else:
             found.setdefault(os.path.abspath(path), path)
             continue
-        images = sorted(
-            match
-            for match in matches
-            if match.suffix.lower() in IMAGE_SUFFIXES
-            and match.is_file()
-            and not (excluded is not None and match.absolute().is_relative_to(excluded))
-        )
+        try:
+            images = sorted(
+                match
+                for match in matches
+                if match.suffix.lower() in IMAGE_SUFFIXES
+                and match.is_file()
+                and not (excluded is not None and match.absolute().is_relative_to(excluded))
+            )
+        except OSError as error:  # a folder that may not be read
+            images, problems[source] = [], str(error)
         if not images:
-            empty.append(source)
+            problems.setdefault(source, "no images found")
         for image in images:
             found.setdefault(os.path.abspath(image), image)
-    return list(found.values()), empty
+    return list(found.values()), problems
+
+
+def shown(path: str | os.PathLike) -> str:
+    """A path, or a message with one, as text for people and tables: bytes that are no UTF-8 become a question mark."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def output_names(paths: Iterable[Path]) -> list[Path]:

@@ -162,9 +162,7 @@ class IOCFormerImageProcessor(TorchvisionBackend):
     ) -> torch.Tensor:
         """[3, height, width] -> [len(indices), 3, S, S]. The padding is 0 after normalisation: the mean colour."""
         if normalization["do_rescale"] and pixels.is_floating_point() and pixels.max() <= 1:
-            logger.warning_once(
-                "Floats in [0, 1] are multiplied by rescale_factor all the same; set do_rescale=False."
-            )
+            logger.warning_once("Floats in [0, 1] are multiplied by rescale_factor like bytes; set do_rescale=False.")
         size = layout.tile_size
         tiles = torch.zeros(len(indices), pixels.shape[0], size, size, device=pixels.device)
         for tile, view in zip(tiles, cut_tiles(pixels, layout, indices.start, indices.stop)):
