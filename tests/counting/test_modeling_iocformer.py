@@ -4,9 +4,9 @@ import copy
 
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from huggingface_hub.errors import StrictDataclassError
 from tiny_iocformer import random_labels, tiny_config, tiny_model
 from torch.nn import functional as F
 from torch.testing import assert_close

@@ -11,7 +11,6 @@ from torch import Tensor
 from .configuration_iocformer import IOCFormerConfig
 from .modeling_iocformer import IOCFormerForObjectCounting
 
-
 # (pattern of a whole official name, our name)
 RENAMES = [
     (r"backbone\.0\.body\.(.*)", r"backbone._backbone.\1"),
