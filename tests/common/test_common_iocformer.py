@@ -41,7 +41,7 @@ class IOCFormerModelTester:
         self.parent = parent
 
     def get_config(self) -> IOCFormerConfig:
-        """A backbone of transformers, because timm's refuses `output_attentions`; no dropout, so that two runs agree."""
+        """A backbone of transformers: timm's refuses `output_attentions`. No dropout, so that two runs agree."""
         backbone_config = {
             "model_type": "resnet",
             "depths": [1, 1],

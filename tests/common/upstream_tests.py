@@ -24,7 +24,7 @@ MISSING_MODULES = {
 
 
 def fetch() -> None:
-    """Put the common tests on the import path as the package `transformers_common_tests`, or skip the calling module."""
+    """Put the common tests on the import path as the package `transformers_common_tests`, or skip the caller."""
     target = ROOT / PACKAGE
     if not (target / "test_modeling_common.py").exists():
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "transformers"]

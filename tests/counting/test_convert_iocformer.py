@@ -131,5 +131,5 @@ def test_other_files(tmp_path, content):
 def test_dictionaries_without_tensors(tmp_path, content):
     path = tmp_path / "x.pth"
     torch.save(content, path)
-    with pytest.raises(InvalidDataError, match="named tensors|no tensor named|density branch"):
+    with pytest.raises(InvalidDataError, match=r"named tensors|no tensor named|density branch"):
         convert_original_checkpoint(path, "iocformer")
