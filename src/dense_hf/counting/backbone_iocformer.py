@@ -1,0 +1,45 @@
+"""The image encoder: any backbone of transformers or timm, with the released code's freezing."""
+
+from torch import nn
+from transformers.backbone_utils import load_backbone
+from transformers.models.conditional_detr.modeling_conditional_detr import replace_batch_norm
+
+from .configuration_iocformer import IOCFormerConfig
+
+
+def build_backbone(config: IOCFormerConfig) -> nn.Module:
+    """The backbone of `config.backbone_config`, randomly initialised; its last feature map is what the model reads."""
+    backbone = load_backbone(config)
+    if config.freeze_backbone_batch_norm:
+        # timm fuses activations into its norms, so it must freeze them itself
+        if config.backbone_config.model_type == "timm_backbone":
+            backbone.freeze_batch_norm_2d()
+        else:
+            replace_batch_norm(backbone)
+    if config.num_frozen_backbone_stages:
+        freeze_leading_stages(backbone, config.num_frozen_backbone_stages)
+    return backbone
+
+
+def freeze_leading_stages(backbone: nn.Module, num_stages: int) -> None:
+    """Stop training the first `num_stages` parts of a backbone: its stem, its first stage, and so on.
+
+    Raises:
+        ValueError: if the backbone does not show where its stages begin, or has fewer.
+    """
+    if hasattr(backbone, "_backbone"):  # timm lists the modules after which it can give feature maps, the stem first
+        starts = [f"_backbone.{info['module']}." for info in backbone._backbone.feature_info.info[1:]]
+    else:
+        lists = [name for name, module in backbone.named_modules() if isinstance(module, nn.ModuleList)]
+        stages = next((name for name in lists if name.split(".")[-1] in ("stages", "layers", "layer")), None)
+        starts = [f"{stages}.{index}." for index in range(len(backbone.get_submodule(stages)))] if stages else []
+    names = [name for name, _ in backbone.named_parameters()]
+    if num_stages > len(starts) or not any(name.startswith(starts[num_stages - 1]) for name in names):
+        raise ValueError(
+            f"num_frozen_backbone_stages must be at most {len(starts)} for this backbone (0 trains all of it). "
+            f"Received: {num_stages}"
+        )
+    for name, parameter in backbone.named_parameters():  # in the order of definition, which is that of the forward
+        if name.startswith(starts[num_stages - 1]):
+            return
+        parameter.requires_grad_(False)

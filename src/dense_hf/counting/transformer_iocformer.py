@@ -1,0 +1,236 @@
+"""The two halves of IOCFormer's transformer: density-enhanced encoder (DETE, thesis section 2.4.2) and decoder.
+
+Layers and position embeddings are those of Conditional DETR in transformers, on which CLTR and IOCFormer are built.
+What is written here is what differs: where density features enter the encoder, and a decoder that hands each layer's
+un-normed output on, as the released code does (with `auxiliary_loss=True` the decoder of transformers norms it in
+between, which changes the result).
+
+B batch, Q queries, M `d_model`, h x w feature map, S = h * w tokens.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithCrossAttentions
+from transformers.models.conditional_detr.modeling_conditional_detr import (
+    ConditionalDetrDecoderCrossAttention,
+    ConditionalDetrDecoderLayer,
+    ConditionalDetrDecoderSelfAttention,
+    ConditionalDetrEncoderLayer,
+    ConditionalDetrMLPPredictionHead,
+    ConditionalDetrSelfAttention,
+    encode_sinusoidal_position_embedding,
+)
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+
+from .configuration_iocformer import IOCFormerConfig
+from .density_iocformer import DensityBlock
+
+
+class IOCFormerPreTrainedModel(PreTrainedModel):
+    """Weight initialisation of the released code and what the model is able to do."""
+
+    config: IOCFormerConfig
+    base_model_prefix = "model"
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False
+    _no_split_modules = ["ConditionalDetrEncoderLayer", "ConditionalDetrDecoderLayer", "DensityBranch"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """PyTorch's own defaults, xavier inside the transformer, N(0, 1) queries (released code)."""
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            init.kaiming_uniform_(module.weight, a=5**0.5)
+            if module.bias is not None:
+                bound = module.weight[0].numel() ** -0.5
+                init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight)
+        elif isinstance(module, (IOCFormerEncoder, IOCFormerDecoder)):
+            for name, parameter in module.named_parameters():
+                if parameter.dim() > 1:
+                    init.xavier_uniform_(parameter)
+                elif name.endswith("o_proj.bias") or (isinstance(module, IOCFormerEncoder) and "proj.bias" in name):
+                    init.zeros_(parameter)
+        else:
+            super()._init_weights(module)
+
+
+class IOCFormerEncoder(IOCFormerPreTrainedModel):
+    """Transformer layers over image tokens, each merged with refined density features (`config.density_fusion`)."""
+
+    _can_record_outputs = {"hidden_states": ConditionalDetrEncoderLayer, "attentions": ConditionalDetrSelfAttention}
+
+    def __init__(self, config: IOCFormerConfig):
+        super().__init__(config)
+        fusion = config.density_fusion if config.uses_density_fusion else "none"
+        # Eq. 2.3 read literally ends at F^L after L - 1 layers, though the text speaks of L; the released code has L.
+        num_layers = config.encoder_layers - (fusion == "thesis")
+        num_blocks = {"none": 0, "thesis": num_layers - 1}.get(fusion, num_layers)
+        self.layers = nn.ModuleList(ConditionalDetrEncoderLayer(config) for _ in range(num_layers))
+        self.density_blocks = nn.ModuleList(
+            DensityBlock(config.d_model, single_conv=fusion in ("merge", "merge2")) for _ in range(num_blocks)
+        )
+        # one norm for all merges (released code; not in the text)
+        self.density_layernorm = nn.LayerNorm(config.d_model) if fusion == "released" else nn.Identity()
+        self.fusion = fusion
+        self.post_init()
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        inputs_embeds: Tensor,
+        attention_mask: Tensor | None = None,
+        spatial_position_embeddings: Tensor | None = None,
+        density_features: Tensor | None = None,
+        **kwargs,
+    ) -> BaseModelOutput:
+        """Tokens [B, S, M], mask [B, S] (1 = valid), positions [1 or B, S, M], density features [B, M, h, w]."""
+        if attention_mask is not None:
+            attention_mask = create_bidirectional_mask(
+                config=self.config, inputs_embeds=inputs_embeds, attention_mask=attention_mask
+            )
+
+        def run(layer: nn.Module, tokens: Tensor, positions: Tensor | None = spatial_position_embeddings) -> Tensor:
+            return layer(tokens, attention_mask, spatial_position_embeddings=positions, **kwargs)
+
+        fuse = getattr(self, f"_fuse_{self.fusion}")
+        hidden_states = fuse(run, inputs_embeds, density_features, spatial_position_embeddings)
+        return BaseModelOutput(last_hidden_state=hidden_states)
+
+    def _fuse_none(self, run, tokens: Tensor, density: Tensor, positions: Tensor) -> Tensor:
+        for layer in self.layers:
+            tokens = run(layer, tokens)
+        return tokens
+
+    def _fuse_released(self, run, tokens: Tensor, density: Tensor, positions: Tensor) -> Tensor:
+        """L layers and L + 1 merges: before the first layer and after each one, refined before it is merged."""
+        tokens = tokens + _to_tokens(density)
+        for layer, block in zip(self.layers, self.density_blocks):
+            density = block(density)
+            tokens = run(layer, tokens) + self.density_layernorm(_to_tokens(density))
+        return tokens
+
+    # without the norm (an identity here) and with 1x1 blocks this is the released code's second variant
+    _fuse_merge2 = _fuse_released
+
+    def _fuse_merge(self, run, tokens: Tensor, density: Tensor, positions: Tensor) -> Tensor:
+        """The released code's first variant: refine, then merge before each layer."""
+        tokens = tokens + _to_tokens(density)
+        for layer, block in zip(self.layers, self.density_blocks):
+            density = block(density)
+            tokens = run(layer, tokens + _to_tokens(density))
+        return tokens
+
+    def _fuse_thesis(self, run, tokens: Tensor, density: Tensor, positions: Tensor) -> Tensor:
+        """Eq. 2.2 and 2.3 as printed: positions join the stream once, density features merge before each layer."""
+        tokens = run(self.layers[0], tokens + _to_tokens(density) + positions, None)
+        for layer, block in zip(self.layers[1:], self.density_blocks):
+            density = block(density)
+            tokens = run(layer, tokens + _to_tokens(density), None)
+        return tokens
+
+
+def _to_tokens(feature_map: Tensor) -> Tensor:
+    """[B, M, h, w] -> [B, S, M] (Rs in Eq. 2.2)."""
+    return feature_map.flatten(2).transpose(1, 2)
+
+
+@dataclass
+class IOCFormerDecoderOutput(BaseModelOutputWithCrossAttentions):
+    """Decoder output.
+
+    Args:
+        last_hidden_state (`torch.Tensor` of shape `(batch_size, num_queries, d_model)`):
+            Normed output of the last layer.
+        intermediate_hidden_states (`tuple` of `torch.Tensor` of that shape, *optional*):
+            Normed outputs of the layers before it, for the auxiliary losses.
+        reference_points (`torch.Tensor` of shape `(1, num_queries, 2)`):
+            (x, y) in [0, 1] around which each query looks.
+    """
+
+    intermediate_hidden_states: tuple[Tensor, ...] | None = None
+    reference_points: Tensor | None = None
+
+
+class IOCFormerDecoder(IOCFormerPreTrainedModel):
+    """Conditional DETR decoder over learned queries (thesis section 2.4.3)."""
+
+    _can_record_outputs = {
+        "hidden_states": ConditionalDetrDecoderLayer,
+        "attentions": OutputRecorder(ConditionalDetrDecoderSelfAttention, layer_name="self_attn", index=1),
+        "cross_attentions": OutputRecorder(ConditionalDetrDecoderCrossAttention, layer_name="encoder_attn", index=1),
+    }
+
+    def __init__(self, config: IOCFormerConfig):
+        super().__init__(config)
+        self.layers = nn.ModuleList(ConditionalDetrDecoderLayer(config) for _ in range(config.decoder_layers))
+        for layer in self.layers[1:]:
+            layer.encoder_attn.q_pos_proj = None  # only the first layer adds query positions to the content
+        self.layernorm = nn.LayerNorm(config.d_model)
+        self.query_scale = ConditionalDetrMLPPredictionHead(config.d_model, config.d_model, config.d_model, 2)
+        self.ref_point_head = ConditionalDetrMLPPredictionHead(config.d_model, config.d_model, 2, 2)
+        self.post_init()
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        query_position_embeddings: Tensor,
+        encoder_hidden_states: Tensor,
+        encoder_attention_mask: Tensor | None = None,
+        spatial_position_embeddings: Tensor | None = None,
+        return_intermediate: bool = False,
+        **kwargs,
+    ) -> IOCFormerDecoderOutput:
+        """Query positions [1, Q, M], memory [B, S, M], its mask [B, S] (1 = valid) and positions [1 or B, S, M]."""
+        batch_size = encoder_hidden_states.shape[0]
+        hidden_states = encoder_hidden_states.new_zeros(batch_size, *query_position_embeddings.shape[1:])
+        spatial_position_embeddings = spatial_position_embeddings.expand(batch_size, -1, -1)
+        if encoder_attention_mask is not None:
+            encoder_attention_mask = create_bidirectional_mask(
+                config=self.config, inputs_embeds=hidden_states, attention_mask=encoder_attention_mask
+            )
+
+        reference_points = self.ref_point_head(query_position_embeddings).sigmoid()
+        # The released code encodes queries as [PE(x), PE(y)] though tokens are [PE(y), PE(x)]; `q_pos_sine_proj`
+        # learns around it. The helper swaps (x, y), so it gets (y, x).
+        sine_embeddings = encode_sinusoidal_position_embedding(
+            reference_points.flip(-1), num_pos_feats=self.config.d_model // 2
+        )
+        sine_embeddings = sine_embeddings.expand(batch_size, -1, -1)
+
+        intermediate = []
+        for index, layer in enumerate(self.layers):
+            query_sine_embed = sine_embeddings * self.query_scale(hidden_states) if index else sine_embeddings
+            hidden_states = layer(
+                hidden_states,
+                None,
+                spatial_position_embeddings,
+                query_position_embeddings,
+                query_sine_embed,
+                encoder_hidden_states,  # positional, so that gradient checkpointing sees it
+                encoder_attention_mask=encoder_attention_mask,
+                is_first=index == 0,
+                **kwargs,
+            )
+            if return_intermediate and index < len(self.layers) - 1:
+                intermediate.append(self.layernorm(hidden_states))
+
+        return IOCFormerDecoderOutput(
+            last_hidden_state=self.layernorm(hidden_states),
+            intermediate_hidden_states=tuple(intermediate) or None,
+            reference_points=reference_points,
+        )

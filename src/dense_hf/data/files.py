@@ -1,0 +1,90 @@
+"""Reading a user's files within bounds, and writing files and folders that are either whole or not there."""
+
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import InvalidDataError
+
+
+def check_regular_file(path: str | os.PathLike, max_bytes: int) -> None:
+    """Refuse what is not a readable regular file of at most `max_bytes`, without opening it.
+
+    Opening a FIFO would wait for a writer for ever; reading a device may never end.
+
+    Raises:
+        InvalidDataError: if the file is missing, of another kind, or too large.
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
+        raise InvalidDataError(path, "an existing file", error) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise InvalidDataError(path, "a regular file", stat.filemode(status.st_mode))
+    if status.st_size > max_bytes:
+        raise InvalidDataError(path, f"a file of at most {max_bytes} bytes", f"{status.st_size} bytes")
+
+
+def read_bytes(path: str | os.PathLike, max_bytes: int) -> bytes:
+    """The content of a regular file of at most `max_bytes`; the size is checked before anything is read.
+
+    Raises:
+        InvalidDataError: as `check_regular_file`, or if the file cannot be read.
+    """
+    check_regular_file(path, max_bytes)
+    try:
+        with open(path, "rb") as file:
+            content = file.read(max_bytes + 1)  # a file may grow after the check
+    except OSError as error:
+        raise InvalidDataError(path, "a readable file", error) from error
+    if len(content) > max_bytes:
+        raise InvalidDataError(path, f"a file of at most {max_bytes} bytes", "a file that is still growing")
+    return content
+
+
+def write_file(path: str | os.PathLike, content: bytes) -> None:
+    """Write the whole file or nothing: under a temporary name beside it, then renamed over `path`."""
+    path = Path(path).absolute()
+    temporary = _beside(path)
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def new_directory(path: str | os.PathLike) -> Generator[Path]:
+    """A folder to fill that appears as `path` only when the block ends without an error.
+
+    Yields a temporary folder beside `path`; after an error it is removed and `path` is as before.
+
+    Raises:
+        ValueError: if `path` exists and is not an empty folder. Nothing of a user's is overwritten.
+    """
+    path = Path(path).absolute()
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ValueError(f"the output must be a new or empty folder, choose another or remove it. Received: {path}")
+    temporary = _beside(path)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if path.exists():
+            path.rmdir()
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _beside(path: Path) -> Path:
+    """A name in the same folder (the same file system, so that renaming is one step) that nobody else has."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")

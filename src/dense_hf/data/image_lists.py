@@ -1,0 +1,75 @@
+"""Lists of image ids (train_id.txt, val_id.txt, test_id.txt): one name per line, never a path."""
+
+import os
+import re
+import unicodedata
+
+from ..errors import InvalidDataError
+from .files import read_bytes
+
+# What an image file may end in. The lists of the released IOCfish5K carry ".jpg".
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+MAX_LIST_BYTES = 64 * 2**20
+_SEPARATORS = re.compile(r"[/\\:]")  # the colon: drive letters, URL schemes, alternate streams
+
+
+def split_suffix(name: str) -> tuple[str, str]:
+    """`("fish.2", ".jpg")` of "fish.2.jpg": only a known image suffix is one, in either case."""
+    for suffix in IMAGE_SUFFIXES:
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)], name[-len(suffix) :]
+    return name, ""
+
+
+def check_name(path: object, name: str, where: str = "") -> str:
+    """`name` itself if it is safe as the name of a file inside a folder.
+
+    Args:
+        path: the file that contains the name, for the message.
+        name: what shall be a plain file name.
+        where: the place in the file, for the message ("line 3: ").
+
+    Raises:
+        InvalidDataError: for separators, "..", absolute paths, drive letters, URL schemes, NUL and other control
+            characters, and names longer than file systems take.
+    """
+    if not name or name in (".", "..") or _SEPARATORS.search(name):
+        raise InvalidDataError(path, "names of files, not paths, drives or addresses", f"{where}{name[:200]!r}")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        raise InvalidDataError(path, "names without control characters", f"{where}{name[:200]!r}")
+    if len(name.encode()) > 240:  # file systems take 255; the annotation's name may be longer than the image's
+        raise InvalidDataError(path, "names of at most 240 bytes", f"{where}{name[:50]!r}...")
+    return name
+
+
+def read_ids(list_path: str | os.PathLike) -> list[str]:
+    """The ids of a list, as they are written there and in that order.
+
+    One id per line; blank lines and white space around an id do not count. An id is the name of an image with or
+    without its suffix (see `IMAGE_SUFFIXES`): "a.jpg" is images/a.jpg, "a" is whichever one of images/a.jpg,
+    images/a.png, ... exists. Both mean the annotation annotations/a.xml, so a list with both has a duplicate.
+
+    Raises:
+        InvalidDataError: if the file is not UTF-8 text, is empty, or has a duplicate or something that is not a
+            plain name (see `check_name`).
+    """
+    content = read_bytes(list_path, MAX_LIST_BYTES)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidDataError(list_path, "UTF-8 text", error) from error
+    ids: list[str] = []
+    first_line: dict[str, int] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not (name := line.strip(" \t\r")):
+            continue
+        check_name(list_path, name, f"line {number}: ")
+        stem = split_suffix(name)[0]
+        if stem in first_line:
+            received = f"{name!r} on line {number}, and already on line {first_line[stem]}"
+            raise InvalidDataError(list_path, "each image once", received)
+        first_line[stem] = number
+        ids.append(name)
+    if not ids:
+        raise InvalidDataError(list_path, "at least one image id", "an empty list")
+    return ids

@@ -1,0 +1,100 @@
+"""Opening a user's image: header checked before decoding, upright, 8-bit RGB."""
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ..errors import InvalidDataError
+from .files import check_regular_file
+
+# Pillow warns from here on (Image.MAX_IMAGE_PIXELS) and refuses at twice as much, whatever we are asked for.
+DEFAULT_MAX_PIXELS = 89_478_485
+MAX_IMAGE_BYTES = 2**30
+# Readers of rare formats stay out of reach of a user's file. JPEG includes the MPO files of some phones.
+_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What a file says about its image: size in pixels as seen upright, and the Pillow mode it is stored in."""
+
+    width: int
+    height: int
+    mode: str
+
+    @property
+    def has_sixteen_bits(self) -> bool:
+        """Whether Pillow's own conversion to RGB would clip instead of scale."""
+        return self.mode.startswith("I")
+
+
+def open_image(path: str | os.PathLike, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+    """The image of a file as upright 8-bit RGB.
+
+    - The orientation tag is applied, because annotations are in the coordinates of the picture as it is shown: the
+      released preparation takes the bounds of the points from OpenCV's reader, which applies the tag, and so do the
+      image loaders of transformers and datasets. (The released preparation takes the pixels from another reader that
+      does not; the frames of IOCfish5K come from videos and carry no tag.)
+    - 16-bit images are scaled, value / 257, by the same factor in all images. Pillow alone would clip at 255.
+    - Transparency is dropped: the stored colours count, as in the released preparation and in transformers.
+    - Grey, palette and CMYK images are converted by Pillow.
+
+    Args:
+        path: a JPEG, PNG, TIFF, BMP or WebP file with one picture.
+        max_pixels: the most pixels that are accepted, by the header, before anything is decoded. Pillow itself
+            refuses more than 178,956,970.
+
+    Raises:
+        InvalidDataError: if the file is missing, not such an image, too large, truncated or broken.
+    """
+    with _opened(path, max_pixels) as image:
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):
+            return Image.fromarray(_scaled_to_eight_bits(path, np.asarray(upright))).convert("RGB")
+        return upright.convert("RGB")
+
+
+def read_image_header(path: str | os.PathLike, max_pixels: int = DEFAULT_MAX_PIXELS) -> ImageHeader:
+    """Size and mode of an image, decoding no more than its format needs for them.
+
+    Raises:
+        InvalidDataError: as `open_image`, except for what only decoding reveals.
+    """
+    with _opened(path, max_pixels) as image:
+        # read first: the orientation of a PNG may stand after its pixels, and a TIFF turns itself when it loads
+        sideways = image.getexif().get(0x0112) in (5, 6, 7, 8) and image.format != "TIFF"
+        width, height = image.size
+        return ImageHeader(height, width, image.mode) if sideways else ImageHeader(width, height, image.mode)
+
+
+@contextmanager
+def _opened(path: str | os.PathLike, max_pixels: int) -> Generator[Image.Image]:
+    check_regular_file(path, MAX_IMAGE_BYTES)
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise InvalidDataError(path, f"an image of at most {max_pixels} pixels", f"{width} x {height}")
+            if getattr(image, "is_animated", False) and image.format != "MPO":
+                raise InvalidDataError(path, "a file with one picture", "an animation or a stack")
+            if image.mode == "F":
+                raise InvalidDataError(path, "an image of 8 or 16 bits", "floating point values of unknown range")
+            yield image
+    except (InvalidDataError, MemoryError):
+        raise
+    except Exception as error:  # broken files make Pillow raise OSError, SyntaxError, ValueError, struct.error, ...
+        expected = "a complete JPEG, PNG, TIFF, BMP or WebP image"
+        raise InvalidDataError(path, expected, f"{type(error).__name__}: {error}") from error
+
+
+def _scaled_to_eight_bits(path: object, values: np.ndarray) -> np.ndarray:
+    """[h,w] of 16-bit grey values (mode "I" may hold 32) to uint8 [h,w]: 0 stays 0, 65535 becomes 255."""
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        raise InvalidDataError(path, "grey values of 16 bits, 0 to 65535", f"values from {low} to {high}")
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -1,0 +1,133 @@
+"""Point annotations: one XML file per image (thesis section 2.3.2).
+
+    <annotation>
+      <object><point><x>17</x><y>42</y></point></object>
+      ...
+    </annotation>
+
+Coordinates are pixels of the upright image, x right, y down. n: number of points.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from math import isfinite
+from xml.etree.ElementTree import Element, ParseError, SubElement, indent
+
+import numpy as np
+from defusedxml import ElementTree as SafeElementTree
+from defusedxml.common import DefusedXmlException
+
+from ..errors import InvalidDataError
+from .files import read_bytes, write_file
+
+# The densest image of JHU-CROWD++ has 25,791 points (thesis, Table 2.1), about 3 MB in this format.
+MAX_ANNOTATION_BYTES = 8 * 2**20
+# float() alone would take "nan", "1e400", "1_000" and the digits of every script
+_COORDINATE = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
+
+
+@dataclass(frozen=True)
+class PointAnnotation:
+    """Points of one image.
+
+    Attributes:
+        points: float32 [n,2], (x, y) in pixels, all inside the image, in the order of the file.
+        num_dropped: how many annotated points were left out because they lie outside of the image.
+    """
+
+    points: np.ndarray
+    num_dropped: int
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+def read_points(xml_path: str | os.PathLike, image_size: tuple[int, int]) -> PointAnnotation:
+    """The points of an annotation file.
+
+    The rule of the released code decides what is inside: 0 <= x < width and 0 <= y < height. Points outside are left
+    out and counted. Two points at one place are two objects. A file without objects is an image without objects.
+
+    Args:
+        xml_path: the annotation; `./object/point`, its first child x, its second y.
+        image_size: (width, height) of the upright image in pixels, as `open_image(...).size`.
+
+    Raises:
+        InvalidDataError: if the file is missing, too large, not XML, has a DTD or entities, has objects that are not
+            points, or coordinates that are not plain finite ASCII numbers.
+    """
+    root = _parse(xml_path)
+    objects = root.findall("./object")
+    nodes = [node for item in objects for node in item.findall("./point")]
+    if objects and not nodes:
+        children = sorted({child.tag for item in objects for child in item})[:10]
+        raise InvalidDataError(xml_path, "a point in each object", f"objects with only {children}")
+    coordinates = np.array([_read_point(xml_path, node) for node in nodes], dtype=np.float32).reshape(-1, 2)
+    # compared as float32, so that 99.9999999 in an image of width 100 does not become a point at 100
+    inside = ((coordinates >= 0) & (coordinates < np.array(image_size))).all(axis=1)
+    return PointAnnotation(points=coordinates[inside], num_dropped=int((~inside).sum()))
+
+
+def write_points(
+    xml_path: str | os.PathLike, points: np.ndarray, image_name: str, image_size: tuple[int, int]
+) -> None:
+    """Write an annotation file that `read_points` reads back exactly; the whole file or nothing.
+
+    Args:
+        xml_path: where to.
+        points: [n,2] of (x, y) in pixels; n may be 0.
+        image_name: file name of the image, written for other tools.
+        image_size: (width, height) in pixels.
+
+    Raises:
+        ValueError: if a point is not finite or outside of the image.
+    """
+    points = np.asarray(points, dtype=np.float32).reshape(-1, 2)
+    inside = ((points >= 0) & (points < np.array(image_size))).all(axis=1)  # False for NaN
+    if not inside.all():
+        raise ValueError(f"points must lie inside the image {image_size}. Received: {points[~inside][:3].tolist()}")
+    root = Element("annotation")
+    SubElement(root, "filename").text = image_name
+    size = SubElement(root, "size")
+    for name, value in zip(("width", "height", "depth"), (*image_size, 3)):
+        SubElement(size, name).text = str(value)
+    for point in points:
+        node = SubElement(SubElement(root, "object"), "point")
+        for name, value in zip(("x", "y"), point):
+            # the shortest decimal that reads back as the same float32: "17", not "17.0"; never an exponent
+            SubElement(node, name).text = np.format_float_positional(value, trim="-")
+    indent(root)
+    write_file(xml_path, SafeElementTree.tostring(root, encoding="utf-8"))
+
+
+def _parse(xml_path: str | os.PathLike) -> Element:
+    content = read_bytes(xml_path, MAX_ANNOTATION_BYTES)
+    try:
+        return SafeElementTree.fromstring(content, forbid_dtd=True)
+    except DefusedXmlException as error:
+        raise InvalidDataError(xml_path, "XML without a DTD or entities", error) from error
+    except (ParseError, ValueError, LookupError) as error:  # the last two: encodings that expat cannot read
+        raise InvalidDataError(xml_path, "well-formed XML", error) from error
+
+
+def _read_point(xml_path: str | os.PathLike, node: Element) -> tuple[float, float]:
+    values = [child.text or "" for child in node]
+    if len(values) < 2:
+        raise InvalidDataError(xml_path, "x and y in each point", f"a point with {len(values)} values")
+    if (node[0].tag, node[1].tag) == ("y", "x"):
+        raise InvalidDataError(xml_path, "x before y: the order counts, not the names", "y before x")
+    return read_coordinate(xml_path, values[0]), read_coordinate(xml_path, values[1])
+
+
+def read_coordinate(path: str | os.PathLike, text: str, where: str = "") -> float:
+    """A finite number from ASCII digits with an optional sign and fraction.
+
+    Raises:
+        InvalidDataError: for anything else, among them nan, inf, exponents, "1_000" and other scripts' digits.
+    """
+    stripped = text.strip(" \t\r\n")
+    value = float(stripped) if _COORDINATE.fullmatch(stripped) else float("nan")
+    if not isfinite(value):
+        raise InvalidDataError(path, "coordinates like 17 or 17.5", f"{where}{text[:50]!r}")
+    return value
