@@ -1,0 +1,246 @@
+"""Image processor of IOCFormer: images in, tiles out; the model's outputs in, points out (thesis section 2.5.1).
+
+Built on the torchvision backend of transformers: torchvision is a dependency anyway, tiles are cut as views of one
+uint8 tensor, and images that are tensors already are not copied through numpy. Nothing is resized, so there is nothing
+in which the PIL backend could differ, and no second class for it.
+
+Shape letters: N images; T tiles of all images; S tile size; Q queries; n points; g cells of the density map of a tile.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers.image_processing_backends import TorchvisionBackend
+from transformers.image_processing_utils import BatchFeature
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ChannelDimension, ImageInput
+from transformers.processing_utils import ImagesKwargs, Unpack
+from transformers.utils import TensorType
+
+from .counting_iocformer import count_image
+from .image_reading_iocformer import read_rgb, to_rgb
+from .merging_iocformer import ObjectCount, merge_tiles
+from .tiling_iocformer import TileLayout, cut_tiles, tile_spans
+
+
+class IOCFormerImageProcessorKwargs(ImagesKwargs, total=False):
+    r"""
+    tile_size (`int`, *optional*, defaults to `self.tile_size`):
+        Side in pixels of the square tiles.
+    tile_overlap (`int`, *optional*, defaults to `self.tile_overlap`):
+        Pixels that neighbouring tiles share. 0 is the released tiling; each point has one owner with any value.
+    """
+
+    tile_size: int
+    tile_overlap: int
+
+
+class IOCFormerImageProcessor(TorchvisionBackend):
+    r"""
+    Cuts images of any size and mode into tiles and puts the points of all tiles back.
+
+    Args:
+        tile_size (`int`, defaults to 256): Side in pixels of the square tiles.
+        tile_overlap (`int`, defaults to 0): Pixels that neighbouring tiles share.
+        do_rescale (`bool`, defaults to `True`): Whether pixels are multiplied by `rescale_factor`.
+        rescale_factor (`float`, defaults to `1/255`): From bytes to [0, 1].
+        do_normalize (`bool`, defaults to `True`): Whether `image_mean` and `image_std` are applied.
+        image_mean, image_std (`list[float]`, defaults to those of ImageNet): Per channel, for pixels in [0, 1].
+
+    Example:
+
+    ```python
+    >>> processor = IOCFormerImageProcessor()
+    >>> inputs = processor([Image.new("RGB", (1920, 1080)), Image.new("L", (100, 50))], return_tensors="pt")
+    >>> inputs["pixel_values"].shape, inputs["original_sizes"].tolist()
+    (torch.Size([41, 3, 256, 256]), [[1080, 1920], [50, 100]])
+    ```
+    """
+
+    valid_kwargs = IOCFormerImageProcessorKwargs
+    model_input_names = ["pixel_values"]
+    tile_size = 256
+    tile_overlap = 0
+    do_convert_rgb = True
+    do_rescale = True
+    rescale_factor = 1 / 255
+    do_normalize = True
+    image_mean = IMAGENET_DEFAULT_MEAN
+    image_std = IMAGENET_DEFAULT_STD
+
+    def __init__(self, **kwargs: Unpack[IOCFormerImageProcessorKwargs]):
+        super().__init__(**kwargs)
+        self._validate_preprocess_kwargs(tile_size=self.tile_size, tile_overlap=self.tile_overlap)
+
+    def _validate_preprocess_kwargs(self, *args: Any, tile_size: int = 256, tile_overlap: int = 0, **kwargs: Any):
+        tile_spans(1, tile_size, tile_overlap)
+        super()._validate_preprocess_kwargs(*args, **kwargs)
+
+    def fetch_images(self, image_url_or_urls: Any) -> Any:
+        """Open paths and URLs with Pillow, not with torchvision: a path then counts like the image opened by hand."""
+        if isinstance(image_url_or_urls, (list, tuple)):
+            return [self.fetch_images(source) for source in image_url_or_urls]
+        if isinstance(image_url_or_urls, str):
+            return read_rgb(image_url_or_urls)
+        if isinstance(image_url_or_urls, (np.ndarray, torch.Tensor)) and image_url_or_urls.ndim == 2:
+            return image_url_or_urls[None]  # gray, which the base class would take for a list of lines
+        return super().fetch_images(image_url_or_urls)
+
+    def process_image(
+        self,
+        image: ImageInput,
+        do_convert_rgb: bool | None = None,
+        input_data_format: str | ChannelDimension | None = None,
+        device: torch.device | None = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """One image of any kind -> [3, height, width], uint8 (or floats if floats came).
+
+        Raises:
+            ValueError: an array or tensor of integers that are neither 8-bit nor unsigned 16-bit.
+        """
+        if isinstance(image, Image.Image) and do_convert_rgb:
+            image = to_rgb(image)
+        pixels = super().process_image(image, do_convert_rgb, input_data_format, device, **kwargs)
+        if pixels.dtype == torch.uint16:
+            pixels = (pixels.int() >> 8).to(torch.uint8)
+        if pixels.dtype != torch.uint8 and not pixels.is_floating_point():
+            raise ValueError(f"Pixels must be uint8, uint16 or floats. Received: {pixels.dtype}")
+        return pixels
+
+    def to_pixels(self, image: ImageInput) -> torch.Tensor:
+        """One image (path, URL, PIL image, array, tensor) -> [3, height, width], uint8 (or floats if floats came)."""
+        images = self._prepare_image_like_inputs(image, do_convert_rgb=self.do_convert_rgb)
+        if len(images) != 1:
+            raise ValueError(f"Expected one image. Received: {len(images)}")
+        return images[0]
+
+    def tile_layout(self, height: int, width: int) -> TileLayout:
+        """Where the tiles of an image of this size lie."""
+        return TileLayout(height, width, self.tile_size, self.tile_overlap)
+
+    def iter_tiles(self, image: ImageInput, batch_size: int = 8) -> Iterator[torch.Tensor]:
+        """Yield batches [<= batch_size, 3, S, S] of the tiles of one image, row by row.
+
+        Only one batch at a time exists as floats, so a photo of 6000 x 4000 pixels needs megabytes, not gigabytes.
+
+        Raises:
+            ValueError: `batch_size` below 1, or an image that is none.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1. Received: {batch_size}")
+        pixels = self.to_pixels(image)
+        layout = self.tile_layout(height=pixels.shape[-2], width=pixels.shape[-1])
+        for first in range(0, len(layout), batch_size):
+            yield self._normalized_tiles(
+                pixels,
+                layout,
+                range(first, min(first + batch_size, len(layout))),
+                do_rescale=self.do_rescale,
+                rescale_factor=self.rescale_factor,
+                do_normalize=self.do_normalize,
+                image_mean=self.image_mean,
+                image_std=self.image_std,
+            )
+
+    def _normalized_tiles(
+        self, pixels: torch.Tensor, layout: TileLayout, indices: range, **normalization: Any
+    ) -> torch.Tensor:
+        """[3, height, width] -> [len(indices), 3, S, S]. The padding is 0 after normalisation: the mean colour."""
+        size = layout.tile_size
+        tiles = torch.zeros(len(indices), pixels.shape[0], size, size, device=pixels.device)
+        for tile, view in zip(tiles, cut_tiles(pixels, layout, indices.start, indices.stop)):
+            top, left = size - view.shape[-2], size - view.shape[-1]
+            tile[:, top:, left:] = self.rescale_and_normalize(view, **normalization)
+        return tiles
+
+    def _preprocess(  # ty: ignore[incompatible-method-override]  each processor names what it uses, as upstream
+        self,
+        images: list[torch.Tensor],
+        tile_size: int,
+        tile_overlap: int,
+        do_rescale: bool,
+        rescale_factor: float,
+        do_normalize: bool,
+        image_mean: float | list[float] | None,
+        image_std: float | list[float] | None,
+        return_tensors: str | TensorType | None,
+        **kwargs: Any,
+    ) -> BatchFeature:
+        tiles = []
+        for pixels in images:
+            layout = TileLayout(pixels.shape[-2], pixels.shape[-1], tile_size, tile_overlap)
+            tiles.append(
+                self._normalized_tiles(
+                    pixels,
+                    layout,
+                    range(len(layout)),
+                    do_rescale=do_rescale,
+                    rescale_factor=rescale_factor,
+                    do_normalize=do_normalize,
+                    image_mean=image_mean,
+                    image_std=image_std,
+                )
+            )
+        sizes = torch.tensor([pixels.shape[-2:] for pixels in images])
+        return BatchFeature({"pixel_values": torch.cat(tiles), "original_sizes": sizes}, tensor_type=return_tensors)
+
+    def post_process_object_counting(
+        self,
+        outputs: Any,
+        target_sizes: torch.Tensor | list[tuple[int, int]] | None = None,
+        threshold: float = 0.35,
+        return_density_map: bool = False,
+    ) -> list[ObjectCount]:
+        """From the model's outputs for tiles to one count per image.
+
+        Args:
+            outputs: anything with `logits` [T, Q, 2], `pred_points` [T, Q, >= 2] and `density_map` [T, 1, g, g] as
+                attributes or keys, for all tiles of all images in order. What the model has no branch for is `None`.
+            target_sizes: [N, 2] (height, width) of the images, as in `original_sizes`. Without it, each row is an
+                image of one tile.
+            threshold: the least score that counts; 0.35 is the released value.
+            return_density_map: adds "density_map" [height, width] to each result.
+
+        Returns:
+            One [`ObjectCount`] per image: "count", "points" [n, 2] (x, y) in pixels of the image, "scores" [n],
+            "density_count", "tile_counts" and "crowded_tiles".
+
+        Raises:
+            ValueError: rows that do not fit the sizes, or outputs that are not finite.
+        """
+        fields = {}
+        for name in ("logits", "pred_points", "density_map"):
+            fields[name] = outputs.get(name) if isinstance(outputs, dict) else getattr(outputs, name, None)
+        rows = next((len(values) for values in fields.values() if values is not None), 0)
+        if target_sizes is None:
+            target_sizes = [(self.tile_size, self.tile_size)] * rows
+        layouts = [self.tile_layout(int(height), int(width)) for height, width in target_sizes]
+        if sum(map(len, layouts)) != rows:
+            raise ValueError(
+                f"{len(layouts)} images of these sizes have {sum(map(len, layouts))} tiles of {self.tile_size} pixels "
+                f"with an overlap of {self.tile_overlap}. Received: outputs of {rows} tiles"
+            )
+        results, first = [], 0
+        for layout in layouts:
+            own = {
+                name: None if values is None else values[first : first + len(layout)]
+                for name, values in fields.items()
+            }
+            results.append(
+                merge_tiles(layout, **own, threshold=threshold, return_density_map=return_density_map),
+            )
+            first += len(layout)
+        return results
+
+    def count_objects(self, model: torch.nn.Module, image: ImageInput, **kwargs: Any) -> ObjectCount:
+        """Count one image of any size with `model`; the keywords are those of `count_image`.
+
+        A method, because a pipeline that was loaded beside a checkpoint reaches this code through its processor only.
+        """
+        return count_image(model, self, image, **kwargs)
+
+
+__all__ = ["IOCFormerImageProcessor"]

@@ -1,0 +1,124 @@
+"""IOCfish5K (thesis section 2.3), or any folder in its layout, as a `datasets` builder.
+
+```python
+from dense_hf.data import IOCfish5K
+
+builder = IOCfish5K(data_dir="IOCfish5K")
+builder.download_and_prepare(num_proc=4)        # nothing is downloaded: the folder is checked and indexed
+train = builder.as_dataset("train")
+stream = IOCfish5K(data_dir="IOCfish5K").as_streaming_dataset("train")
+```
+
+datasets 5 refuses scripts, so `load_dataset` takes the Parquet that `dataset_scripts/iocfish5k.py` writes.
+"""
+
+import io
+import os
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import datasets
+from datasets.exceptions import DatasetGenerationError
+from transformers.utils import logging
+
+from ..errors import InvalidDataError
+from .images import DEFAULT_MAX_PIXELS, open_image, read_image_header
+from .point_folder import PointFolder, PointImage
+from .points import read_points
+from .statistics import RELEASED_IMAGES, compare_with_release
+
+logger = logging.get_logger(__name__)
+
+
+class IOCfish5K(datasets.GeneratorBasedBuilder):
+    """Builder of splits "train", "validation" and "test", as far as the folder has their lists.
+
+    Columns: `image` (upright RGB), `image_id` (file name), `points` (list of (x, y) in pixels of the image, float32),
+    `num_dropped` (points outside of the image, left out as in the released code). Rows are in the order of the lists.
+
+    Preparing reads every annotation and decodes every image once, so that a bad file is found before the first step
+    of a training. If all three lists have the lengths of the release, its number of points is checked too. Streaming
+    checks each file when its turn comes, and only the lists beforehand.
+
+    Args:
+        data_dir: folder with images/, annotations/, train_id.txt, val_id.txt, test_id.txt (see `PointFolder`).
+        max_pixels: the most pixels of an image, see `open_image`.
+        kwargs: of `datasets.DatasetBuilder`, such as `cache_dir`.
+
+    Raises:
+        InvalidDataError: for a bad list at once, for other bad files when preparing or streaming reaches them.
+    """
+
+    VERSION = datasets.Version("1.0.0")
+
+    def __init__(self, data_dir: str | os.PathLike, max_pixels: int = DEFAULT_MAX_PIXELS, **kwargs: Any):
+        self.folder = PointFolder(os.path.abspath(data_dir), max_pixels)
+        # without `hash` the cache would not notice that files of the same folder have changed
+        kwargs.setdefault("hash", self.folder.digest())
+        super().__init__(data_dir=str(self.folder.directory), **kwargs)
+
+    def _info(self) -> datasets.DatasetInfo:
+        return datasets.DatasetInfo(
+            description="Images with one point per object, for counting objects that blend into their scene.",
+            features=datasets.Features(
+                {
+                    "image": datasets.Image(mode="RGB"),
+                    "image_id": datasets.Value("string"),
+                    "points": datasets.List(datasets.List(datasets.Value("float32"), length=2)),
+                    "num_dropped": datasets.Value("int32"),
+                }
+            ),
+        )
+
+    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
+        self.folder.check_complete()
+        if not dl_manager.is_streaming:
+            self._check_annotations()
+        # a list in gen_kwargs is what datasets cuts into shards, for num_proc and for shuffling a stream
+        return [
+            datasets.SplitGenerator(name=split, gen_kwargs={"images": self.folder.images(split)})
+            for split in self.folder.ids
+        ]
+
+    def _check_annotations(self) -> None:
+        summaries = self.folder.summarize()
+        if {split: len(ids) for split, ids in self.folder.ids.items()} == RELEASED_IMAGES and (
+            problems := compare_with_release(summaries)
+        ):
+            raise InvalidDataError(self.folder.directory, "the released IOCfish5K", "; ".join(problems))
+        if dropped := sum(summary.num_dropped for summary in summaries):
+            images = sum(summary.num_dropped > 0 for summary in summaries)
+            logger.warning(
+                f"{self.folder.directory}: {dropped} points in {images} images lie outside of their image and are "
+                "left out (column num_dropped)."
+            )
+
+    def _generate_examples(  # ty: ignore[incompatible-method-override]  str keys: the base class takes both
+        self, images: list[PointImage]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        for image in images:
+            picture = open_image(image.image_path, self.folder.max_pixels)
+            annotation = read_points(image.annotation_path, picture.size)
+            stored: dict[str, Any] = {"path": str(image.image_path), "bytes": None}
+            if read_image_header(image.image_path, self.folder.max_pixels).has_sixteen_bits:
+                buffer = io.BytesIO()  # the library would clip the values that open_image has scaled
+                picture.save(buffer, format="PNG")
+                stored = {"path": f"{image.image_path.stem}.png", "bytes": buffer.getvalue()}
+            yield (
+                image.image_id,
+                {
+                    "image": stored,
+                    "image_id": image.image_id,
+                    "points": annotation.points.tolist(),
+                    "num_dropped": annotation.num_dropped,
+                },
+            )
+
+    def _prepare_split_single(self, *args: Any, **kwargs: Any) -> Generator:
+        """As in the base class, which hides the error of a bad file in another; workers would then lose its type."""
+        try:
+            yield from super()._prepare_split_single(*args, **kwargs)
+        except DatasetGenerationError as error:
+            if isinstance(error.__cause__, InvalidDataError):
+                raise error.__cause__ from None
+            raise

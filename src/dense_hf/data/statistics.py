@@ -1,0 +1,53 @@
+"""The numbers of thesis Tables 2.1 and 2.2 for a folder of images and points, and of the released IOCfish5K."""
+
+from collections import Counter
+from statistics import mean
+
+from ..metrics.density_ranges import DENSITY_RANGES, density_range
+from .point_folder import SPLIT_LISTS, ImageSummary
+
+# Thesis section 2.3.3 and the last rows of Tables 2.1 and 2.2.
+RELEASED_IMAGES = {"train": 3137, "validation": 500, "test": 2000}
+RELEASED_POINTS = 659_024
+
+
+def compare_with_release(summaries: list[ImageSummary]) -> list[str]:
+    """One sentence per difference to the released IOCfish5K; empty for the full set.
+
+    The thesis does not say whether its 659,024 points include those outside of their image, so either total is right.
+    """
+    sizes = Counter(summary.split for summary in summaries)
+    problems = [
+        f"{SPLIT_LISTS[split]} has {sizes[split]} images instead of {expected}"
+        for split, expected in RELEASED_IMAGES.items()
+        if sizes[split] != expected
+    ]
+    kept = sum(summary.count for summary in summaries)
+    dropped = sum(summary.num_dropped for summary in summaries)
+    if RELEASED_POINTS not in (kept, kept + dropped):
+        problems.append(f"{kept + dropped} points, {dropped} of them outside of their image, instead of 659024")
+    return problems
+
+
+def format_statistics(summaries: list[ImageSummary]) -> str:
+    """Both tables as Markdown, a row per split and one for all. Resolution is height x width, as in Table 2.1."""
+    rows = {split: [summary for summary in summaries if summary.split == split] for split in SPLIT_LISTS}
+    rows = {split: members for split, members in rows.items() if members} | {"all": summaries}
+    table_1 = [
+        _row("split", "images", "average resolution", "points", "min", "average", "max", "outside, dropped"),
+        _row("---", *["---:"] * 7),
+    ]
+    table_2 = [_row("split", *DENSITY_RANGES, "images"), _row("---", *["---:"] * (len(DENSITY_RANGES) + 1))]
+    for name, members in rows.items():
+        counts = [member.count for member in members]
+        dropped = sum(member.num_dropped for member in members)
+        average = f"{mean(counts):.1f}"
+        resolution = f"{mean(m.height for m in members):.0f} x {mean(m.width for m in members):.0f}"
+        table_1.append(_row(name, len(members), resolution, sum(counts), min(counts), average, max(counts), dropped))
+        ranges = Counter(density_range(count) for count in counts)
+        table_2.append(_row(name, *(ranges[key] for key in DENSITY_RANGES), len(members)))
+    return "\n".join([*table_1, "", "Images by number of objects:", "", *table_2])
+
+
+def _row(*cells: object) -> str:
+    return "| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in cells) + " |"
