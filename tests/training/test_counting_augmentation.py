@@ -17,7 +17,6 @@ from dense_hf.training.counting_augmentation import (
 )
 from dense_hf.training.epoch_sampler import sample_generator
 
-
 GOLDEN = json.loads(
     (Path(__file__).parents[1] / "fixtures" / "iocformer" / "data_golden.json").read_text(encoding="utf-8")
 )
@@ -38,7 +37,7 @@ def test_neighbour_distances_are_those_of_the_released_code(case):
 
 def test_pixels_with_two_points_are_lost_in_training():
     rows = GOLDEN["a.jpg"]["kpoint_nonzero_rc_value"]
-    assert [2] == [count for _, _, count in rows if count != 1]
+    assert [count for _, _, count in rows if count != 1] == [2]
     assert unique_pixels(golden_points()).tolist() == [[x, y] for y, x, count in rows if count == 1]
 
 
@@ -141,7 +140,11 @@ def test_probabilities_are_the_released_ones():
 
 @pytest.mark.parametrize(
     ("values", "words"),
-    [({"horizontal_flip": 1.5}, "horizontal_flip"), ({"scale_rates": []}, "scale_rates"), ({"scale_rates": [0]}, "sca")],
+    [
+        ({"horizontal_flip": 1.5}, "horizontal_flip"),
+        ({"scale_rates": []}, "scale_rates"),
+        ({"scale_rates": [0]}, "sca"),
+    ],
 )
 def test_impossible_values_are_named(values, words):
     with pytest.raises(ValueError, match=words):

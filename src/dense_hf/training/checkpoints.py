@@ -12,7 +12,6 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from transformers.utils import logging
 
-
 logger = logging.get_logger(__name__)
 
 _FOLDER = re.compile(r"checkpoint-(\d+)")
@@ -55,7 +54,9 @@ def last_complete_checkpoint(output_dir: str | Path) -> Path | None:
 
     Each incomplete one that is passed over is named in a warning.
     """
-    folders = [path for path in Path(output_dir).glob("checkpoint-*") if path.is_dir() and _FOLDER.fullmatch(path.name)]
+    folders = [
+        path for path in Path(output_dir).glob("checkpoint-*") if path.is_dir() and _FOLDER.fullmatch(path.name)
+    ]
     for folder in sorted(folders, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True):
         problem = checkpoint_problem(folder)
         if problem is None:

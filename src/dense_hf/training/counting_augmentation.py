@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image
 from scipy.spatial import cKDTree
 
-
 RELEASED_SCALE_RATES = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3)
 NUM_NEIGHBOURS = 3
 MAX_CROP_ATTEMPTS = 100

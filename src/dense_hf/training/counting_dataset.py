@@ -15,7 +15,6 @@ from ..errors import InvalidDataError
 from .counting_augmentation import CountingAugmentation, random_crop, unique_pixels
 from .epoch_sampler import SampleKey, sample_generator
 
-
 if TYPE_CHECKING:
     from ..counting.image_processing_iocformer import IOCFormerImageProcessor
     from .counting_examples import CountingExample

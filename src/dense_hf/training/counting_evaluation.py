@@ -11,7 +11,6 @@ from transformers import PreTrainedModel
 from ..counting.counting_iocformer import count_image
 from ..metrics.counting import CountingMetrics
 
-
 if TYPE_CHECKING:
     from ..counting.image_processing_iocformer import IOCFormerImageProcessor
     from .counting_examples import CountingExample

@@ -14,7 +14,6 @@ from ..data.point_folder import SPLIT_LISTS, PointFolder
 from ..data.points import read_points
 from ..errors import InvalidDataError
 
-
 logger = logging.get_logger(__name__)
 
 
@@ -66,9 +65,7 @@ def read_examples(
             header = read_image_header(image.image_path)
             annotation = read_points(image.annotation_path, (header.width, header.height))
             num_dropped += annotation.num_dropped
-            examples[split].append(
-                CountingExample(image.image_path, (header.width, header.height), annotation.points)
-            )
+            examples[split].append(CountingExample(image.image_path, (header.width, header.height), annotation.points))
         if num_dropped:
             logger.warning(f"{num_dropped} points of the {split} images lie outside of their image and do not count.")
     return examples

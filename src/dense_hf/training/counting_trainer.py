@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from .counting_evaluation import evaluate_counting
 from .recipe_trainer import RecipeTrainer
 
-
 if TYPE_CHECKING:
     from .counting_examples import CountingExample
 

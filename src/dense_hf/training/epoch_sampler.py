@@ -13,7 +13,6 @@ import numpy as np
 from torch.utils.data import Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-
 SampleKey = tuple[int, int]
 """(epoch, index): all that decides a training sample, next to the seed of the run."""
 
@@ -43,7 +42,7 @@ class EpochSampler(Sampler[SampleKey]):
         self.epoch = 0
 
     def start_epoch(self, epoch: int) -> None:
-        """The next iteration is that of `epoch`. Not called `set_epoch`: accelerate would call it, with its own idea."""
+        """The next iteration is that of `epoch`. Not `set_epoch`: accelerate calls that with a count of its own."""
         self.epoch = epoch
 
     def __len__(self) -> int:

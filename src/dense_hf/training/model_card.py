@@ -2,6 +2,8 @@
 
 import json
 import platform
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +11,6 @@ import torch
 import transformers
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-
 
 RESULTS_FILE = "results.json"
 _METRIC_NAMES = {"mae": "MAE", "mse": "MSE (root)", "nae": "NAE"}
@@ -36,7 +37,28 @@ class RunDescription:
     processes: int
 
 
-def write_results(output_dir: Path, results: dict[str, object]) -> None:
+def command_line(words: Sequence[str], num_processes: int) -> str:
+    """The command that started a script, to be typed again; a token is not shown.
+
+    Args:
+        words: `sys.argv`.
+        num_processes: Processes of the run.
+    """
+    launcher = (
+        ["python"] if num_processes == 1 else ["torchrun", "--standalone", "--nproc_per_node", str(num_processes)]
+    )
+    shown = list(words)
+    for index, word in enumerate(words):
+        name, equals, _ = word.partition("=")
+        if name in ("--hub_token", "--hub-token"):
+            if equals:
+                shown[index] = f"{name}=..."
+            elif index + 1 < len(shown):
+                shown[index + 1] = "..."
+    return shlex.join([*launcher, *shown])
+
+
+def write_results(output_dir: Path, results: Mapping[str, object]) -> None:
     """Write the file that the card's numbers are read from."""
     text = json.dumps(results, indent=2, sort_keys=True) + "\n"
     (output_dir / RESULTS_FILE).write_text(text, encoding="utf-8")
@@ -102,10 +124,14 @@ count("image.jpg")
 Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}.
 
 ```yaml
-{yaml.safe_dump(run.config, sort_keys=False).strip()}
+{yaml.safe_dump(_without_token(run.config), sort_keys=False).strip()}
 ```
 """
     ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}").save(output_dir / "README.md")
+
+
+def _without_token(config: dict[str, dict]) -> dict[str, dict]:
+    return {name: {k: v for k, v in keys.items() if k != "hub_token"} for name, keys in config.items() if keys}
 
 
 def _selection(results: dict[str, object]) -> str:

@@ -16,7 +16,6 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from .epoch_sampler import EpochSampler, StartEpoch
 
-
 # What the recipe decides itself. A value for one of these would be ignored in silence, so it is an error.
 _FIXED = ("lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "optim", "optim_args", "train_sampling_strategy")
 
@@ -25,8 +24,8 @@ _FIXED = ("lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "optim", "
 class RecipeArguments(TrainingArguments):
     """`TrainingArguments` whose defaults are the released recipe of IOCFormer, with a calendar of epochs.
 
-    With `eval_strategy="epoch"` and `save_strategy="epoch"` (the defaults) the calendar below decides; "steps" and "no"
-    mean what they always mean. A checkpoint is saved at every evaluation, so the best one always exists.
+    With `eval_strategy="epoch"` and `save_strategy="epoch"` (the defaults) the calendar below decides; "steps" and
+    "no" mean what they always mean. A checkpoint is saved at every evaluation, so the best one always exists.
 
     Raises:
         ValueError: Values that cannot work; the message lists all of the calendar's.
@@ -54,6 +53,9 @@ class RecipeArguments(TrainingArguments):
     metric_for_best_model: str | None = field(default="mae", metadata={"help": "What best means."})
     greater_is_better: bool | None = field(default=False, metadata={"help": "Whether more is better."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "Data sets here have no columns."})
+    ddp_find_unused_parameters: bool | None = field(
+        default=False, metadata={"help": "All parameters are used in every step; looking for others costs time."}
+    )
     label_names: list[str] | None = field(default_factory=lambda: ["labels"], metadata={"help": "For the Trainer."})
     logging_steps: float = field(default=50, metadata={"help": "Steps from one line of the log to the next."})
 
@@ -83,6 +85,8 @@ class RecipeArguments(TrainingArguments):
         ]
         if problems:
             raise ValueError("; ".join(problems))
+        # Without this, `torchrun` on a machine without a GPU starts independent runs instead of one (accelerate 1.15).
+        self.use_cpu |= not torch.accelerator.is_available()
         # The stock check wants equal strategies, so that the best weights are on disk. Here every evaluation is
         # followed by a checkpoint (see CalendarFlow), whatever the strategy of saving.
         load_best, self.load_best_model_at_end = self.load_best_model_at_end, False
@@ -154,7 +158,8 @@ class RecipeTrainer(Trainer):
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """`torch.optim.Adam`, one group; weight decay is L2 inside Adam, not AdamW (released)."""
         if self.optimizer is None:
-            parameters = [p for p in (model or self.model).parameters() if p.requires_grad]
+            model = self.model if model is None else model
+            parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
             self.optimizer = torch.optim.Adam(
                 parameters,
                 lr=self.args.learning_rate,

@@ -60,13 +60,13 @@ def _check_keys(path: str | Path, what: str, mapping: Any, known: Iterable[str])
         raise InvalidDataError(path, f"{what} among {', '.join(known)}", ", ".join(unknown) + hint)
 
 
-def field_names(*classes: type) -> list[str]:
+def field_names(*classes: Any) -> list[str]:
     """The names of all fields that a constructor takes."""
     return [field.name for cls in classes for field in fields(cls) if field.init]
 
 
 def as_command_line(section: Mapping[str, Any]) -> list[str]:
-    """A section as the words that a person would type, so that one parser checks the types of file and command line."""
+    """A section as the words that a person would type: one parser then checks file and command line."""
     words: list[str] = []
     for key, value in section.items():
         if value is None:
