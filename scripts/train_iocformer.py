@@ -88,7 +88,7 @@ def main() -> None:
         train_samples=len(train_set),
         eval_dataset=examples.get("validation"),
         data_collator=collate_crops,
-        processing_class=processor,
+        processor=processor,
         threshold=run.data.threshold,
         write_card=lambda folder: write_counting_card(folder, description),
     )

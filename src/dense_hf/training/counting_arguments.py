@@ -106,7 +106,8 @@ def parse_run(arguments: Sequence[str] | None = None) -> CountingRun:
         SystemExit: Options that do not exist or have values of the wrong type, as argparse does.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    parser = HfArgumentParser([ModelArguments, DataArguments, CountingAugmentation, RecipeArguments])
+    classes: Any = [ModelArguments, DataArguments, CountingAugmentation, RecipeArguments]
+    parser = HfArgumentParser(classes)
     parser.add_argument("--config", help="A YAML file with sections model, data and training.")
     path = parser.parse_known_args(words)[0].config
     sections: dict[str, dict[str, Any]] = {name: {} for name in KNOWN_KEYS}
@@ -114,7 +115,8 @@ def parse_run(arguments: Sequence[str] | None = None) -> CountingRun:
         sections = read_config(path, KNOWN_KEYS)
     from_file = {key: value for section in sections.values() for key, value in section.items()}
     of_config = {key: from_file.pop(key) for key in MODEL_KEYS if key in sections["model"]}
-    model, data, augmentation, training, _ = parser.parse_args_into_dataclasses([*as_command_line(from_file), *words])
+    parsed: Any = parser.parse_args_into_dataclasses([*as_command_line(from_file), *words])
+    model, data, augmentation, training, _ = parsed
     try:
         if model.model_name_or_path is None:
             config = IOCFormerConfig(**of_config)
@@ -127,5 +129,5 @@ def parse_run(arguments: Sequence[str] | None = None) -> CountingRun:
 
 def backbone_architecture(config: IOCFormerConfig) -> str | None:
     """The name of the timm network, `None` if the backbone is not of timm."""
-    backbone = config.backbone_config
+    backbone: Any = config.backbone_config
     return backbone.backbone if backbone.model_type == "timm_backbone" else None

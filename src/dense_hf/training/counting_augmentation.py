@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 RELEASED_SCALE_RATES = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3)
 NUM_NEIGHBOURS = 3
@@ -82,7 +82,7 @@ def neighbour_distances(points: np.ndarray) -> np.ndarray:
     """
     if len(points) < 2:
         return np.zeros(len(points))
-    distances, _ = cKDTree(points).query(points, k=min(len(points), NUM_NEIGHBOURS + 1))
+    distances, _ = KDTree(points).query(points, k=min(len(points), NUM_NEIGHBOURS + 1))
     return distances[:, 1:].mean(axis=1)
 
 

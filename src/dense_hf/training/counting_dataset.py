@@ -3,8 +3,8 @@
 Letters: B batch; t side of a tile; N points of a crop. Points are (x right, y down).
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,12 +72,13 @@ class CountingTrainingSet(Dataset):
                 f"No training image is at least {self.tile_size} x {self.tile_size} pixels (tile_size). Received: "
                 f"{len(examples)} images, the largest {max((example.size for example in examples), default=None)}"
             )
-        self._load = lru_cache(maxsize=image_cache_size)(self._decode)
+        self.image_cache_size = image_cache_size
+        self._cache: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self.examples) * self.samples_per_image
 
-    def __getitem__(self, key: SampleKey) -> dict[str, torch.Tensor]:
+    def __getitem__(self, key: SampleKey, /) -> dict[str, torch.Tensor]:
         """`{"pixel_values": float [3, t, t], "labels": float [N, 3]}` of an (epoch, index) pair."""
         rng = sample_generator(self.seed, key)
         index = key[1] % len(self.examples)
@@ -97,20 +98,19 @@ class CountingTrainingSet(Dataset):
             f"fuller crops only, in {MAX_IMAGES_PER_SAMPLE} images",
         )
 
-    def __getstate__(self) -> dict[str, object]:
-        # a worker process starts with an empty cache of its own
-        return {**self.__dict__, "_load": self._load.cache_parameters()["maxsize"]}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__dict__.update(state)
-        self._load = lru_cache(maxsize=state["_load"])(self._decode)
-
     def _random_image(self, rng: np.random.Generator) -> int:
         return self.large_enough[int(rng.integers(len(self.large_enough)))]
 
-    def _decode(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        example = self.examples[index]
-        return np.asarray(example.open()), unique_pixels(example.points)
+    def _load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels uint8 [H, W, 3] and points int64 [n, 2] of an image; the least recently used ones are forgotten."""
+        if index not in self._cache:
+            example = self.examples[index]
+            self._cache[index] = np.asarray(example.open()), unique_pixels(example.points)
+        loaded = self._cache[index]
+        self._cache.move_to_end(index)
+        while len(self._cache) > self.image_cache_size:
+            self._cache.popitem(last=False)
+        return loaded
 
 
 def collate_crops(samples: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

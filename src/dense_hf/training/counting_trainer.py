@@ -1,6 +1,6 @@
 """The trainer of IOCFormer and CLTR: validation counts whole images by tiles (thesis section 2.5.1)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,39 +8,50 @@ from .counting_evaluation import evaluate_counting
 from .recipe_trainer import RecipeTrainer
 
 if TYPE_CHECKING:
-    from .counting_examples import CountingExample
+    from ..counting.image_processing_iocformer import IOCFormerImageProcessor
 
 
 class CountingTrainer(RecipeTrainer):
     """[`RecipeTrainer`] whose `evaluate` returns the counting errors of whole images.
 
     Args:
+        processor: Cuts images into tiles; it is saved beside the model.
         threshold: Least score that counts.
         write_card: Writes the model card into the folder that it is given; without it the stock card is written.
-        kwargs: As for [`RecipeTrainer`]; `processing_class` is the image processor, `eval_dataset` a list of examples.
+        kwargs: As for [`RecipeTrainer`]; `eval_dataset` is a list of `CountingExample`.
     """
 
-    def __init__(self, *, threshold: float = 0.35, write_card: Callable[[Path], None] | None = None, **kwargs: Any):
+    def __init__(
+        self,
+        *,
+        processor: "IOCFormerImageProcessor",
+        threshold: float = 0.35,
+        write_card: Callable[[Path], None] | None = None,
+        **kwargs: Any,
+    ):
+        self.processor = processor
         self.threshold = threshold
         self.write_card = write_card
-        super().__init__(**kwargs)
+        super().__init__(processing_class=processor, **kwargs)
 
     def evaluate(
-        self,
-        eval_dataset: "Sequence[CountingExample] | None" = None,  # ty: ignore[invalid-method-override]
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Count every image once, whatever the number of processes; all of them get the same numbers.
+
+        Args:
+            eval_dataset: List of `CountingExample`; default is that of the trainer.
+            ignore_keys: Not used here.
+            metric_key_prefix: Start of every key of the result.
 
         Returns:
             `{prefix}_mae`, `{prefix}_mse` (the root), `{prefix}_nae` and what else `CountingMetrics` computes.
         """
-        examples = self.eval_dataset if eval_dataset is None else eval_dataset
+        examples: Any = self.eval_dataset if eval_dataset is None else eval_dataset
         with self.accelerator.autocast():
             values = evaluate_counting(
-                self.model,
-                self.processing_class,
+                self.accelerator.unwrap_model(self.model),
+                self.processor,
                 examples,
                 threshold=self.threshold,
                 batch_size=self.args.eval_batch_size,
@@ -57,4 +68,4 @@ class CountingTrainer(RecipeTrainer):
         if self.write_card is None:
             super().create_model_card(*args, **kwargs)
         elif self.is_world_process_zero():
-            self.write_card(Path(self.args.output_dir))
+            self.write_card(Path(str(self.args.output_dir)))

@@ -158,8 +158,8 @@ class RecipeTrainer(Trainer):
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """`torch.optim.Adam`, one group; weight decay is L2 inside Adam, not AdamW (released)."""
         if self.optimizer is None:
-            model = self.model if model is None else model
-            parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+            trained: Any = self.model if model is None else model
+            parameters = [parameter for parameter in trained.parameters() if parameter.requires_grad]
             self.optimizer = torch.optim.Adam(
                 parameters,
                 lr=self.args.learning_rate,
@@ -174,8 +174,9 @@ class RecipeTrainer(Trainer):
     ) -> torch.optim.lr_scheduler.LRScheduler:
         """The learning rate drops after the milestone epochs; a step of the schedule is a step of the optimizer."""
         if self.lr_scheduler is None:
+            scheduled: Any = self.optimizer if optimizer is None else optimizer
             self.lr_scheduler = torch.optim.lr_scheduler.MultiStepLR(
-                optimizer or self.optimizer,
+                scheduled,
                 milestones=[round(epoch * self.steps_per_epoch) for epoch in self.args.lr_milestones],
                 gamma=self.args.lr_decay,
             )
