@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .merging_iocformer import ObjectCount, merge_tiles
+from .merging_iocformer import ObjectCount, check_threshold, merge_tiles
 
 
 if TYPE_CHECKING:
@@ -38,8 +38,10 @@ def count_image(
         on_batch: called with the number of tiles after each forward pass, for a progress bar.
 
     Raises:
-        ValueError: `batch_size` below 1, an image that is none, or outputs that are not finite.
+        ValueError: a threshold outside [0, 1], `batch_size` below 1, an image that is none, or outputs that are not
+            finite.
     """
+    check_threshold(threshold)
     parameter = next(model.parameters(), torch.empty(0))
     outputs: dict[str, list[torch.Tensor]] = {"logits": [], "pred_points": [], "density_map": []}
     pixels = processor.to_pixels(image)

@@ -7,6 +7,7 @@ in which the PIL backend could differ, and no second class for it.
 Shape letters: N images; T tiles of all images; S tile size; Q queries; n points; g cells of the density map of a tile.
 """
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +21,7 @@ from transformers.processing_utils import ImagesKwargs, Unpack
 from transformers.utils import TensorType
 
 from .counting_iocformer import count_image
-from .image_reading_iocformer import read_rgb, to_rgb
+from .image_reading_iocformer import channels_first, read_rgb, scale_16_bits, to_rgb
 from .merging_iocformer import ObjectCount, merge_tiles
 from .tiling_iocformer import TileLayout, cut_tiles, tile_spans
 
@@ -88,6 +89,10 @@ class IOCFormerImageProcessor(TorchvisionBackend):
             return image_url_or_urls[None]  # gray, which the base class would take for a list of lines
         return super().fetch_images(image_url_or_urls)
 
+    def read_image(self, source: str | os.PathLike | Image.Image, timeout: float | None = None) -> Image.Image:
+        """A path, URL, base64 string or PIL image as upright 8-bit RGB; `ValueError` names what cannot be read."""
+        return read_rgb(source, timeout)
+
     def process_image(
         self,
         image: ImageInput,
@@ -102,13 +107,19 @@ class IOCFormerImageProcessor(TorchvisionBackend):
             ValueError: an array or tensor of integers that are neither 8-bit nor unsigned 16-bit.
         """
         if isinstance(image, Image.Image) and do_convert_rgb:
-            image = to_rgb(image)
+            return channels_first(to_rgb(image)).to(device or "cpu")
         pixels = super().process_image(image, do_convert_rgb, input_data_format, device, **kwargs)
         if pixels.dtype == torch.uint16:
-            pixels = (pixels.int() >> 8).to(torch.uint8)
+            pixels = torch.from_numpy(scale_16_bits(pixels.cpu().numpy())).to(pixels.device)
         if pixels.dtype != torch.uint8 and not pixels.is_floating_point():
             raise ValueError(f"Pixels must be uint8, uint16 or floats. Received: {pixels.dtype}")
         return pixels
+
+    def convert_to_rgb(
+        self, image: torch.Tensor, input_data_format: str | ChannelDimension | None = None
+    ) -> torch.Tensor:
+        """Gray to three channels; of four the last is transparency, dropped as for files. `image` is [c, h, w]."""
+        return super().convert_to_rgb(image[:3] if len(image) == 4 else image, input_data_format)
 
     def to_pixels(self, image: ImageInput) -> torch.Tensor:
         """One image (path, URL, PIL image, array, tensor) -> [3, height, width], uint8 (or floats if floats came)."""

@@ -46,6 +46,12 @@ class ObjectCount(_Count, total=False):
     density_map: torch.Tensor
 
 
+def check_threshold(threshold: float) -> None:
+    """Refuse what no score can be compared with."""
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"The threshold of the scores must be in [0, 1]. Received: {threshold}")
+
+
 def check_finite(name: str, values: torch.Tensor | None) -> None:
     """Refuse NaN and infinity, which would otherwise end as "0 objects". `values` is [T, ...]."""
     if values is None or torch.isfinite(values).all():
@@ -76,9 +82,10 @@ def merge_tiles(
         return_density_map: whether the map of the whole image is wanted.
 
     Raises:
-        ValueError: outputs that are not finite, not of `len(layout)` tiles, or all absent; a map wanted of a model
-            that has none.
+        ValueError: a threshold outside [0, 1]; outputs that are not finite, not of `len(layout)` tiles, or all absent;
+            a map wanted of a model that has none.
     """
+    check_threshold(threshold)
     outputs = {"logits": logits, "pred_points": pred_points, "density_map": density_map}
     for name, values in outputs.items():
         if values is not None and len(values) != len(layout):

@@ -81,7 +81,9 @@ class IOCfish5K(datasets.GeneratorBasedBuilder):
         ]
 
     def _check_annotations(self) -> None:
-        summaries = self.folder.summarize()
+        images = [(split, image) for split in self.folder.ids for image in self.folder.images(split)]
+        progress = datasets.utils.tqdm(images, desc="Reading annotations", unit=" images")
+        summaries = [self.folder.summarize_image(split, image) for split, image in progress]
         if {split: len(ids) for split, ids in self.folder.ids.items()} == RELEASED_IMAGES and (
             problems := compare_with_release(summaries)
         ):

@@ -29,7 +29,7 @@ def generate_miniature_set(
     image_size: tuple[int, int] = (384, 320),
     size_variation: float = 0.2,
     max_objects: int = 40,
-    contrast: float = 0.5,
+    contrast: float = 1.0,
     disable_progress: bool | None = None,
 ) -> None:
     """Write a synthetic set: images/*.jpg, annotations/*.xml and the lists of ids.

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from ..errors import InvalidDataError
 from .image_lists import read_ids, split_suffix
-from .images import DEFAULT_MAX_PIXELS, read_image_header
+from .images import DEFAULT_MAX_PIXELS, open_image, read_image_header
 from .points import read_points
 
 SPLIT_LISTS = {"train": "train_id.txt", "validation": "val_id.txt", "test": "test_id.txt"}
@@ -126,21 +124,16 @@ class PointFolder:
                     digest.update(f"{status and (status.st_size, status.st_mtime_ns)}\0".encode())
         return digest.hexdigest()[:16]
 
-    def summarize(self, disable_progress: bool | None = None) -> list[ImageSummary]:
-        """Read every annotation and every image's header.
-
-        Args:
-            disable_progress: no progress bar; None: none unless on a terminal.
+    def summarize_image(self, split: str, image: PointImage, decode: bool = False) -> ImageSummary:
+        """Read the annotation and the header of one image, or all of it with `decode`.
 
         Raises:
-            InvalidDataError: for the first file that is missing or bad.
+            InvalidDataError: if one of the two files is missing or bad.
         """
-        self.check_complete()
-        images = [(split, image) for split in self.ids for image in self.images(split)]
-        summaries = []
-        for split, image in tqdm(images, desc="Reading annotations", unit=" images", disable=disable_progress):
+        if decode:
+            width, height = open_image(image.image_path, self.max_pixels).size
+        else:
             header = read_image_header(image.image_path, self.max_pixels)
-            annotation = read_points(image.annotation_path, (header.width, header.height))
-            count, num_dropped = len(annotation), annotation.num_dropped
-            summaries.append(ImageSummary(split, image.image_id, header.width, header.height, count, num_dropped))
-        return summaries
+            width, height = header.width, header.height
+        annotation = read_points(image.annotation_path, (width, height))
+        return ImageSummary(split, image.image_id, width, height, len(annotation), annotation.num_dropped)

@@ -17,6 +17,7 @@ from xml.etree.ElementTree import Element, ParseError, SubElement, indent
 import numpy as np
 from defusedxml import ElementTree as SafeElementTree
 from defusedxml.common import DefusedXmlException
+from numpy.typing import ArrayLike
 
 from ..errors import InvalidDataError
 from .files import read_bytes, write_file
@@ -69,9 +70,7 @@ def read_points(xml_path: str | os.PathLike, image_size: tuple[int, int]) -> Poi
     return PointAnnotation(points=coordinates[inside], num_dropped=int((~inside).sum()))
 
 
-def write_points(
-    xml_path: str | os.PathLike, points: np.ndarray, image_name: str, image_size: tuple[int, int]
-) -> None:
+def write_points(xml_path: str | os.PathLike, points: ArrayLike, image_name: str, image_size: tuple[int, int]) -> None:
     """Write an annotation file that `read_points` reads back exactly; the whole file or nothing.
 
     Args:

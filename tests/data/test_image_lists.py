@@ -1,0 +1,67 @@
+"""Lists of image ids: names, never paths."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dense_hf import InvalidDataError
+from dense_hf.data import read_ids, split_suffix
+
+
+def test_ids_are_those_of_the_file_in_its_order(tmp_path):
+    path = tmp_path / "train_id.txt"
+    path.write_bytes("\ufeffb.jpg\r\n\n  a \nfish.2020\nñandú 3.PNG\n..hidden\nc".encode())
+    assert read_ids(path) == ["b.jpg", "a", "fish.2020", "ñandú 3.PNG", "..hidden", "c"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../a.jpg", "..", ".", "a/b.jpg", "a\\b.jpg", "/etc/passwd", "\\\\server\\share", "C:\\a.jpg", "C:a.jpg", "a:b",
+        "http://x/a.jpg", "file:a.jpg", "s3://b/a", "a\0.jpg", "a\x1b[2J.jpg", "a\x85b", "a" * 300,
+    ],
+)  # fmt: skip
+def test_what_is_not_a_plain_name_is_refused(tmp_path, name):
+    path = tmp_path / "train_id.txt"
+    path.write_text(f"good.jpg\n{name}\n", encoding="utf-8")
+    with pytest.raises(InvalidDataError, match=r"train_id\.txt: expected names .*line 2"):
+        read_ids(path)
+
+
+@pytest.mark.parametrize("content", ["a.jpg\nb.jpg\na.jpg\n", "a.jpg\nb\na\n", "a\nb\na.png\n"])
+def test_duplicates_are_refused_with_both_lines(tmp_path, content):
+    path = tmp_path / "train_id.txt"
+    path.write_text(content)
+    with pytest.raises(InvalidDataError, match="each image once.*line 3.*line 1"):
+        read_ids(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n\t\n", b"\xff\xfea\0", b"\xc3\x28"])
+def test_empty_and_undecodable_lists_are_refused(tmp_path, content):
+    path = tmp_path / "val_id.txt"
+    path.write_bytes(content)
+    with pytest.raises(InvalidDataError, match="at least one image id|UTF-8"):
+        read_ids(path)
+
+
+def test_what_is_not_a_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "train_id.txt")
+    for path in (tmp_path / "train_id.txt", tmp_path, tmp_path / "missing"):
+        with pytest.raises(InvalidDataError):
+            read_ids(path)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(text=st.text(max_size=80))
+def test_no_id_leaves_its_folder(tmp_path, text):
+    path = tmp_path / "train_id.txt"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    try:
+        ids = read_ids(path)
+    except InvalidDataError:
+        return
+    for name in ids:
+        assert (tmp_path / "images" / name).resolve().parent == (tmp_path / "images").resolve()
+        assert len({split_suffix(other)[0] for other in ids}) == len(ids)

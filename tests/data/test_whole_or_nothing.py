@@ -1,0 +1,67 @@
+"""Files and folders that are written are whole or not there."""
+
+import os
+
+import pytest
+
+from dense_hf import InvalidDataError
+from dense_hf.data import new_directory, read_bytes, write_file
+
+
+def test_a_file_is_replaced_in_one_step(tmp_path):
+    write_file(tmp_path / "a", b"old")
+    write_file(tmp_path / "a", b"new")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"new")]
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    write_file(tmp_path / "a", b"old")
+
+    def full(handle):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        write_file(tmp_path / "a", b"new")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"old")]
+
+
+def test_a_folder_appears_when_it_is_complete(tmp_path):
+    target = tmp_path / "new" / "set"
+    with new_directory(target) as folder:
+        (folder / "a").write_text("1")
+        assert not target.exists()
+    assert (target / "a").read_text() == "1"
+    assert os.listdir(target.parent) == ["set"]
+    target.joinpath("a").unlink()
+    with new_directory(target) as folder:  # an empty one is as good as none
+        (folder / "b").write_text("2")
+    assert os.listdir(target) == ["b"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failed_folder_leaves_nothing(tmp_path, error):
+    with pytest.raises(error), new_directory(tmp_path / "set") as folder:
+        (folder / "a").write_text("1")
+        raise error
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_of_the_users_is_overwritten(tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").touch()
+    for path in (tmp_path / "full", tmp_path / "full" / "a"):
+        with pytest.raises(ValueError, match="new or empty folder"), new_directory(path):
+            pass
+    assert os.listdir(tmp_path / "full") == ["a"]
+
+
+def test_reading_is_bounded(tmp_path):
+    (tmp_path / "a").write_bytes(b"12345")
+    assert read_bytes(tmp_path / "a", 5) == b"12345"
+    with pytest.raises(InvalidDataError, match="at most 4 bytes"):
+        read_bytes(tmp_path / "a", 4)
+    with pytest.raises(InvalidDataError, match="bytes"):  # says it has no size, and does not end
+        read_bytes("/proc/kallsyms", 4)
