@@ -78,22 +78,22 @@ class CountingTrainingSet(Dataset):
     def __len__(self) -> int:
         return len(self.examples) * self.samples_per_image
 
-    def __getitem__(self, key: SampleKey, /) -> dict[str, torch.Tensor]:
+    def __getitem__(self, index: SampleKey) -> dict[str, torch.Tensor]:
         """`{"pixel_values": float [3, t, t], "labels": float [N, 3]}` of an (epoch, index) pair."""
-        rng = sample_generator(self.seed, key)
-        index = key[1] % len(self.examples)
-        if key[1] >= len(self) or min(self.examples[index].size) < self.tile_size:
-            index = self._random_image(rng)
+        rng = sample_generator(self.seed, index)
+        number = index[1] % len(self.examples)
+        if index[1] >= len(self) or min(self.examples[number].size) < self.tile_size:
+            number = self._random_image(rng)
         for _ in range(MAX_IMAGES_PER_SAMPLE):
-            image, points = self._load(index)
+            image, points = self._load(number)
             sample = random_crop(image, points, self.tile_size, self.num_queries, self.augmentation, rng)
             if sample is not None:
                 crop, labels = sample
                 pixel_values = self.processor(crop, return_tensors="pt")["pixel_values"][0]
                 return {"pixel_values": pixel_values, "labels": torch.from_numpy(labels)}
-            index = self._random_image(rng)
+            number = self._random_image(rng)
         raise InvalidDataError(
-            self.examples[index].path,
+            self.examples[number].path,
             f"crops with fewer points than the model has queries (num_queries={self.num_queries})",
             f"fuller crops only, in {MAX_IMAGES_PER_SAMPLE} images",
         )
@@ -101,13 +101,13 @@ class CountingTrainingSet(Dataset):
     def _random_image(self, rng: np.random.Generator) -> int:
         return self.large_enough[int(rng.integers(len(self.large_enough)))]
 
-    def _load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def _load(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Pixels uint8 [H, W, 3] and points int64 [n, 2] of an image; the least recently used ones are forgotten."""
-        if index not in self._cache:
-            example = self.examples[index]
-            self._cache[index] = np.asarray(example.open()), unique_pixels(example.points)
-        loaded = self._cache[index]
-        self._cache.move_to_end(index)
+        if number not in self._cache:
+            example = self.examples[number]
+            self._cache[number] = np.asarray(example.open()), unique_pixels(example.points)
+        loaded = self._cache[number]
+        self._cache.move_to_end(number)
         while len(self._cache) > self.image_cache_size:
             self._cache.popitem(last=False)
         return loaded

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader
 from transformers import DefaultFlowCallback, Trainer, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
@@ -151,6 +152,16 @@ class RecipeTrainer(Trainer):
         # first in the list, as the stock one: progress bars and loggers see its decisions
         self.callback_handler.callbacks.insert(0, CalendarFlow(self.steps_per_epoch))
         self.add_callback(StartEpoch(self.epoch_sampler))
+
+    def get_train_dataloader(self) -> DataLoader:
+        """The stock loader, without its draws from the global generator.
+
+        It draws a seed for its workers whenever an iterator starts, but not when persistent ones go on, so the random
+        numbers that dropout sees would depend on the number and kind of workers (measured).
+        """
+        loader: Any = super().get_train_dataloader()
+        loader.base_dataloader.generator = torch.Generator()
+        return loader
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         return self.epoch_sampler
