@@ -1,6 +1,7 @@
 """A tiny model and a few tiny images, so that a training of a dozen steps takes a second."""
 
 import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -39,6 +40,12 @@ TINY_MODEL = {
     "decoder_attention_heads": 2,
     "decoder_ffn_dim": 16,
 }
+
+
+@pytest.fixture(scope="session")
+def tiny_model():
+    """Fields of `IOCFormerConfig`."""
+    return dict(TINY_MODEL)
 
 
 @pytest.fixture(scope="session")
@@ -123,3 +130,15 @@ def script_environment():
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
     }
+
+
+@pytest.fixture(scope="session")
+def run_here():
+    """Run a script in this process: saves the seconds that a new interpreter needs for its imports."""
+
+    def run(script: str, *arguments: object) -> None:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+            runpy.run_path(str(REPOSITORY / "scripts" / script), run_name="__main__")
+
+    return run

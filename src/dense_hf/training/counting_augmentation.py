@@ -86,11 +86,11 @@ def neighbour_distances(points: np.ndarray) -> np.ndarray:
     return distances[:, 1:].mean(axis=1)
 
 
-def crop_labels(points: np.ndarray, offset: tuple[int, int], rate: float, tile_size: int) -> np.ndarray:
-    """Targets of the crop that starts at `offset` of the image scaled by `rate`.
+def points_in_crop(points: np.ndarray, offset: tuple[int, int], rate: float, tile_size: int) -> tuple[np.ndarray, int]:
+    """The points of the crop that starts at `offset` of the image scaled by `rate`.
 
     As released, the map of points is not resized with the image: the window is cut out of the *unscaled* map, with
-    its corner and side divided by the rate and rounded down. Neighbours are searched inside the window only.
+    its corner and side divided by the rate and rounded down.
 
     Args:
         points: int [n, 2] pixels of the unscaled image, at most one point in a pixel.
@@ -99,11 +99,23 @@ def crop_labels(points: np.ndarray, offset: tuple[int, int], rate: float, tile_s
         tile_size: t, in pixels of the scaled image.
 
     Returns:
-        float32 [N, 3]: x, y and mean neighbour distance, all divided by the window's side.
+        int [N, 2] pixels of the window, and the window's side.
     """
     side = int(tile_size / rate)
     local = points - np.array([int(offset[0] / rate), int(offset[1] / rate)])
-    local = local[((local >= 0) & (local < side)).all(axis=1)]
+    return local[((local >= 0) & (local < side)).all(axis=1)], side
+
+
+def crop_labels(local: np.ndarray, side: int) -> np.ndarray:
+    """Targets of a crop; neighbours are searched inside of it only.
+
+    Args:
+        local: [N, 2], see [`points_in_crop`].
+        side: Of the window that they are in.
+
+    Returns:
+        float32 [N, 3]: x, y and mean neighbour distance, all divided by the side.
+    """
     return (np.column_stack([local, neighbour_distances(local)]) / side).astype(np.float32)
 
 
@@ -160,10 +172,10 @@ def random_crop(
     is_gray = rng.random() < augmentation.grayscale
     for _ in range(MAX_CROP_ATTEMPTS):
         y, x = int(rng.integers(height - tile_size + 1)), int(rng.integers(width - tile_size + 1))
-        labels = crop_labels(points, (x, y), rate, tile_size)
-        if len(labels) < num_queries:
+        local, side = points_in_crop(points, (x, y), rate, tile_size)
+        if len(local) < num_queries:
             crop = np.ascontiguousarray(image[y : y + tile_size, x : x + tile_size])
             if is_gray:
                 crop = np.repeat(np.asarray(Image.fromarray(crop).convert("L"))[:, :, None], 3, axis=2)
-            return crop, labels
+            return crop, crop_labels(local, side)
     return None

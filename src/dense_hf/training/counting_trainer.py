@@ -59,7 +59,7 @@ class CountingTrainer(RecipeTrainer):
                 description=metric_key_prefix,
             )
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
-        self.log(metrics)
+        self.log(dict(metrics))  # adds the epoch
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
