@@ -24,8 +24,8 @@ Options come after the file and win over it; --help lists all, those of transfor
     --dataloader_num_workers 4         any number gives the same weights
     --per_device_train_batch_size 4 --gradient_accumulation_steps 2
 
-Stop it at any time and go on. The end is the same bit for bit, on the same machine with the same number of processes.
-Incomplete checkpoints of a killed run are skipped:
+Stop it at any time and go on. The end is the same bit for bit, on the same machine with the same number of processes
+and threads (OMP_NUM_THREADS). Incomplete checkpoints of a killed run are skipped:
 
     accelerate launch scripts/train_iocformer.py --config ... --output_dir runs/iocformer --resume_from_checkpoint auto
 

@@ -42,6 +42,15 @@ TINY_MODEL = {
 }
 
 
+@pytest.fixture(autouse=True, scope="package")
+def one_thread():
+    """Sums depend on how many threads share them; the processes that tests start have one, too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def tiny_model():
     """Fields of `IOCFormerConfig`."""
