@@ -55,6 +55,8 @@ def test_what_the_option_means(tmp_path):
     assert resolve_checkpoint("auto", tmp_path) == whole
     assert resolve_checkpoint("True", tmp_path) == whole
     assert resolve_checkpoint(str(whole), "elsewhere") == whole
+    with pytest.raises(ValueError, match="checkpoints of an earlier run"):
+        resolve_checkpoint(None, tmp_path)
     with pytest.raises(ValueError, match="Received: nowhere"):
         resolve_checkpoint("nowhere", tmp_path)
     (whole / "trainer_state.json").write_text("{", encoding="utf-8")

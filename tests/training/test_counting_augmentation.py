@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from dense_hf.training.counting_augmentation import (
     neighbour_distances,
     points_in_crop,
     random_crop,
+    scaled_crop,
     unique_pixels,
 )
 from dense_hf.training.epoch_sampler import sample_generator
@@ -98,6 +100,21 @@ def test_scaled_crops_show_their_points_within_two_pixels():
             around = crop[max(0, int(y) - 3) : int(y) + 4, max(0, int(x) - 3) : int(x) + 4]
             assert around.max() > 200
     assert seen > 50
+
+
+@pytest.mark.parametrize("rate", [0.7, 0.95, 1.05, 1.3])
+@pytest.mark.parametrize("size", [(80, 100), (333, 217)])
+def test_a_scaled_crop_is_a_crop_of_the_scaled_image(rate, size):
+    """White noise, so that a shift of a hundredth of a pixel would show. Corners and borders included."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    height, width = (int(side * rate) for side in size)
+    whole = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)).astype(int)
+    offsets = [(0, 0), (width - 48, height - 48), (0, height - 48), *rng.integers(0, (width - 47, height - 47), (20, 2))]
+    for x, y in offsets:
+        difference = np.abs(scaled_crop(image, (x, y), rate, 48) - whole[y : y + 48, x : x + 48])
+        assert difference.max() <= 2
+        assert (difference > 0).mean() < 0.01
 
 
 def test_scaling_is_skipped_when_the_result_would_not_exceed_a_tile():

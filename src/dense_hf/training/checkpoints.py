@@ -69,9 +69,15 @@ def resolve_checkpoint(choice: str | None, output_dir: str | Path) -> Path | Non
     """What `--resume_from_checkpoint` means: a folder, or "auto" for the last complete one, if any.
 
     Raises:
-        ValueError: A named folder cannot be resumed from.
+        ValueError: A named folder cannot be resumed from, or nothing was chosen and `output_dir` has checkpoints: a new
+            run among them would mix up what is best and what is last.
     """
-    if choice is None or choice.lower() in ("false", "no"):
+    if choice is None:
+        if any(Path(output_dir).glob("checkpoint-*")):
+            raise ValueError(
+                f"output_dir has checkpoints of an earlier run; resume_from_checkpoint=auto goes on with it, another "
+                f"folder starts anew. Received: {output_dir}"
+            )
         return None
     if choice.lower() in ("auto", "true", "yes"):
         return last_complete_checkpoint(output_dir)

@@ -137,6 +137,28 @@ def _flip_and_turn(
     return image, points
 
 
+def scaled_crop(image: np.ndarray, offset: tuple[int, int], rate: float, tile_size: int) -> np.ndarray:
+    """uint8 [t, t, 3], the crop at `offset` of the image scaled by Lanczos, without scaling the rest of the image.
+
+    `box` reads neighbours from outside of itself, so this is what scaling the whole image and cropping would give, up
+    to the rounding of the box to float32 (at most 1 level in a few of a thousand pixels of white noise, measured; for
+    an image of 2299 x 2472 it takes 2 ms instead of 370).
+    """
+    x, y = offset
+    if rate == 1:
+        return np.ascontiguousarray(image[y : y + tile_size, x : x + tile_size])
+    height, width = image.shape[:2]
+    step_x, step_y = width / int(width * rate), height / int(height * rate)
+    right, lower = min(width, (x + tile_size) * step_x), min(height, (y + tile_size) * step_y)
+    # Pillow needs whole rows in memory; a margin of the kernel's reach keeps the copy of a turned image small
+    margin = int(np.ceil(3 * max(step_x, step_y, 1))) + 1
+    left_edge, upper_edge = max(0, int(x * step_x) - margin), max(0, int(y * step_y) - margin)
+    part = image[upper_edge : int(lower) + margin + 1, left_edge : int(right) + margin + 1]
+    box = (x * step_x - left_edge, y * step_y - upper_edge, right - left_edge, lower - upper_edge)
+    picture = Image.fromarray(np.ascontiguousarray(part))
+    return np.asarray(picture.resize((tile_size, tile_size), Image.Resampling.LANCZOS, box=box))
+
+
 def random_crop(
     image: np.ndarray,
     points: np.ndarray,
@@ -160,21 +182,17 @@ def random_crop(
         uint8 [t, t, 3] and float32 [N, 3] (see [`crop_labels`]), or `None` after 100 crops that were too full.
     """
     image, points = _flip_and_turn(image, points, augmentation, rng)
-    rate = float(rng.choice(augmentation.scale_rates)) if rng.random() < augmentation.scale else 1.0
     height, width = image.shape[:2]
-    if rate != 1 and min(height, width) * rate > tile_size:
-        size = (int(width * rate), int(height * rate))
-        # the whole image and not just the crop: Lanczos at the border of a crop would see other neighbours
-        image = np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.Resampling.LANCZOS))
-        height, width = image.shape[:2]
-    else:
+    rate = float(rng.choice(augmentation.scale_rates)) if rng.random() < augmentation.scale else 1.0
+    if min(height, width) * rate <= tile_size:
         rate = 1.0
     is_gray = rng.random() < augmentation.grayscale
     for _ in range(MAX_CROP_ATTEMPTS):
-        y, x = int(rng.integers(height - tile_size + 1)), int(rng.integers(width - tile_size + 1))
+        y = int(rng.integers(int(height * rate) - tile_size + 1))
+        x = int(rng.integers(int(width * rate) - tile_size + 1))
         local, side = points_in_crop(points, (x, y), rate, tile_size)
         if len(local) < num_queries:
-            crop = np.ascontiguousarray(image[y : y + tile_size, x : x + tile_size])
+            crop = scaled_crop(image, (x, y), rate, tile_size)
             if is_gray:
                 crop = np.repeat(np.asarray(Image.fromarray(crop).convert("L"))[:, :, None], 3, axis=2)
             return crop, crop_labels(local, side)
