@@ -40,6 +40,7 @@ from dense_hf.data import (
     format_statistics,
     new_directory,
 )
+from dense_hf.data.statistics import RELEASED_STATISTICS
 
 CARD_TEMPLATE = Path(__file__).parent / "cards" / "points.md"
 RELEASE_CARD = {
@@ -95,9 +96,10 @@ def write_parquet(options: argparse.Namespace, statistics: str) -> None:
         (work / "data" / "dataset_info.json").unlink()
         (work / "data").rename(output / "data")
         shutil.rmtree(work)
-        data_files = [{"split": split, "path": f"data/*-{split}-*.parquet"} for split in builder.folder.ids]
+        data_files = [{"split": split, "path": f"data/iocfish5k-{split}*.parquet"} for split in builder.folder.ids]
         card = DatasetCard.from_template(
             DatasetCardData(
+                license=None if options.own_data else "unknown",
                 pretty_name=title if options.own_data else RELEASE_CARD["title"],
                 task_categories=["other"],
                 tags=["object-counting", "points"],
@@ -127,11 +129,11 @@ def main(arguments: list[str] | None = None) -> int:
     except InvalidDataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if summaries:
-        statistics = format_statistics(summaries)
-        print(statistics)
+    statistics = format_statistics(summaries) if summaries else "No image could be read."
+    print(statistics)
     if not options.own_data:
-        problems += compare_with_release(summaries)
+        print(f"\n{RELEASED_STATISTICS}")
+        problems += compare_with_release(folder.list_lengths, summaries)
     if problems:
         print("\n".join(["", f"{len(problems)} problems:", *problems]), file=sys.stderr)
         return 1

@@ -1,8 +1,42 @@
-"""Registration with the Auto classes of transformers. Importing this module is what `import dense_hf` does first."""
+"""Registration with the Auto classes and pipelines of transformers; `import dense_hf` runs it.
 
-from transformers import AutoConfig
+Saved checkpoints carry their code: `register_for_auto_class` makes `save_pretrained` copy the files of a task folder
+beside the weights, so `AutoModel.from_pretrained(..., trust_remote_code=True)` works without this package.
+"""
+
+from collections import OrderedDict
+
+from transformers import AutoConfig, AutoImageProcessor, AutoModel
+from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAutoMapping, auto_class_update
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from .counting.configuration_iocformer import IOCFormerConfig
+from .counting.image_processing_iocformer import IOCFormerImageProcessor
+from .counting.modeling_iocformer import IOCFormerForObjectCounting
+from .pipelines import register_pipelines
 
 
-AutoConfig.register(IOCFormerConfig.model_type, IOCFormerConfig)
+class AutoModelForObjectCounting(_BaseAutoModelClass):
+    """Counting models by name: `AutoModelForObjectCounting.from_pretrained("org/iocformer")`."""
+
+    _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
+
+
+AutoModelForObjectCounting = auto_class_update(AutoModelForObjectCounting, head_doc="object counting")
+
+
+def register() -> None:
+    """Make every model, processor and task of this package known to transformers."""
+    AutoConfig.register(IOCFormerConfig.model_type, IOCFormerConfig)
+    AutoModel.register(IOCFormerConfig, IOCFormerForObjectCounting)
+    AutoModelForObjectCounting.register(IOCFormerConfig, IOCFormerForObjectCounting)
+    # one processor serves as both of the backends that transformers tells apart
+    backends = {"torchvision": IOCFormerImageProcessor, "pil": IOCFormerImageProcessor}
+    AutoImageProcessor.register(IOCFormerConfig, image_processor_classes=backends)
+    IOCFormerConfig.register_for_auto_class()
+    IOCFormerForObjectCounting.register_for_auto_class("AutoModel")
+    IOCFormerImageProcessor.register_for_auto_class()
+    register_pipelines()
+
+
+register()

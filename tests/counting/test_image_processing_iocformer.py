@@ -1,10 +1,14 @@
 """Images of any kind in, points out; the scores and refusals of counting."""
 
+import base64
 import json
 import logging
 import subprocess
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +21,6 @@ from dense_hf.counting.counting_iocformer import count_image
 from dense_hf.counting.image_processing_iocformer import IOCFormerImageProcessor
 from dense_hf.counting.image_reading_iocformer import read_rgb, to_rgb
 from dense_hf.data import open_image
-
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "iocformer"
 GOLDEN = json.loads((FIXTURES / "data_golden.json").read_text())
@@ -267,6 +270,20 @@ def test_files_are_read_as_the_data_set_readers_read_them(tmp_path, reef):
         assert np.array_equal(np.asarray(read_rgb(path)), np.asarray(open_image(path))), path.name
 
 
+def test_floats_are_taken_at_their_word(reef, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("dense_hf"), "propagate", True)
+    array = np.asarray(reef[0])
+    expected = IOCFormerImageProcessor()(array, return_tensors="pt")["pixel_values"]
+    bytes_as_floats = IOCFormerImageProcessor()(array.astype(np.float64), return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(bytes_as_floats, expected)
+    scaled = (array / 255).astype(np.float32)
+    tiles = IOCFormerImageProcessor(do_rescale=False)(scaled, return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(tiles, expected, atol=1e-5, rtol=0)
+    assert not caplog.records
+    IOCFormerImageProcessor()(scaled, return_tensors="pt")
+    assert "do_rescale=False" in caplog.text
+
+
 @pytest.mark.parametrize(
     "image",
     [
@@ -287,6 +304,24 @@ def test_unreadable_sources_are_named(tmp_path, reef):
     for source in (tmp_path / "cut.jpg", tmp_path / "text.png", tmp_path / "absent.png", str(tmp_path / "absent.png")):
         with pytest.raises(ValueError, match=source.name if isinstance(source, Path) else "absent"):
             read_rgb(source)
+
+
+def test_images_behind_a_url(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "*")
+    gradient = np.linspace(0, 65535, 64 * 64).astype(np.uint16).reshape(64, 64)
+    Image.fromarray(gradient).save(tmp_path / "deep.png")
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *args: None)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        fetched = read_rgb(f"{address}/deep.png", timeout=20)
+        with pytest.raises(ValueError, match=r"absent\.png.*404"):
+            read_rgb(f"{address}/absent.png")
+        server.shutdown()
+    assert np.array_equal(np.asarray(fetched), np.asarray(open_image(tmp_path / "deep.png")))
+    encoded = base64.b64encode((tmp_path / "deep.png").read_bytes()).decode()
+    assert read_rgb(encoded).size == (64, 64)
 
 
 def test_round_trip_and_bad_settings(tmp_path):

@@ -19,8 +19,8 @@ def test_ids_are_those_of_the_file_in_its_order(tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        "../a.jpg", "..", ".", "a/b.jpg", "a\\b.jpg", "/etc/passwd", "\\\\server\\share", "C:\\a.jpg", "C:a.jpg", "a:b",
-        "http://x/a.jpg", "file:a.jpg", "s3://b/a", "a\0.jpg", "a\x1b[2J.jpg", "a\x85b", "a" * 300,
+        "../a.jpg", "..", ".", "a/b.jpg", "a\\b.jpg", "/etc/passwd", "\\\\server\\share", "C:\\a.jpg", "C:a.jpg",
+        "a:b", "http://x/a.jpg", "file:a.jpg", "s3://b/a", "a\0.jpg", "a\x1b[2J.jpg", "a\x85b", "a" * 300,
     ],
 )  # fmt: skip
 def test_what_is_not_a_plain_name_is_refused(tmp_path, name):
@@ -34,7 +34,7 @@ def test_what_is_not_a_plain_name_is_refused(tmp_path, name):
 def test_duplicates_are_refused_with_both_lines(tmp_path, content):
     path = tmp_path / "train_id.txt"
     path.write_text(content)
-    with pytest.raises(InvalidDataError, match="each image once.*line 3.*line 1"):
+    with pytest.raises(InvalidDataError, match=r"each image once.*line 3.*line 1"):
         read_ids(path)
 
 
@@ -42,7 +42,7 @@ def test_duplicates_are_refused_with_both_lines(tmp_path, content):
 def test_empty_and_undecodable_lists_are_refused(tmp_path, content):
     path = tmp_path / "val_id.txt"
     path.write_bytes(content)
-    with pytest.raises(InvalidDataError, match="at least one image id|UTF-8"):
+    with pytest.raises(InvalidDataError, match=r"at least one image id|UTF-8"):
         read_ids(path)
 
 

@@ -43,9 +43,13 @@ def test_a_folder_appears_when_it_is_complete(tmp_path):
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_a_failed_folder_leaves_nothing(tmp_path, error):
-    with pytest.raises(error), new_directory(tmp_path / "set") as folder:
-        (folder / "a").write_text("1")
-        raise error
+    def fill():
+        with new_directory(tmp_path / "set") as folder:
+            (folder / "a").write_text("1")
+            raise error
+
+    with pytest.raises(error):
+        fill()
     assert not list(tmp_path.iterdir())
 
 
@@ -63,5 +67,6 @@ def test_reading_is_bounded(tmp_path):
     assert read_bytes(tmp_path / "a", 5) == b"12345"
     with pytest.raises(InvalidDataError, match="at most 4 bytes"):
         read_bytes(tmp_path / "a", 4)
-    with pytest.raises(InvalidDataError, match="bytes"):  # says it has no size, and does not end
-        read_bytes("/proc/kallsyms", 4)
+    if os.path.exists("/proc/self/status"):  # a regular file that says it has no size
+        with pytest.raises(InvalidDataError, match="still growing"):
+            read_bytes("/proc/self/status", 4)

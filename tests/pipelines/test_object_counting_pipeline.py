@@ -8,10 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from dense_hf.counting.configuration_iocformer import IOCFormerConfig
 from dense_hf.counting.counting_iocformer import count_image
 from dense_hf.counting.image_processing_iocformer import IOCFormerImageProcessor
 from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
@@ -19,37 +17,18 @@ from dense_hf.pipelines import ObjectCountingPipeline
 
 
 @pytest.fixture(scope="module")
-def picture():
-    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 150, 3), dtype=np.uint8))
+def picture(noise):
+    return noise(150, 100)
 
 
 @pytest.fixture(scope="module")
-def processor():
-    return IOCFormerImageProcessor(tile_size=64)
+def processor(counter_checkpoint):
+    return IOCFormerImageProcessor.from_pretrained(counter_checkpoint)
 
 
 @pytest.fixture(scope="module")
-def model(processor, picture):
-    torch.manual_seed(0)
-    config = IOCFormerConfig(
-        backbone_config={"model_type": "timm_backbone", "backbone": "resnet10t", "out_indices": [3]},
-        num_queries=12,
-        d_model=32,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=4,
-        decoder_attention_heads=4,
-        encoder_ffn_dim=32,
-        decoder_ffn_dim=32,
-        density_hidden_size=8,
-        tile_size=64,
-    )
-    model = IOCFormerForObjectCounting(config).eval()
-    with torch.no_grad():  # so that about half of the scores pass the threshold
-        torch.nn.init.normal_(model.class_head.weight, std=30)
-        logits = model(processor(picture, return_tensors="pt")["pixel_values"]).logits
-        model.class_head.bias -= logits.mean(dim=(0, 1)) + 2
-    return model
+def model(counter_checkpoint):
+    return IOCFormerForObjectCounting.from_pretrained(counter_checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -135,11 +114,10 @@ def test_broken_weights_do_not_count_zero(model, processor, picture):
 
 
 @pytest.mark.slow
-def test_a_saved_pipeline_works_without_the_package(counter, picture, tmp_path):
+def test_a_saved_pipeline_works_without_the_package(counter, counter_checkpoint, picture, tmp_path):
     """All code that the pipeline needs travels with it."""
     picture.save(tmp_path / "a.png")
     source = Path(__file__).parents[2] / "src"
-    counter.model.save_pretrained(tmp_path / "weights")
     environment = {"PATH": "", "HOME": str(tmp_path), "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
     environment["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
     save = """
@@ -156,7 +134,7 @@ model = IOCFormerForObjectCounting.from_pretrained(sys.argv[1])
 ObjectCountingPipeline(model=model, image_processor=IOCFormerImageProcessor(tile_size=64)).save_pretrained(sys.argv[2])
 """
     subprocess.run(
-        [sys.executable, "-c", save, tmp_path / "weights", tmp_path / "hub"],
+        [sys.executable, "-c", save, counter_checkpoint, tmp_path / "hub"],
         check=True,
         env={**environment, "PYTHONPATH": str(source)},
     )

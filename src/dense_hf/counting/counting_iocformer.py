@@ -7,7 +7,6 @@ import torch
 
 from .merging_iocformer import ObjectCount, check_threshold, merge_tiles
 
-
 if TYPE_CHECKING:
     from transformers.image_utils import ImageInput
 

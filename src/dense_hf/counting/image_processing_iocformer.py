@@ -18,12 +18,14 @@ from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ChannelDimension, ImageInput
 from transformers.processing_utils import ImagesKwargs, Unpack
-from transformers.utils import TensorType
+from transformers.utils import TensorType, logging
 
 from .counting_iocformer import count_image
 from .image_reading_iocformer import channels_first, read_rgb, scale_16_bits, to_rgb
 from .merging_iocformer import ObjectCount, merge_tiles
 from .tiling_iocformer import TileLayout, cut_tiles, tile_spans
+
+logger = logging.get_logger(__name__)
 
 
 class IOCFormerImageProcessorKwargs(ImagesKwargs, total=False):
@@ -61,7 +63,6 @@ class IOCFormerImageProcessor(TorchvisionBackend):
     """
 
     valid_kwargs = IOCFormerImageProcessorKwargs
-    model_input_names = ["pixel_values"]
     tile_size = 256
     tile_overlap = 0
     do_convert_rgb = True
@@ -160,6 +161,8 @@ class IOCFormerImageProcessor(TorchvisionBackend):
         self, pixels: torch.Tensor, layout: TileLayout, indices: range, **normalization: Any
     ) -> torch.Tensor:
         """[3, height, width] -> [len(indices), 3, S, S]. The padding is 0 after normalisation: the mean colour."""
+        if normalization["do_rescale"] and pixels.is_floating_point() and pixels.max() <= 1:
+            logger.warning_once("Floats in [0, 1] are multiplied by rescale_factor like bytes; set do_rescale=False.")
         size = layout.tile_size
         tiles = torch.zeros(len(indices), pixels.shape[0], size, size, device=pixels.device)
         for tile, view in zip(tiles, cut_tiles(pixels, layout, indices.start, indices.stop)):

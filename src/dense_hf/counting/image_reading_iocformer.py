@@ -5,9 +5,11 @@ which turns a microscope's picture white. Here they are scaled.
 """
 
 import os
+from io import BytesIO
 
 import numpy as np
 import torch
+from huggingface_hub.utils import httpx  # as transformers does: which httpx is installed depends on its version
 from PIL import Image, ImageOps
 from transformers.image_utils import load_image
 
@@ -65,8 +67,11 @@ def read_rgb(source: str | os.PathLike | Image.Image, timeout: float | None = No
             image = source
         elif os.path.isfile(source):
             image = Image.open(source)
+        elif isinstance(source, str) and source.startswith(("http://", "https://")):
+            response = httpx.get(source, timeout=timeout, follow_redirects=True).raise_for_status()
+            image = Image.open(BytesIO(response.content))
         elif isinstance(source, str):
-            return load_image(source, timeout=timeout)
+            image = load_image(source)
         else:
             raise FileNotFoundError("no such file")
         return to_rgb(ImageOps.exif_transpose(image))

@@ -14,7 +14,6 @@ from transformers.utils import logging
 
 from .tiling_iocformer import TileLayout, density_of_tiles, stitch_density
 
-
 logger = logging.get_logger(__name__)
 
 # A query finds one object, so a tile where nearly all queries found one probably shows more objects than that.

@@ -112,10 +112,11 @@ class IOCFormerForObjectCounting(IOCFormerPreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """Heads start as in the released code: every score at 1 %, every point at its reference."""
         super()._init_weights(module)
-        if module is self and self.config.regression_branch:
-            init.constant_(self.class_head.bias, -math.log(99))
-            init.zeros_(self.point_head.layers[-1].weight)
-            init.zeros_(self.point_head.layers[-1].bias)
+        if self.config.regression_branch and module is self.class_head:
+            init.constant_(module.bias, -math.log(99))
+        elif self.config.regression_branch and module is self.point_head.layers[-1]:
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)
 
     @can_return_tuple
     def forward(

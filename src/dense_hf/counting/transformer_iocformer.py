@@ -51,7 +51,7 @@ class IOCFormerPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """PyTorch's own defaults, xavier inside the transformer, N(0, 1) queries (released code)."""
+        """PyTorch's own defaults, and N(0, 1) for queries (released code)."""
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             init.kaiming_uniform_(module.weight, a=5**0.5)
             if module.bias is not None:
@@ -59,17 +59,28 @@ class IOCFormerPreTrainedModel(PreTrainedModel):
                 init.uniform_(module.bias, -bound, bound)
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight)
-        elif isinstance(module, (IOCFormerEncoder, IOCFormerDecoder)):
-            for name, parameter in module.named_parameters():
-                if parameter.dim() > 1:
-                    init.xavier_uniform_(parameter)
-                elif name.endswith("o_proj.bias") or (isinstance(module, IOCFormerEncoder) and "proj.bias" in name):
-                    init.zeros_(parameter)
         else:
             super()._init_weights(module)
 
 
-class IOCFormerEncoder(IOCFormerPreTrainedModel):
+class IOCFormerTransformerModel(IOCFormerPreTrainedModel):
+    """What encoder and decoder share: xavier weights, as in the released code.
+
+    Only modules that own parameters are asked to initialise them, so this is decided one layer at a time.
+    """
+
+    layers: nn.ModuleList
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            init.xavier_uniform_(module.weight)
+            if any(module is projection for layer in self.layers for projection in self._unbiased(layer)):
+                init.zeros_(module.bias)
+
+
+class IOCFormerEncoder(IOCFormerTransformerModel):
     """Transformer layers over image tokens, each merged with refined density features (`config.density_fusion`)."""
 
     _can_record_outputs = {"hidden_states": ConditionalDetrEncoderLayer, "attentions": ConditionalDetrSelfAttention}
@@ -88,6 +99,10 @@ class IOCFormerEncoder(IOCFormerPreTrainedModel):
         self.density_layernorm = nn.LayerNorm(config.d_model) if fusion == "released" else nn.Identity()
         self.fusion = fusion
         self.post_init()
+
+    def _unbiased(self, layer: nn.Module) -> list[nn.Module]:
+        """Projections whose biases start at zero, as those of `nn.MultiheadAttention`."""
+        return list(layer.self_attn.children())
 
     @merge_with_config_defaults
     @capture_outputs
@@ -215,7 +230,7 @@ class IOCFormerCrossAttention(ConditionalDetrDecoderCrossAttention):
         return self.o_proj(output[..., : self.head_dim].flatten(2)), weights
 
 
-class IOCFormerDecoder(IOCFormerPreTrainedModel):
+class IOCFormerDecoder(IOCFormerTransformerModel):
     """Conditional DETR decoder over learned queries (thesis section 2.4.3)."""
 
     _can_record_outputs = {
@@ -237,6 +252,10 @@ class IOCFormerDecoder(IOCFormerPreTrainedModel):
         self.query_scale = ConditionalDetrMLPPredictionHead(config.d_model, config.d_model, config.d_model, 2)
         self.ref_point_head = ConditionalDetrMLPPredictionHead(config.d_model, config.d_model, 2, 2)
         self.post_init()
+
+    def _unbiased(self, layer: nn.Module) -> list[nn.Module]:
+        """Projections whose biases start at zero (released code)."""
+        return [layer.self_attn.o_proj, layer.encoder_attn.o_proj]
 
     @merge_with_config_defaults
     @capture_outputs

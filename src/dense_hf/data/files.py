@@ -65,7 +65,8 @@ def write_file(path: str | os.PathLike, content: bytes) -> None:
 def new_directory(path: str | os.PathLike) -> Generator[Path]:
     """A folder to fill that appears as `path` only when the block ends without an error.
 
-    Yields a temporary folder beside `path`; after an error it is removed and `path` is as before.
+    Yields a temporary folder beside `path`; after an error it is removed and `path` is as before. A process that is
+    killed leaves the temporary folder (".NAME.*.partial"), never half of `path`.
 
     Raises:
         ValueError: if `path` exists and is not an empty folder. Nothing of a user's is overwritten.

@@ -31,12 +31,12 @@ def check_name(path: object, name: str, where: str = "") -> str:
 
     Raises:
         InvalidDataError: for separators, "..", absolute paths, drive letters, URL schemes, NUL and other control
-            characters, and names longer than file systems take.
+            characters, spaces at the ends, and names longer than file systems take.
     """
     if not name or name in (".", "..") or _SEPARATORS.search(name):
         raise InvalidDataError(path, "names of files, not paths, drives or addresses", f"{where}{name[:200]!r}")
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
-        raise InvalidDataError(path, "names without control characters", f"{where}{name[:200]!r}")
+    if name != name.strip() or any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        raise InvalidDataError(path, "names without control characters or outer spaces", f"{where}{name[:200]!r}")
     if len(name.encode()) > 240:  # file systems take 255; the annotation's name may be longer than the image's
         raise InvalidDataError(path, "names of at most 240 bytes", f"{where}{name[:50]!r}...")
     return name

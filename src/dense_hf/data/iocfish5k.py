@@ -34,7 +34,7 @@ class IOCfish5K(datasets.GeneratorBasedBuilder):
     """Builder of splits "train", "validation" and "test", as far as the folder has their lists.
 
     Columns: `image` (upright RGB), `image_id` (file name), `points` (list of (x, y) in pixels of the image, float32),
-    `num_dropped` (points outside of the image, left out as in the released code). Rows are in the order of the lists.
+    `num_dropped` (objects left out as in the released code, see `read_points`). Rows are in the order of the lists.
 
     Preparing reads every annotation and decodes every image once, so that a bad file is found before the first step
     of a training. If all three lists have the lengths of the release, its number of points is checked too. Streaming
@@ -84,15 +84,14 @@ class IOCfish5K(datasets.GeneratorBasedBuilder):
         images = [(split, image) for split in self.folder.ids for image in self.folder.images(split)]
         progress = datasets.utils.tqdm(images, desc="Reading annotations", unit=" images")
         summaries = [self.folder.summarize_image(split, image) for split, image in progress]
-        if {split: len(ids) for split, ids in self.folder.ids.items()} == RELEASED_IMAGES and (
-            problems := compare_with_release(summaries)
-        ):
+        lengths = self.folder.list_lengths
+        if lengths == RELEASED_IMAGES and (problems := compare_with_release(lengths, summaries)):
             raise InvalidDataError(self.folder.directory, "the released IOCfish5K", "; ".join(problems))
         if dropped := sum(summary.num_dropped for summary in summaries):
             images = sum(summary.num_dropped > 0 for summary in summaries)
             logger.warning(
-                f"{self.folder.directory}: {dropped} points in {images} images lie outside of their image and are "
-                "left out (column num_dropped)."
+                f"{self.folder.directory}: {dropped} objects in {images} images have their point outside of the "
+                "image, or none, and are left out (column num_dropped)."
             )
 
     def _generate_examples(  # ty: ignore[incompatible-method-override]  str keys: the base class takes both

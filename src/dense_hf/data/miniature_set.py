@@ -126,7 +126,7 @@ def _place_objects(rng: np.random.Generator, size: tuple[int, int], count: int) 
         if len(points) == count:
             break
         point, radius = rng.integers(size), rng.uniform(6, 12)
-        if (np.hypot(*(points - point).T) > radii + radius).all():
+        if (np.hypot(*(points - point).T) > radii + radius + 4).all():
             points, radii = np.vstack([points, point]), np.append(radii, radius)
     return points, radii
 

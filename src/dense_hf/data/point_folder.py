@@ -68,6 +68,11 @@ class PointFolder:
                 if other != split:
                     raise InvalidDataError(lists[split], f"no image of {lists[other].name}", repr(image_id))
 
+    @property
+    def list_lengths(self) -> dict[str, int]:
+        """Split to its number of ids."""
+        return {split: len(ids) for split, ids in self.ids.items()}
+
     @cached_property
     def _image_names(self) -> dict[str, list[str]]:
         """Stem to the names in images/ that have a known suffix."""

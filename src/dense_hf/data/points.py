@@ -34,7 +34,7 @@ class PointAnnotation:
 
     Attributes:
         points: float32 [n,2], (x, y) in pixels, all inside the image, in the order of the file.
-        num_dropped: how many annotated points were left out because they lie outside of the image.
+        num_dropped: how many annotated objects were left out: their point lies outside of the image, or is missing.
     """
 
     points: np.ndarray
@@ -48,26 +48,29 @@ def read_points(xml_path: str | os.PathLike, image_size: tuple[int, int]) -> Poi
     """The points of an annotation file.
 
     The rule of the released code decides what is inside: 0 <= x < width and 0 <= y < height. Points outside are left
-    out and counted. Two points at one place are two objects. A file without objects is an image without objects.
+    out and counted, and so are objects without a point, which it skips. Two points at one place are two objects. A
+    file without objects is an image without objects; one with objects and no point at all is of another format.
 
     Args:
         xml_path: the annotation; `./object/point`, its first child x, its second y.
         image_size: (width, height) of the upright image in pixels, as `open_image(...).size`.
 
     Raises:
-        InvalidDataError: if the file is missing, too large, not XML, has a DTD or entities, has objects that are not
+        InvalidDataError: if the file is missing, too large, not XML, has a DTD or entities, has objects but no
             points, or coordinates that are not plain finite ASCII numbers.
     """
     root = _parse(xml_path)
     objects = root.findall("./object")
     nodes = [node for item in objects for node in item.findall("./point")]
+    num_without_point = sum(item.find("./point") is None for item in objects)
     if objects and not nodes:
         children = sorted({child.tag for item in objects for child in item})[:10]
         raise InvalidDataError(xml_path, "a point in each object", f"objects with only {children}")
-    coordinates = np.array([_read_point(xml_path, node) for node in nodes], dtype=np.float32).reshape(-1, 2)
-    # compared as float32, so that 99.9999999 in an image of width 100 does not become a point at 100
-    inside = ((coordinates >= 0) & (coordinates < np.array(image_size))).all(axis=1)
-    return PointAnnotation(points=coordinates[inside], num_dropped=int((~inside).sum()))
+    coordinates = np.array([_read_point(xml_path, node) for node in nodes], dtype=np.float64).reshape(-1, 2)
+    points = coordinates[_inside(coordinates, image_size)].astype(np.float32)
+    # again, as 99.9999999 in an image of width 100 has now become 100
+    points = points[_inside(points, image_size)]
+    return PointAnnotation(points=points, num_dropped=num_without_point + len(nodes) - len(points))
 
 
 def write_points(xml_path: str | os.PathLike, points: ArrayLike, image_name: str, image_size: tuple[int, int]) -> None:
@@ -83,8 +86,7 @@ def write_points(xml_path: str | os.PathLike, points: ArrayLike, image_name: str
         ValueError: if a point is not finite or outside of the image.
     """
     points = np.asarray(points, dtype=np.float32).reshape(-1, 2)
-    inside = ((points >= 0) & (points < np.array(image_size))).all(axis=1)  # False for NaN
-    if not inside.all():
+    if not (inside := _inside(points, image_size)).all():
         raise ValueError(f"points must lie inside the image {image_size}. Received: {points[~inside][:3].tolist()}")
     root = Element("annotation")
     SubElement(root, "filename").text = image_name
@@ -98,6 +100,11 @@ def write_points(xml_path: str | os.PathLike, points: ArrayLike, image_name: str
             SubElement(node, name).text = np.format_float_positional(value, trim="-")
     indent(root)
     write_file(xml_path, SafeElementTree.tostring(root, encoding="utf-8"))
+
+
+def _inside(points: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """bool [n]; False for NaN."""
+    return np.all((points >= 0) & (points < np.array(image_size)), axis=1)
 
 
 def _parse(xml_path: str | os.PathLike) -> Element:

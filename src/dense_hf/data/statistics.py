@@ -1,6 +1,7 @@
 """The numbers of thesis Tables 2.1 and 2.2 for a folder of images and points, and of the released IOCfish5K."""
 
 from collections import Counter
+from collections.abc import Mapping
 from statistics import mean
 
 from ..metrics.density_ranges import DENSITY_RANGES, density_range
@@ -9,23 +10,31 @@ from .point_folder import SPLIT_LISTS, ImageSummary
 # Thesis section 2.3.3 and the last rows of Tables 2.1 and 2.2.
 RELEASED_IMAGES = {"train": 3137, "validation": 500, "test": 2000}
 RELEASED_POINTS = 659_024
+RELEASED_STATISTICS = (
+    "The thesis has: 5,637 images, 1080 x 1920, 659,024 points, min 0, average 117, max 2,371; "
+    "2,663 + 1,000 + 957 + 1,017 images in the ranges."
+)
 
 
-def compare_with_release(summaries: list[ImageSummary]) -> list[str]:
+def compare_with_release(list_lengths: Mapping[str, int], summaries: list[ImageSummary]) -> list[str]:
     """One sentence per difference to the released IOCfish5K; empty for the full set.
 
-    The thesis does not say whether its 659,024 points include those outside of their image, so either total is right.
+    The points are compared only if every image of the lists has a summary. The thesis does not say whether its
+    659,024 points include those that are left out, so either total is right.
+
+    Args:
+        list_lengths: split to the number of ids in its list.
+        summaries: of all images that could be read.
     """
-    sizes = Counter(summary.split for summary in summaries)
     problems = [
-        f"{SPLIT_LISTS[split]} has {sizes[split]} images instead of {expected}"
+        f"{SPLIT_LISTS[split]} has {list_lengths.get(split, 0):,} images instead of {expected:,}"
         for split, expected in RELEASED_IMAGES.items()
-        if sizes[split] != expected
+        if list_lengths.get(split, 0) != expected
     ]
     kept = sum(summary.count for summary in summaries)
     dropped = sum(summary.num_dropped for summary in summaries)
-    if RELEASED_POINTS not in (kept, kept + dropped):
-        problems.append(f"{kept + dropped} points, {dropped} of them outside of their image, instead of 659024")
+    if len(summaries) == sum(list_lengths.values()) and RELEASED_POINTS not in (kept, kept + dropped):
+        problems.append(f"{kept + dropped:,} points, {dropped:,} of them left out, instead of {RELEASED_POINTS:,}")
     return problems
 
 
@@ -34,7 +43,7 @@ def format_statistics(summaries: list[ImageSummary]) -> str:
     rows = {split: [summary for summary in summaries if summary.split == split] for split in SPLIT_LISTS}
     rows = {split: members for split, members in rows.items() if members} | {"all": summaries}
     table_1 = [
-        _row("split", "images", "average resolution", "points", "min", "average", "max", "outside, dropped"),
+        _row("split", "images", "average resolution", "points", "min", "average", "max", "left out"),
         _row("---", *["---:"] * 7),
     ]
     table_2 = [_row("split", *DENSITY_RANGES, "images"), _row("---", *["---:"] * (len(DENSITY_RANGES) + 1))]

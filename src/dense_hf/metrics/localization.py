@@ -114,7 +114,7 @@ def count_matches(points: np.ndarray, targets: np.ndarray, distance: float) -> i
     columns = np.fromiter((index for near in neighbours for index in near), dtype=np.int32, count=sum(lengths))
     row_starts = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
     graph = csr_array((np.ones(len(columns), np.int8), columns, row_starts), shape=(len(points), len(targets)))
-    return int((maximum_bipartite_matching(graph, perm_type="column") >= 0).sum())
+    return int((maximum_bipartite_matching(graph) >= 0).sum())
 
 
 def _points(name: str, points: object) -> np.ndarray:

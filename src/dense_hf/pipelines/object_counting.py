@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 from transformers import Pipeline
 
-
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -64,6 +63,7 @@ class ObjectCountingPipeline(Pipeline):
     _load_processor = False
     _load_image_processor = True
     _load_feature_extractor = False
+    _load_video_processor = False
     _load_tokenizer = False
 
     def __init__(self, *args: Any, batch_size: int | None = None, **kwargs: Any):

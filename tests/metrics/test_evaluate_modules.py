@@ -1,0 +1,37 @@
+"""The metrics through `evaluate.load`, in a fresh process without a network."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dense_hf import metrics
+
+COUNTS = {"predictions": [12, 3, 230.5], "references": [10, 0, 250]}
+POINTS = {"predictions": [[[1, 2], [30.5, 4]], [], []], "references": [[[1, 4]], [[7, 7]], []]}
+PROGRAM = f"""
+import evaluate, json
+from dense_hf import metrics
+
+counting = evaluate.load(metrics.path("counting"))
+counting.add_batch(predictions=[12, 3], references=[10, 0])
+counting.add(prediction=230.5, reference=250)
+localization = evaluate.load(metrics.path("localization"))
+print(json.dumps([counting.compute(), localization.compute(distances=[2.5], **{POINTS})]))
+"""
+
+
+def test_both_modules_give_the_numbers_of_the_classes(tmp_path):
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_EVALUATE_OFFLINE": "1", "HF_HUB_OFFLINE": "1"}
+    run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, run.stderr
+    counting, localization = json.loads(run.stdout.splitlines()[-1])
+    assert counting == metrics.CountingMetrics().update(**COUNTS).compute()
+    assert localization == metrics.LocalizationMetrics((2.5,)).update(**POINTS).compute()
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(ValueError, match=r"counting.*localization"):
+        metrics.path("mae")

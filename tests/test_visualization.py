@@ -1,0 +1,82 @@
+"""Overlays: of the size of the image, dots where the points are, light where the density is."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dense_hf.visualization import draw_density, draw_points
+
+
+def colours_around(picture, x, y, reach):
+    return np.asarray(picture)[y - reach : y + reach + 1, x - reach : x + reach + 1].reshape(-1, 3).astype(int)
+
+
+@pytest.mark.parametrize("background", ["black", "white", "yellow", (30, 110, 140)])
+@pytest.mark.parametrize("size", [(320, 240), (3000, 2000)])
+def test_a_dot_is_seen_on_any_background(background, size):
+    image = Image.new("RGB", size, background)
+    x, y = size[0] // 3, size[1] // 2
+    picture = draw_points(image, np.array([[x + 0.5, y + 0.5]]), "1 object")
+    assert picture.size == size
+    assert picture.getpixel((x, y)) == (255, 214, 10)
+    around = colours_around(picture, x, y, max(6, size[1] // 50))
+    assert around.sum(1).min() < 100  # its dark ring
+    assert around.sum(1).max() > 550  # its light ring
+    assert np.array_equal(colours_around(picture, x, size[1] - 60, 20), colours_around(image, x, size[1] - 60, 20))
+    assert not np.array_equal(
+        np.asarray(picture)[: size[1] // 10, : size[0] // 10], np.asarray(image)[: size[1] // 10, : size[0] // 10]
+    )  # the label
+
+
+def test_dots_are_centred_and_may_touch_the_border():
+    points = [[0.0, 0.0], [99.9, 79.9], [50.0, 40.0]]
+    difference = np.asarray(draw_points(Image.new("RGB", (100, 80)), points)).any(-1)
+    rows, columns = np.nonzero(difference[20:60, 20:80])
+    np.testing.assert_allclose([columns.mean() + 20.5, rows.mean() + 20.5], [50, 40], atol=0.6)
+    assert difference[0, 0]
+    assert difference[79, 99]
+
+
+def test_no_points_and_wrong_points():
+    image = Image.new("L", (30, 20), 7)
+    assert np.array_equal(np.asarray(draw_points(image, [])), np.asarray(image.convert("RGB")))
+    with pytest.raises(ValueError, match=r"Received: \(2, 3\)"):
+        draw_points(image, np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="finite"):
+        draw_points(image, np.array([[np.nan, 1.0]]))
+
+
+def test_density_glows_where_it_is():
+    density = np.zeros((300, 400), np.float32)
+    density[100:140, 300:340] = 5 / 1600
+    image = Image.fromarray(np.full((300, 400, 3), 120, np.uint8))
+    picture = np.asarray(draw_density(image, density, "5.0")).astype(int)
+    assert picture.shape == (300, 400, 3)
+    assert picture[120, 320].sum() > 500  # the bright end of the colours
+    assert np.ptp(picture[60, 200]) == 0  # gray and darker where nothing is
+    assert picture[60, 200, 0] < 120
+    assert np.ptp(picture[230:, :150], axis=-1).max() > 150  # the colours of the legend
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 3), (40, 500)])
+def test_any_size_can_be_drawn(size):
+    image = Image.new("RGB", size)
+    assert draw_points(image, [[0.5, 0.5]], "1").size == size
+    assert draw_density(image, np.zeros(size[::-1], np.float32), "0").size == size
+
+
+def test_density_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"20 x 30.*Received: 30 x 20"):
+        draw_density(Image.new("RGB", (30, 20)), np.zeros((30, 20), np.float32))
+
+
+def test_text_goes_where_it_hides_less():
+    image = Image.new("RGB", (400, 300), (30, 110, 140))
+    left, right = (slice(0, 20), slice(0, 40)), (slice(0, 20), slice(360, 400))
+    for points, free in (([[5, 5]], right), ([[395, 5]], left)):
+        picture = np.asarray(draw_points(image, points, "1 object"))
+        assert (picture[free].astype(int).sum(-1) < 100).any()  # the panel
+    density = np.zeros((300, 400), np.float32)
+    density[250:, :100] = 1e-3
+    picture = np.asarray(draw_density(image, density, "5.0")).astype(int)
+    assert np.ptp(picture[230:, 250:], axis=-1).max() > 150  # the legend is at the right
