@@ -69,8 +69,8 @@ def resolve_checkpoint(choice: str | None, output_dir: str | Path) -> Path | Non
     """What `--resume_from_checkpoint` means: a folder, or "auto" for the last complete one, if any.
 
     Raises:
-        ValueError: A named folder cannot be resumed from, or nothing was chosen and `output_dir` has checkpoints: a new
-            run among them would mix up what is best and what is last.
+        ValueError: A named folder cannot be resumed from, or nothing was chosen and `output_dir` has checkpoints: a
+            new run among them would mix up what is best and what is last.
     """
     if choice is None:
         if any(Path(output_dir).glob("checkpoint-*")):

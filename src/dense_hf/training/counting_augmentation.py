@@ -141,22 +141,23 @@ def scaled_crop(image: np.ndarray, offset: tuple[int, int], rate: float, tile_si
     """uint8 [t, t, 3], the crop at `offset` of the image scaled by Lanczos, without scaling the rest of the image.
 
     `box` reads neighbours from outside of itself, so this is what scaling the whole image and cropping would give, up
-    to the rounding of the box to float32 (at most 1 level in a few of a thousand pixels of white noise, measured; for
-    an image of 2299 x 2472 it takes 2 ms instead of 370).
+    to the rounding of the box to float32 (1 level in a few of a thousand pixels of white noise, measured; for an image
+    of 2299 x 2472 it takes 2 ms instead of 370). Rows go before columns: Pillow up to 12 did that always, Pillow 13
+    decides by the shape of what it gets, and bytes in between make the order visible.
     """
     x, y = offset
     if rate == 1:
         return np.ascontiguousarray(image[y : y + tile_size, x : x + tile_size])
     height, width = image.shape[:2]
     step_x, step_y = width / int(width * rate), height / int(height * rate)
-    right, lower = min(width, (x + tile_size) * step_x), min(height, (y + tile_size) * step_y)
-    # Pillow needs whole rows in memory; a margin of the kernel's reach keeps the copy of a turned image small
-    margin = int(np.ceil(3 * max(step_x, step_y, 1))) + 1
-    left_edge, upper_edge = max(0, int(x * step_x) - margin), max(0, int(y * step_y) - margin)
-    part = image[upper_edge : int(lower) + margin + 1, left_edge : int(right) + margin + 1]
-    box = (x * step_x - left_edge, y * step_y - upper_edge, right - left_edge, lower - upper_edge)
-    picture = Image.fromarray(np.ascontiguousarray(part))
-    return np.asarray(picture.resize((tile_size, tile_size), Image.Resampling.LANCZOS, box=box))
+    lower = min(height, (y + tile_size) * step_y)
+    margin = int(np.ceil(3 * max(step_y, 1))) + 1  # reach of the kernel: rows further away are not needed
+    first_row = max(0, int(y * step_y) - margin)
+    rows = Image.fromarray(np.ascontiguousarray(image[first_row : int(lower) + margin + 1]))
+    box = (x * step_x, 0, min(width, (x + tile_size) * step_x), rows.height)
+    rows = rows.resize((tile_size, rows.height), Image.Resampling.LANCZOS, box=box)
+    box = (0, y * step_y - first_row, tile_size, lower - first_row)
+    return np.asarray(rows.resize((tile_size, tile_size), Image.Resampling.LANCZOS, box=box))
 
 
 def random_crop(
