@@ -1,6 +1,6 @@
 """Train IOCFormer or CLTR (thesis chapter 2). This text is the manual.
 
-Try it, about a minute on a CPU, with synthetic images:
+Try it, less than a minute on a CPU, with synthetic images:
 
     python -c "from dense_hf.data import generate_miniature_set; generate_miniature_set('data/miniature')"
     python scripts/train_iocformer.py --config scripts/configs/iocformer/smoke.yaml --output_dir runs/smoke

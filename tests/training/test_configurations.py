@@ -112,4 +112,4 @@ def test_not_yaml_is_named(tmp_path):
 def test_the_command_line_wins_over_the_file():
     run = parse(FOLDER / "smoke.yaml", "--learning_rate", "0.5", "--vertical_flip", "0.25", "--push_to_hub")
     assert (run.training.learning_rate, run.augmentation.vertical_flip, run.training.push_to_hub) == (0.5, 0.25, True)
-    assert run.training.logging_steps == 4
+    assert run.training.logging_steps == 16

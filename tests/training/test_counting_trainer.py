@@ -1,6 +1,8 @@
 """The recipe: optimizer, learning rate, calendar, best weights, card. And that every parameter learns."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -214,3 +216,25 @@ def test_saved_folder_is_a_model(make_trainer, tmp_path):
     model = IOCFormerForObjectCounting.from_pretrained(folder)
     assert model.config.num_queries == 60
     assert json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))["tile_size"] == 64
+
+
+def test_a_push_uploads_our_card_and_not_the_checkpoints(make_trainer, tmp_path, monkeypatch):
+    """Against a stand-in for the client of the Hub: what is given to it, not what the Hub does."""
+    calls = []
+
+    class Api:
+        def create_repo(self, name, **options):
+            return SimpleNamespace(repo_id=f"someone/{name}", url="unused")
+
+        def upload_folder(self, **options):
+            calls.append({**options, "files": {path.name for path in Path(options["folder_path"]).iterdir()}})
+
+    monkeypatch.setattr("transformers.trainer.hf_api", Api)
+    trainer = make_trainer(tmp_path, push_to_hub=True, hub_model_id="reef", hub_strategy="end")
+    trainer.write_card = lambda folder: write_counting_card(folder, RUN)
+    trainer.push_to_hub()
+    (call,) = calls
+    assert (call["repo_id"], call["folder_path"]) == ("someone/reef", str(tmp_path))
+    assert {"README.md", "model.safetensors", "config.json", "preprocessor_config.json"} <= call["files"]
+    assert "checkpoint-*" in call["ignore_patterns"]
+    assert RUN.command in (tmp_path / "README.md").read_text(encoding="utf-8")
