@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from . import auto as _registration  # noqa: F401  registers the Auto classes and the pipelines
 
-
 __version__ = "0.1.0"
 
 _PUBLIC_NAMES = {

@@ -10,7 +10,6 @@ from transformers import PreTrainedModel
 
 from .errors import InvalidDataError
 
-
 # architecture -> (module, function); a function takes the tensors and config overrides, and raises ValueError with
 # what it expected
 CONVERTERS = {

@@ -8,7 +8,6 @@ import pytest
 import torch
 from upstream_tests import fetch
 
-
 fetch()
 
 from transformers_common_tests.test_configuration_common import ConfigTester  # noqa: E402
@@ -16,10 +15,8 @@ from transformers_common_tests.test_modeling_common import ModelTesterMixin, flo
 
 from dense_hf import IOCFormerConfig, IOCFormerForObjectCounting  # noqa: E402
 
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "counting"))
 from tiny_iocformer import random_labels, tiny_config  # noqa: E402
-
 
 pytestmark = [pytest.mark.common, pytest.mark.network, pytest.mark.xdist_group("common")]
 
@@ -44,7 +41,7 @@ class IOCFormerModelTester:
         self.parent = parent
 
     def get_config(self) -> IOCFormerConfig:
-        """A backbone of transformers, because timm's refuses `output_attentions`; no dropout, so that two runs agree."""
+        """A backbone of transformers: timm's refuses `output_attentions`. No dropout, so that two runs agree."""
         backbone_config = {
             "model_type": "resnet",
             "depths": [1, 1],
@@ -66,7 +63,7 @@ class IOCFormerModelTest(ModelTesterMixin, unittest.TestCase):
     """All common tests, with the class that has a head."""
 
     all_model_classes = (IOCFormerForObjectCounting,)
-    pipeline_model_mapping: dict = {}  # noqa: RUF012
+    pipeline_model_mapping: dict = {}
     is_encoder_decoder = True
     test_resize_embeddings = False  # there are no token embeddings
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import transformers
 
-
 ROOT = Path(__file__).parents[2] / "build" / f"transformers-{transformers.__version__}"
 PACKAGE = "transformers_common_tests"
 MISSING_MODULES = {
@@ -25,12 +24,14 @@ MISSING_MODULES = {
 
 
 def fetch() -> None:
-    """Put the common tests on the import path as the package `transformers_common_tests`, or skip the calling module."""
+    """Put the common tests on the import path as the package `transformers_common_tests`, or skip the caller."""
     target = ROOT / PACKAGE
     if not (target / "test_modeling_common.py").exists():
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "transformers"]
         requirement = f"transformers=={transformers.__version__}"
-        done = subprocess.run([*command, "--dest", str(ROOT), requirement], capture_output=True, text=True, timeout=500)
+        done = subprocess.run(
+            [*command, "--dest", str(ROOT), requirement], capture_output=True, text=True, timeout=500
+        )
         if done.returncode:
             pytest.skip(f"the registry has no {requirement} to give: {done.stderr[-300:]}", allow_module_level=True)
         _unpack(ROOT / f"transformers-{transformers.__version__}.tar.gz", target)

@@ -19,7 +19,6 @@ from dense_hf.counting.configuration_iocformer import IOCFormerConfig
 from dense_hf.counting.convert_iocformer import load_strictly, rename
 from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
 
-
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "iocformer"
 CONTENT_PROJECTIONS = ("in_proj_weight", "content_proj", "qpos_proj", "kpos_proj", "qpos_sine_proj")
 

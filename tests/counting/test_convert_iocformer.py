@@ -9,7 +9,6 @@ from released_iocformer import FIXTURES, official_tensor
 
 from dense_hf import InvalidDataError, convert_original_checkpoint
 
-
 NARROW = {"256": 16, "2048": 32, "128": 8, "768": 48, "700": 20}
 
 
@@ -24,7 +23,8 @@ def small_official(listing: str, layers: int = 2) -> dict[str, torch.Tensor]:
         if parts[0] == "transformer" or not name.startswith("backbone"):
             backbone_input = name in ("input_proj.weight", "dm_decoder.reg_layer.0.weight")
             shape = [
-                size if backbone_input and axis == 1 else NARROW.get(str(size), size) for axis, size in enumerate(shape)
+                size if backbone_input and axis == 1 else NARROW.get(str(size), size)
+                for axis, size in enumerate(shape)
             ]
         kept[name] = official_tensor(name, shape, seed=5)
     return kept
@@ -131,5 +131,5 @@ def test_other_files(tmp_path, content):
 def test_dictionaries_without_tensors(tmp_path, content):
     path = tmp_path / "x.pth"
     torch.save(content, path)
-    with pytest.raises(InvalidDataError, match="named tensors|no tensor named|density branch"):
+    with pytest.raises(InvalidDataError, match=r"named tensors|no tensor named|density branch"):
         convert_original_checkpoint(path, "iocformer")

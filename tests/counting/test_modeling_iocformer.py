@@ -4,9 +4,9 @@ import copy
 
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from huggingface_hub.errors import StrictDataclassError
 from tiny_iocformer import random_labels, tiny_config, tiny_model
 from torch.nn import functional as F
 from torch.testing import assert_close
@@ -184,15 +184,15 @@ def test_initial_weights():
     assert model.input_projection.weight.abs().max().item() == pytest.approx(input_bound, rel=0.01)
 
 
-@pytest.mark.parametrize(
-    "backbone_config",
-    [
-        {"model_type": "resnet", "depths": [1, 1], "hidden_sizes": [8, 16], "embedding_size": 8, "out_features": ["stage2"]},
-        {"model_type": "convnext", "depths": [1, 1], "hidden_sizes": [8, 16], "num_stages": 2, "out_features": ["stage2"]},
-        {"model_type": "timm_backbone", "backbone": "tf_efficientnet_lite0", "features_only": True, "out_indices": [2]},
-    ],
-    ids=["resnet", "convnext", "timm"],
-)  # fmt: skip
+TWO_STAGES = {"depths": [1, 1], "hidden_sizes": [8, 16], "out_features": ["stage2"]}
+OTHER_BACKBONES = {
+    "resnet": {"model_type": "resnet", "embedding_size": 8, **TWO_STAGES},
+    "convnext": {"model_type": "convnext", "num_stages": 2, **TWO_STAGES},
+    "timm": {"model_type": "timm_backbone", "backbone": "tf_efficientnet_lite0", "out_indices": [2]},
+}
+
+
+@pytest.mark.parametrize("backbone_config", OTHER_BACKBONES.values(), ids=OTHER_BACKBONES)
 def test_other_backbones(backbone_config):
     config = tiny_config(backbone_config=backbone_config, num_frozen_backbone_stages=1)
     model = IOCFormerForObjectCounting(config)

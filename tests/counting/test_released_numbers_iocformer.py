@@ -12,7 +12,6 @@ from dense_hf import convert_original_checkpoint
 from dense_hf.counting.convert_iocformer import rename
 from dense_hf.counting.loss_iocformer import match_points
 
-
 CASES = ["cltr", "ioc", "ioc_merge", "ioc_merge2", "ioc_no_dete"]
 CLOSE = {"atol": 1e-4, "rtol": 0}
 TO_RELEASED_ORDER = [1, 0, 2]  # (x, y, distance) -> (row, column, distance)
@@ -95,7 +94,9 @@ def test_gradients(name, monkeypatch):
         names = rename({official: torch.zeros(shapes[official])})
         gradient = torch.cat([ours[key].flatten() for key in names])
         assert gradient.norm().item() == pytest.approx(expected_norm, rel=2e-3, abs=1e-4), official
-        assert gradient.sum().item() == pytest.approx(expected_sum, rel=2e-3, abs=2e-4 * expected_norm + 1e-4), official
+        assert gradient.sum().item() == pytest.approx(expected_sum, rel=2e-3, abs=2e-4 * expected_norm + 1e-4), (
+            official
+        )
 
 
 @pytest.fixture(scope="module", params=["iocformer", "cltr"])

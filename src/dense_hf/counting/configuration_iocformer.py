@@ -4,7 +4,6 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-
 DENSITY_FUSIONS = ("released", "thesis", "merge", "merge2", "none")
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from .configuration_iocformer import IOCFormerConfig
 from .modeling_iocformer import IOCFormerForObjectCounting
 
-
 # (pattern of a whole official name, our name)
 RENAMES = [
     (r"backbone\.0\.body\.(.*)", r"backbone._backbone.\1"),
@@ -104,7 +103,7 @@ def infer_config(state_dict: dict[str, Tensor], output_stride: int) -> dict:
 
 
 def rename(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Our names and layouts for the authors' tensors; a name that no rule knows is kept, so that loading refuses it."""
+    """Our names and layouts for the authors' tensors; a name that no rule knows stays, so that loading refuses it."""
     converted = {}
     for name, tensor in state_dict.items():
         if name.endswith("num_batches_tracked"):
@@ -149,7 +148,7 @@ def _density_fusion(state_dict: dict[str, Tensor]) -> str:
     blocks = _count(state_dict, r"transformer\.encoder\.layers_density\.(\d+)\.")
     if blocks == 0:
         return "none"
-    # "merge" and "merge2" have the same tensors; the later one is assumed unless the caller says density_fusion="merge"
+    # "merge" and "merge2" have the same tensors: the later one, unless the caller says density_fusion="merge"
     return "released" if "transformer.encoder.norm_density.weight" in state_dict else "merge2"
 
 

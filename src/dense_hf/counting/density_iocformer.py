@@ -11,8 +11,8 @@ from torch.nn import functional as F
 def upsample_tap_matrix(size: int, like: Tensor) -> Tensor:
     """A x2 bilinear upsampling (corners aligned) of one axis, as the three taps of a padded convolution see it.
 
-    Entry `[p, tap * size + i]` is how much input sample `i` weighs in output sample `p` under that tap; [2 size, 3 size],
-    on the device and in the type of `like`.
+    Entry `[p, tap * size + i]` is how much input sample `i` weighs in output sample `p` under that tap. The matrix is
+    [2 size, 3 size], on the device and in the type of `like`.
     """
     identity = torch.eye(size, device=like.device)[:, None]
     upsampled = F.interpolate(identity, size=2 * size, mode="linear", align_corners=True)[:, 0].T

@@ -12,7 +12,6 @@ from transformers.utils import is_scipy_available
 
 from .configuration_iocformer import IOCFormerConfig
 
-
 if is_scipy_available():
     from scipy.optimize import linear_sum_assignment
 
