@@ -64,6 +64,7 @@ def main() -> None:
     try:
         run = parse_run()
         logging.set_verbosity(run.training.get_process_log_level())
+        checkpoint = resolve_checkpoint(run.training.resume_from_checkpoint, run.training.output_dir)
         examples = read_data(run)
         model = build_model(run)
         processor = build_processor(run)
@@ -76,7 +77,6 @@ def main() -> None:
             samples_per_image=run.data.samples_per_image,
             image_cache_size=run.data.image_cache_size,
         )
-        checkpoint = resolve_checkpoint(run.training.resume_from_checkpoint, run.training.output_dir)
     except (InvalidDataError, ValueError) as error:
         sys.exit(f"train_iocformer.py: {error}")
 
@@ -124,7 +124,8 @@ def read_data(run: CountingRun) -> dict[str, list[CountingExample]]:
     has_list = {split: Path(run.data.data_dir, name).exists() for split, name in SPLIT_LISTS.items()}
     needed = ["train"] if run.training.eval_strategy == "no" else ["train", "validation"]
     splits = [split for split in SPLIT_LISTS if split in needed or has_list[split]]
-    return read_examples(run.data.data_dir, splits, progress=PartialState().is_main_process)
+    show = PartialState().is_main_process and not run.training.disable_tqdm
+    return read_examples(run.data.data_dir, splits, progress=show)
 
 
 def build_model(run: CountingRun) -> IOCFormerForObjectCounting:

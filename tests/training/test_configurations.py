@@ -71,7 +71,7 @@ def test_the_output_stride_tells_cltr_from_iocformer():
 @pytest.mark.parametrize(
     ("sections", "words"),
     [
-        ({"modle": {}}, ["modle", "model, training", "did you mean model?"]),
+        ({"models": {}}, ["models", "model, training", "did you mean model?"]),
         ({"model": {"encoder_layer": 2}}, ["encoder_layer ", "encoder_layers", "did you mean encoder_layers?"]),
         ({"training": {"learning_rat": 1}}, ["learning_rat ", "weight_decay", "did you mean learning_rate?"]),
         ({"data": {"data_directory": "x"}}, ["data_directory", "data_dir", "horizontal_flip"]),

@@ -123,7 +123,7 @@ def parse_run(arguments: Sequence[str] | None = None) -> CountingRun:
         else:
             config = IOCFormerConfig.from_pretrained(model.model_name_or_path, **of_config)
     except (StrictDataclassError, ValueError, TypeError) as error:
-        raise InvalidDataError(path, "a model section that IOCFormerConfig takes", error) from error
+        raise InvalidDataError(path or "command line", "a model section that IOCFormerConfig takes", error) from error
     return CountingRun(config, model, data, augmentation, training, sections)
 
 
