@@ -93,7 +93,8 @@ def read_scene(wheel: zipfile.ZipFile, name: str) -> Scene:
     image = Image.open(io.BytesIO(wheel.read(f"deepforest/data/{name}.png")), formats=("PNG",)).convert("RGB")
     annotation = ElementTree.fromstring(wheel.read(f"deepforest/data/{name}.xml"), forbid_dtd=True)
     boxes = [
-        [float(box.findtext(side, "")) for side in ("xmin", "ymin", "xmax", "ymax")] for box in annotation.iter("bndbox")
+        [float(box.findtext(side, "")) for side in ("xmin", "ymin", "xmax", "ymax")]
+        for box in annotation.iter("bndbox")
     ]
     corners = np.array(boxes).reshape(-1, 2, 2)
     return Scene(np.asarray(image), corners.mean(axis=1))

@@ -15,18 +15,9 @@ nothing that a user could know). Then come harder pictures, from forests that th
 OUTPUT gets results.json and, for each picture, overlays of the points and of the density.
 """
 
-import argparse
-import json
-import sys
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
-
-from dense_hf import InvalidDataError, IOCFormerForObjectCounting, IOCFormerImageProcessor
-from dense_hf.counting.counting_iocformer import count_image
-from dense_hf.data import PointFolder, new_directory, open_image, read_points
-from dense_hf.visualization import draw_density, draw_points
 
 CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "iocformer-trees"
 SQUARE = 256
