@@ -8,6 +8,7 @@ What differs from the stock Trainer, and why:
 """
 
 import json
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from .epoch_sampler import EpochSampler, StartEpoch
 
 # What the recipe decides itself. A value for one of these would be ignored in silence, so it is an error.
-_FIXED = ("lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "optim", "optim_args", "train_sampling_strategy")
+_FIXED = ("lr_scheduler_type", "lr_scheduler_kwargs", "optim", "optim_args", "train_sampling_strategy")
 
 
 @dataclass
@@ -204,14 +205,19 @@ class RecipeTrainer(Trainer):
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
     ) -> torch.optim.lr_scheduler.LRScheduler:
-        """The learning rate drops after the milestone epochs; a step of the schedule is a step of the optimizer."""
+        """The learning rate drops after the milestone epochs; a step of the schedule is a step of the optimizer.
+
+        Before that it may rise from near zero over `warmup_steps` (0 is released).
+        """
         if self.lr_scheduler is None:
             scheduled: Any = self.optimizer if optimizer is None else optimizer
-            self.lr_scheduler = torch.optim.lr_scheduler.MultiStepLR(
-                scheduled,
-                milestones=[round(epoch * self.steps_per_epoch) for epoch in self.args.lr_milestones],
-                gamma=self.args.lr_decay,
-            )
+            milestones = sorted(round(epoch * self.steps_per_epoch) for epoch in self.args.lr_milestones)
+            warmup = self.args.get_warmup_steps(num_training_steps)
+
+            def factor(step: int) -> float:
+                return self.args.lr_decay ** bisect_right(milestones, step) * min(1.0, (step + 1) / (warmup + 1))
+
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(scheduled, factor)
             self._created_lr_scheduler = True
         return self.lr_scheduler
 
