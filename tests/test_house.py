@@ -159,6 +159,21 @@ def test_no_paths_of_somebodys_machine():
     assert found == []
 
 
+def test_bundled_checkpoints_carry_the_code_of_this_version():
+    """`save_pretrained` copies it beside the weights; after a change the copies must follow."""
+    copies = [path for path in ROOT.glob("checkpoints/*/*.py") if path.parent.name != "__pycache__"]
+    changed = [
+        str(copy.relative_to(ROOT))
+        for copy in copies
+        if not any(
+            (PACKAGE / folder / copy.name).is_file()
+            and (PACKAGE / folder / copy.name).read_bytes() == copy.read_bytes()
+            for folder in (*TASK_FOLDERS, "pipelines")
+        )
+    ]
+    assert changed == []
+
+
 # documents
 
 
