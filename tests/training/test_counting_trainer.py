@@ -38,6 +38,32 @@ def test_optimizer_is_adam_with_l2_in_one_group(make_trainer, tmp_path):
     assert len(trained) < len(list(trainer.model.parameters()))
 
 
+def test_factors_of_the_learning_rate(make_trainer, tmp_path):
+    factors = {"density_branch.": 0.1, "density_branch.conv.": 0.5, "backbone.": 0.25}
+    trainer = make_trainer(tmp_path, learning_rate=1e-3, lr_factors=json.dumps(factors))
+    rates = {
+        id(parameter): group["lr"]
+        for group in trainer.create_optimizer().param_groups
+        for parameter in group["params"]
+    }
+    for name, parameter in trainer.model.named_parameters():
+        factor = next((factors[key] for key in sorted(factors, key=len, reverse=True) if name.startswith(key)), 1.0)
+        if parameter.requires_grad:
+            assert rates.pop(id(parameter)) == pytest.approx(1e-3 * factor), name
+    assert not rates
+
+
+@pytest.mark.parametrize("factors", ["[1", '{"backbone.": -1}', '{"backbone.": "half"}'])
+def test_impossible_factors_of_the_learning_rate(tmp_path, factors):
+    with pytest.raises(ValueError, match="lr_factors"):
+        RecipeArguments(output_dir=str(tmp_path), lr_factors=factors)
+
+
+def test_factors_for_parameters_that_do_not_exist(make_trainer, tmp_path):
+    with pytest.raises(ValueError, match=r"backbones\."):
+        make_trainer(tmp_path, lr_factors='{"backbones.": 0.1}').create_optimizer()
+
+
 def test_learning_rate_drops_after_the_milestone_epochs(make_trainer, tmp_path):
     """4 steps per epoch, milestones after epochs 1 and 2."""
     trainer = make_trainer(tmp_path, lr_milestones=[1, 2], lr_decay=0.5, logging_steps=1)

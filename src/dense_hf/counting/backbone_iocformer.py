@@ -12,6 +12,7 @@ from .configuration_iocformer import IOCFormerConfig
 def build_backbone(config: IOCFormerConfig) -> nn.Module:
     """The backbone of `config.backbone_config`, randomly initialised; its last feature map is what the model reads."""
     backbone = load_backbone(config)
+    drop_stages_behind_the_output(backbone)
     if config.freeze_backbone_batch_norm:
         # timm fuses activations into its norms, so it must freeze them itself
         kind = config.backbone_config.model_type  # ty: ignore[missing-union-attribute]  a config after __init__
@@ -22,6 +23,19 @@ def build_backbone(config: IOCFormerConfig) -> nn.Module:
     if config.num_frozen_backbone_stages:
         freeze_leading_stages(backbone, config.num_frozen_backbone_stages)
     return backbone
+
+
+def drop_stages_behind_the_output(backbone: nn.Module) -> None:
+    """Remove blocks that no feature map depends on.
+
+    Some of timm's extractors keep them. They would be saved, and a distributed run waits for their gradients.
+    """
+    if not hasattr(backbone, "_backbone"):
+        return
+    last = backbone._backbone.feature_info.get_dicts()[-1]["module"]
+    blocks, _, index = last.rpartition(".")
+    if index.isdigit() and blocks in dict(backbone._backbone.named_modules()):
+        del backbone._backbone.get_submodule(blocks)[int(index) + 1 :]
 
 
 def freeze_leading_stages(backbone: nn.Module, num_stages: int) -> None:

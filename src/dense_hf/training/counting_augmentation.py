@@ -147,7 +147,7 @@ def scaled_crop(image: np.ndarray, offset: tuple[int, int], rate: float, tile_si
     """
     x, y = offset
     if rate == 1:
-        return np.ascontiguousarray(image[y : y + tile_size, x : x + tile_size])
+        return np.array(image[y : y + tile_size, x : x + tile_size])  # writable, as torch wants it
     height, width = image.shape[:2]
     step_x, step_y = width / int(width * rate), height / int(height * rate)
     lower = min(height, (y + tile_size) * step_y)
@@ -157,7 +157,7 @@ def scaled_crop(image: np.ndarray, offset: tuple[int, int], rate: float, tile_si
     box = (x * step_x, 0, min(width, (x + tile_size) * step_x), rows.height)
     rows = rows.resize((tile_size, rows.height), Image.Resampling.LANCZOS, box=box)
     box = (0, y * step_y - first_row, tile_size, lower - first_row)
-    return np.asarray(rows.resize((tile_size, tile_size), Image.Resampling.LANCZOS, box=box))
+    return np.array(rows.resize((tile_size, tile_size), Image.Resampling.LANCZOS, box=box))
 
 
 def random_crop(

@@ -7,6 +7,9 @@ What differs from the stock Trainer, and why:
 - A checkpoint's state file is written after all processes have written theirs, so its presence means completeness.
 """
 
+import json
+from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +21,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from .epoch_sampler import EpochSampler, StartEpoch
 
 # What the recipe decides itself. A value for one of these would be ignored in silence, so it is an error.
-_FIXED = ("lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "optim", "optim_args", "train_sampling_strategy")
+_FIXED = ("lr_scheduler_type", "lr_scheduler_kwargs", "optim", "optim_args", "train_sampling_strategy")
 
 
 @dataclass
@@ -42,6 +45,13 @@ class RecipeArguments(TrainingArguments):
         default_factory=lambda: [1200.0], metadata={"help": "Epochs after which the learning rate drops."}
     )
     lr_decay: float = field(default=0.1, metadata={"help": "Factor of the learning rate at each milestone."})
+    lr_factors: dict[str, float] | str | None = field(
+        default=None,
+        metadata={
+            "help": "Factors of the learning rate for parameters whose names begin so, as JSON: "
+            '{"backbone.": 0.1}. The longest beginning counts. Default: one rate for all (released).'
+        },
+    )
     eval_strategy: IntervalStrategy | str = field(default="epoch", metadata={"help": "epoch: by the calendar."})
     eval_start_epoch: int = field(default=1200, metadata={"help": "No evaluation after fewer epochs than this."})
     eval_every_epochs: int = field(default=20, metadata={"help": "Epochs from one evaluation to the next."})
@@ -78,6 +88,16 @@ class RecipeArguments(TrainingArguments):
             for name in ("learning_rate", "num_train_epochs", "lr_decay")
             if not getattr(self, name) > 0
         ]
+        try:
+            self.lr_factors = (
+                dict(json.loads(self.lr_factors)) if isinstance(self.lr_factors, str) else self.lr_factors
+            )
+        except ValueError as error:
+            problems.append(f"lr_factors must be a JSON object, received {self.lr_factors!r} ({error})")
+        else:
+            factors = self.lr_factors or {}
+            if not all(isinstance(factor, int | float) and factor >= 0 for factor in factors.values()):
+                problems.append(f"lr_factors must be at least 0, received {factors}")
         fields = RecipeArguments.__dataclass_fields__
         problems += [
             f"{name} is fixed by the recipe (Adam, milestones), received {getattr(self, name)}"
@@ -167,13 +187,15 @@ class RecipeTrainer(Trainer):
         return self.epoch_sampler
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
-        """`torch.optim.Adam`, one group; weight decay is L2 inside Adam, not AdamW (released)."""
+        """`torch.optim.Adam`, a group per factor of the rate; weight decay is L2 inside Adam, not AdamW (released).
+
+        Raises:
+            ValueError: A factor is for parameters that do not exist.
+        """
         if self.optimizer is None:
             trained: Any = self.model if model is None else model
-            parameters = [parameter for parameter in trained.parameters() if parameter.requires_grad]
             self.optimizer = torch.optim.Adam(
-                parameters,
-                lr=self.args.learning_rate,
+                parameter_groups(trained, self.args.learning_rate, self.args.lr_factors or {}),
                 betas=(self.args.adam_beta1, self.args.adam_beta2),
                 eps=self.args.adam_epsilon,
                 weight_decay=self.args.weight_decay,
@@ -183,14 +205,19 @@ class RecipeTrainer(Trainer):
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
     ) -> torch.optim.lr_scheduler.LRScheduler:
-        """The learning rate drops after the milestone epochs; a step of the schedule is a step of the optimizer."""
+        """The learning rate drops after the milestone epochs; a step of the schedule is a step of the optimizer.
+
+        Before that it may rise from near zero over `warmup_steps` (0 is released).
+        """
         if self.lr_scheduler is None:
             scheduled: Any = self.optimizer if optimizer is None else optimizer
-            self.lr_scheduler = torch.optim.lr_scheduler.MultiStepLR(
-                scheduled,
-                milestones=[round(epoch * self.steps_per_epoch) for epoch in self.args.lr_milestones],
-                gamma=self.args.lr_decay,
-            )
+            milestones = sorted(round(epoch * self.steps_per_epoch) for epoch in self.args.lr_milestones)
+            warmup = self.args.get_warmup_steps(num_training_steps)
+
+            def factor(step: int) -> float:
+                return self.args.lr_decay ** bisect_right(milestones, step) * min(1.0, (step + 1) / (warmup + 1))
+
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(scheduled, factor)
             self._created_lr_scheduler = True
         return self.lr_scheduler
 
@@ -198,3 +225,29 @@ class RecipeTrainer(Trainer):
         super()._save_rng_state(output_dir)
         # process 0 writes trainer_state.json next, and then deletes old checkpoints: not before all have arrived
         self.accelerator.wait_for_everyone()
+
+
+def parameter_groups(
+    model: torch.nn.Module, learning_rate: float, factors: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """The trained parameters as optimizer groups, one per factor of the learning rate, in order of the model.
+
+    Args:
+        model: What is trained.
+        learning_rate: For parameters without a factor.
+        factors: Beginning of parameter names to a factor; the longest one that fits counts.
+
+    Raises:
+        ValueError: No parameter begins with a name in `factors`.
+    """
+    groups: dict[str, list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        fitting = [beginning for beginning in factors if name.startswith(beginning)]
+        if parameter.requires_grad:
+            groups.setdefault(max(fitting, key=len, default=""), []).append(parameter)
+    if absent := [beginning for beginning in factors if beginning not in groups]:
+        raise ValueError(f"lr_factors names no trained parameter with {', '.join(map(repr, absent))}")
+    return [
+        {"params": parameters, "lr": learning_rate * factors.get(beginning, 1.0)}
+        for beginning, parameters in groups.items()
+    ]
