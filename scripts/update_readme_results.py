@@ -1,7 +1,8 @@
 """Rewrite the results of README.md from the numbers that the demo wrote.
 
-    make readme-results                                                # after `make demo`
-    python scripts/update_readme_results.py demo_output/results.json   # the same
+    make readme-results                                                # after `make demo` or `make train-demo`
+    python scripts/update_readme_results.py demo_output/results.json   # the bundled model
+    python scripts/update_readme_results.py runs/trees/results.json    # all seeds of `make train-demo`
 
 Only the lines between `<!-- results:begin -->` and `<!-- results:end -->` change. Every number there comes from the
 file; rounding happens here and nowhere else.
@@ -21,7 +22,7 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, help="results.json of the demo")
+    parser.add_argument("results", type=Path, help="results.json of the demo or of its training")
     parser.add_argument("--readme", type=Path, default=README, help="the file to change (default: README.md)")
     options = parser.parse_args(arguments)
     try:
@@ -56,15 +57,16 @@ def format_results(results: dict[str, Any]) -> str:
         KeyError: if a number is missing.
     """
     held_out = results["held_out"]
-    annotated, seeds = held_out["annotated"], held_out["seeds"]
+    annotated, seeds = held_out["annotated"], held_out.get("seeds", [])
+    rows = [(f"seed {row['seed']}", row) for row in seeds] or [("bundled model", held_out)]
     lines = [
-        f"Held out of training: {annotated} annotated trees, next to the training area. `{results['checkpoint']}`, "
-        f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}; MAE per square of 256 x 256 pixels.",
+        f"`{results['checkpoint']}` on the part of the photos that was held out of training, {annotated} annotated "
+        "trees. MAE is the mean error of the count of a square of 256 x 256 pixels.",
         "",
         "| | count (points) | MAE | density sum | MAE |",
         "|---|---|---|---|---|",
     ]
-    lines += [_row(f"seed {row['seed']}", row, annotated) for row in seeds]
+    lines += [_row(name, row, annotated) for name, row in rows]
     if len(seeds) > 1:
         columns = ("count", "mae_count", "density_sum", "mae_density")
         cells = " | ".join(_spread([row[column] for row in seeds], column) for column in columns)
@@ -76,7 +78,7 @@ def format_results(results: dict[str, Any]) -> str:
     if results["harder"]:
         lines += [
             "",
-            "Pictures that it was not made for:",
+            "Harder pictures, of places that it was not trained on:",
             "",
             "| | count (points) | MAE | density sum | MAE |",
             "|---|---|---|---|---|",

@@ -283,6 +283,15 @@ def test_results_are_put_between_the_marks_and_nothing_else_changes(update, tmp_
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == text
 
 
+def test_results_of_the_bundled_model_alone(update):
+    results = demo_results()
+    (first, _) = results["held_out"].pop("seeds")
+    results["held_out"] |= {name: value for name, value in first.items() if name != "seed"}
+    section = update.format_results(results)
+    assert "| bundled model | 101 of 109 | 1.50 | 104.3 | 1.25 |" in section
+    assert "seed" not in section
+
+
 @pytest.mark.parametrize("damage", ["no_marks", "no_number", "no_json", "no_file"])
 def test_results_that_do_not_fit_change_nothing(update, damage, tmp_path, capsys):
     readme = "# nothing to replace\n" if damage == "no_marks" else README

@@ -32,10 +32,11 @@ def drop_stages_behind_the_output(backbone: nn.Module) -> None:
     """
     if not hasattr(backbone, "_backbone"):
         return
-    last = backbone._backbone.feature_info.get_dicts()[-1]["module"]
+    timm_model: Any = backbone._backbone
+    last = timm_model.feature_info.get_dicts()[-1]["module"]
     blocks, _, index = last.rpartition(".")
-    if index.isdigit() and blocks in dict(backbone._backbone.named_modules()):
-        del backbone._backbone.get_submodule(blocks)[int(index) + 1 :]
+    if index.isdigit() and blocks in dict(timm_model.named_modules()):
+        del timm_model.get_submodule(blocks)[int(index) + 1 :]
 
 
 def freeze_leading_stages(backbone: nn.Module, num_stages: int) -> None:
