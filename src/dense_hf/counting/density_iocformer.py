@@ -31,15 +31,16 @@ class UpsampledConv2d(nn.Conv2d):
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__(in_channels, out_channels, kernel_size=3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """[B, C, h, w] -> [B, out_channels, 2h, 2w]."""
-        batch, _, height, width = x.shape
+        batch, _, height, width = input.shape
         # taps ordered (ky, out, kx), so that both contractions below read contiguous runs
         taps = self.weight.permute(2, 0, 3, 1).flatten(0, 2)[..., None, None]
-        y = F.conv2d(x, taps).view(batch, 3, self.out_channels, 3, height, width)
+        y = F.conv2d(input, taps).view(batch, 3, self.out_channels, 3, height, width)
         y = y.permute(0, 2, 1, 4, 3, 5).reshape(batch * self.out_channels, 3 * height, 3 * width)
         y = upsample_tap_matrix(height, y) @ (y @ upsample_tap_matrix(width, y).T)
-        return y.view(batch, self.out_channels, 2 * height, 2 * width) + self.bias[:, None, None]
+        bias = self.bias[:, None, None]  # ty: ignore[not-subscriptable]  there is always one, see __init__
+        return y.view(batch, self.out_channels, 2 * height, 2 * width) + bias
 
 
 class DensityBranch(nn.Module):
