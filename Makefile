@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-fast test-common lint format benchmark readme-results
+.PHONY: help install test test-fast test-common lint format demo train-demo benchmark readme-results
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -35,6 +35,15 @@ lint: install ## style, types, spelling
 format: install ## rewrite the code in the project's style
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
+
+demo_data/trees: | $(VENV)/.installed
+	$(RUN)/python dataset_scripts/tree_crowns.py $@
+
+demo: install | demo_data/trees ## count tree crowns on real photos with the bundled model
+	$(RUN)/python scripts/demo_counting.py demo_data/trees --output demo_output
+
+train-demo: install | demo_data/trees ## train the bundled model again, with three seeds
+	$(RUN)/python scripts/train_demo_counting.py demo_data/trees --output runs/trees
 
 benchmark: install ## speed of the counting model, as ratios, and its memory
 	$(RUN)/python benchmarks/counting.py

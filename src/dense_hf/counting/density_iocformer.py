@@ -73,8 +73,9 @@ class DensityBranch(nn.Module):
         From random weights the map starts at many times the usual count, and the way down closes nearly all ReLUs:
         after 600 steps only cells at the border of a tile were open (tree crowns, Adam, learning rate 3e-4).
         """
-        self.density_head.weight.zero_()
-        self.density_head.bias.fill_(objects_per_cell)
+        weight, bias = self.density_head.parameters()
+        weight.zero_()
+        bias.fill_(objects_per_cell)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
         """[B, C, h, w] -> the density map [B, 1, 2h, 2w] and the projected features [B, M, h, w] (or None)."""
