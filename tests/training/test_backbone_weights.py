@@ -92,7 +92,7 @@ def test_packaged_weights(build):
     report = load_backbone_weights(backbone, "tf_efficientnet_lite0", "package:efficientnet-lite0")
     stem = backbone._backbone.state_dict()["conv_stem.weight"]
     assert 0.1 < stem.std() < 1  # of trained filters; 0.27 where this was written, 0.07 when random
-    assert report.num_loaded > 200
+    assert report.num_loaded > 150  # up to stride 16
     with pytest.raises(ValueError, match=r"tf_efficientnet_lite0\. Received: test_resnet"):
         load_backbone_weights(build(), "test_resnet", "package:efficientnet-lite0")
     with pytest.raises(ValueError, match="Received: other"):

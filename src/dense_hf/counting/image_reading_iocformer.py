@@ -1,4 +1,4 @@
-"""Any picture that Pillow opens, as 8-bit RGB.
+"""Pictures from files, addresses and programs, as upright 8-bit RGB.
 
 Pillow's own `convert("RGB")` cuts 16-bit values off at 255 (measured with Pillow 13: 256 and 65535 both become 255),
 which turns a microscope's picture white. Here they are scaled.
@@ -12,6 +12,19 @@ import torch
 from huggingface_hub.utils import httpx  # as transformers does: which httpx is installed depends on its version
 from PIL import Image, ImageOps
 from transformers.image_utils import load_image
+
+
+# Readers of rare formats stay out of reach of a stranger's file. JPEG includes the MPO files of some phones.
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF")
+MAX_PIXELS = 89_478_485  # where Pillow begins to warn of a decompression bomb
+
+
+def _opened(source: str | os.PathLike | BytesIO) -> Image.Image:
+    """A file of a known format whose header does not announce too many pixels; nothing is decoded yet."""
+    image = Image.open(source, formats=FORMATS)
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"an image of at most {MAX_PIXELS} pixels is expected, not of {image.width} x {image.height}")
+    return image
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -66,10 +79,10 @@ def read_rgb(source: str | os.PathLike | Image.Image, timeout: float | None = No
         if isinstance(source, Image.Image):
             image = source
         elif os.path.isfile(source):
-            image = Image.open(source)
+            image = _opened(source)
         elif isinstance(source, str) and source.startswith(("http://", "https://")):
             response = httpx.get(source, timeout=timeout, follow_redirects=True).raise_for_status()
-            image = Image.open(BytesIO(response.content))
+            image = _opened(BytesIO(response.content))
         elif isinstance(source, str):
             image = load_image(source)
         else:

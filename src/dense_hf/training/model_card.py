@@ -137,7 +137,12 @@ def _without_token(config: dict[str, dict]) -> dict[str, dict]:
 def _selection(results: dict[str, object]) -> str:
     if "best_epoch" not in results:
         return ""
+    chosen = (
+        "the best of the evaluated ones by MAE on the validation images"
+        if "validation" in results
+        else "the last; there were no validation images to choose by"
+    )
     return (
-        f"These are the weights after epoch {results['best_epoch']:.4g} of {results['epochs']:.4g}, the best of the "
-        f"evaluated ones by MAE on the validation images. Seed {results['seed']}, one run."
+        f"These are the weights after epoch {results['best_epoch']:.4g} of {results['epochs']:.4g}, {chosen}. "
+        f"Seed {results['seed']}, one run."
     )
