@@ -1,0 +1,66 @@
+"""From one frame's encoder maps to fused features and logits: SegFormer's decoder, computed at the maps' own sizes.
+
+N frames, C_i channels of map i (1/4, 1/8, 1/16 and 1/32 of the image), h x w the size of the first, E
+`decoder_hidden_size`, K labels.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .configuration_video import VideoSegmentationConfig
+
+
+class FrameDecoder(nn.Module):
+    """SegFormer's decoder: project every map to E channels, enlarge, concatenate, fuse, batch norm, ReLU.
+
+    Projection, enlarging and fusing are linear, so a map can be multiplied by both matrices at its own size and be
+    enlarged afterwards, and the sum of four maps takes the place of the map of 4 E channels. The product of the
+    matrices costs 2 % of a frame of 480 x 864 and is differentiable, so training does the same.
+    """
+
+    def __init__(self, config: VideoSegmentationConfig):
+        super().__init__()
+        widths = config.encoder_config.hidden_sizes
+        self.projections = nn.ModuleList(nn.Linear(width, config.decoder_hidden_size) for width in widths)
+        self.fuse = nn.Conv2d(
+            len(widths) * config.decoder_hidden_size, config.decoder_hidden_size, kernel_size=1, bias=False
+        )
+        self.batch_norm = nn.BatchNorm2d(config.decoder_hidden_size)
+        self.dropout = nn.Dropout2d(config.classifier_dropout_prob)
+        self.classifier = nn.Conv2d(config.decoder_hidden_size, config.num_labels, kernel_size=1)
+
+    def forward(self, feature_maps: tuple[Tensor, ...]) -> Tensor:
+        """Maps [N, C_i, h_i, w_i], finest first -> fused features [N, E, h, w]."""
+        # the released code concatenates the coarsest map first
+        slices = self.fuse.weight[:, :, 0, 0].chunk(len(self.projections), dim=1)[::-1]
+        matrices = [part @ projection.weight for part, projection in zip(slices, self.projections)]
+        # a constant stays the same when enlarged, so the biases of all maps add up
+        bias = sum(part @ projection.bias for part, projection in zip(slices, self.projections))
+        if not self.training:
+            norm = self.batch_norm
+            scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+            matrices = [scale[:, None] * matrix for matrix in matrices]
+            bias = scale * (bias - norm.running_mean) + norm.bias
+        fused = F.conv2d(feature_maps[0], matrices[0][:, :, None, None], bias)
+        for feature_map, matrix in zip(feature_maps[1:], matrices[1:]):
+            projected = F.conv2d(feature_map, matrix[:, :, None, None])
+            fused = fused + resize(projected, fused.shape[-2:])
+        return F.relu(self.batch_norm(fused) if self.training else fused)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Fused features [N, E, h, w] -> logits [N, K, h, w] of the frames on their own."""
+        return self.classifier(self.dropout(features))
+
+
+def resize(maps: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    """[N, c, h, w] -> [N, c, *size], bilinear as everywhere in the released code."""
+    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def halve(features: Tensor) -> Tensor:
+    """[N, E, h, w] -> [N, E, h // 2, w // 2], bilinear without antialiasing; for even sizes the mean of 2 x 2."""
+    height, width = features.shape[-2:]
+    if height % 2 == 0 and width % 2 == 0:
+        return F.avg_pool2d(features, 2)
+    return resize(features, (max(height // 2, 1), max(width // 2, 1)))
