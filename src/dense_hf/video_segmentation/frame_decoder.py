@@ -45,8 +45,8 @@ class FrameDecoder(nn.Module):
         fused = F.conv2d(feature_maps[0], matrices[0][:, :, None, None], bias)
         for feature_map, matrix in zip(feature_maps[1:], matrices[1:]):
             projected = F.conv2d(feature_map, matrix[:, :, None, None])
-            fused = fused + resize(projected, fused.shape[-2:])
-        return F.relu(self.batch_norm(fused) if self.training else fused)
+            fused += resize(projected, fused.shape[-2:])
+        return F.relu_(self.batch_norm(fused) if self.training else fused)
 
     def classify(self, features: Tensor) -> Tensor:
         """Fused features [N, E, h, w] -> logits [N, K, h, w] of the frames on their own."""

@@ -18,6 +18,7 @@ from .context_layout_cffm import ContextLayout
 from .position_bias_cffm import ContextPositionBias
 
 OUTSIDE = -100.0  # added to the score of taps outside of the map (released code)
+WINDOWS_AT_ONCE = 4
 
 
 class WindowPooling(nn.Module):
@@ -96,15 +97,32 @@ class CrossFrameMiningLayer(GradientCheckpointingLayer):
 
     def _attend(self, windows: Tensor, bank: Tensor, layout: ContextLayout) -> Tensor:
         """Windows [B, L, s * s, E] attend to their rows of the bank -> [B, H * W, E]."""
-        heads = self.config.num_attention_heads
         query = torch.zeros_like(windows) if self.query is None else self.query(windows)
-        query = query.flatten(0, 1).unflatten(-1, (heads, -1)).transpose(1, 2)
-        context = bank.index_select(1, layout.contexts.flatten())
-        context = context.view(query.shape[0], layout.contexts.shape[1], 2, heads, -1)
-        key, value = context.permute(2, 0, 3, 1, 4)
-        mask = self.position_bias() + OUTSIDE * layout.outside[:, None, None]
-        mask = mask.to(query.dtype).repeat(len(windows), 1, 1, 1)
+        bias = self.position_bias().to(query.dtype)
+        step = windows_at_once(query)
+        parts = zip(query.split(step, dim=1), layout.contexts.split(step), layout.outside.split(step))
+        mixed = [self._attend_some(some, bank, bias, contexts, outside) for some, contexts, outside in parts]
+        return torch.cat(mixed, dim=1).flatten(1, 2).index_select(1, layout.pixels)
+
+    def _attend_some(self, query: Tensor, bank: Tensor, bias: Tensor, contexts: Tensor, outside: Tensor) -> Tensor:
+        """Queries [B, l, s * s, E] of l windows and their rows of `contexts` and `outside` -> the same shape."""
+        batch_size, num_windows, heads = *query.shape[:2], self.config.num_attention_heads
+        tokens = bank.index_select(1, contexts.flatten())
+        tokens = tokens.view(batch_size * num_windows, contexts.shape[1], 2, heads, -1)
+        key, value = tokens.permute(2, 0, 3, 1, 4)
+        mask = (bias + OUTSIDE * outside[:, None, None]).repeat(batch_size, 1, 1, 1)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-        mixed, _ = attend(self, query, key, value, mask, scaling=self.scaling)
-        mixed = mixed.reshape(len(windows), -1, windows.shape[-1])
-        return mixed.index_select(1, layout.pixels)
+        by_head = query.flatten(0, 1).unflatten(-1, (heads, -1)).transpose(1, 2)
+        mixed, _ = attend(self, by_head, key, value, mask, scaling=self.scaling)
+        return mixed.reshape(query.shape)
+
+
+def windows_at_once(query: Tensor) -> int:
+    """How many windows [B, L, s * s, E] are attended to in one call.
+
+    On a CPU a few: their keys, values and biases then stay in its caches. 0.13 s a layer became 0.06 s (480 x 864, one
+    thread). Elsewhere, in training and in compiled graphs all.
+    """
+    if query.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return query.shape[1]
+    return WINDOWS_AT_ONCE
