@@ -36,8 +36,10 @@ def tiny_model(seed: int = 0, **fields) -> CFFMForVideoSemanticSegmentation:
                 for table in module.parameters():
                     table.normal_()
         for name, parameter in model.named_parameters():
-            if "encoder." in name and parameter.ndim > 1:
+            if parameter.ndim > 1 and "encoder." in name:
                 parameter.mul_(10)  # features that differ from frame to frame
+            elif parameter.ndim > 1 and ("key_value" in name or "output" in name):
+                parameter.mul_(3)  # and references that matter
         model.decoder.batch_norm.running_mean.normal_(std=0.1)
         model.decoder.batch_norm.running_var.uniform_(0.5, 2)
     return model

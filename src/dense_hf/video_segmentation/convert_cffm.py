@@ -101,7 +101,7 @@ def rename_checkpoint(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
             converted[f"mining_layers.{match[1]}.position_bias.pooled.{int(match[2]) + 1}"] = tensor
         else:
             renamed = rename(name, HEAD_RENAMES)
-            converted[renamed] = _as_ours(renamed, tensor)
+            converted[f"decode_head.{name}" if renamed == name else renamed] = _as_ours(renamed, tensor)
     rest = {n: t for n, t in state_dict.items() if not n.startswith(("backbone.", "decode_head."))}
     return converted | rest
 
