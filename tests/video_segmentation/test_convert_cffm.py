@@ -105,9 +105,9 @@ def test_missing_and_unexpected_tensors_are_named(tmp_path, official):
 
 
 def test_another_shape_is_named(tmp_path, official):
+    path = saved(tmp_path, official | {"decode_head.linear_pred2.weight": torch.zeros(13, 9, 1, 1)})
     with pytest.raises(InvalidDataError, match=r"classifier.weight \[13, 9, 1, 1\] \(expected \[13, 64, 1, 1\]\)"):
-        wrong = official | {"decode_head.linear_pred2.weight": torch.zeros(13, 9, 1, 1)}
-        convert_original_checkpoint(saved(tmp_path, wrong), "cffm")
+        convert_original_checkpoint(path, "cffm")
 
 
 def test_another_architecture(tmp_path, imagenet):

@@ -111,11 +111,15 @@ def test_class_maps_without_sizes():
     logits = torch.randn(2, 5, 6, 9)
     outputs = SimpleNamespace(logits=logits)
     assert_close(torch.stack(CFFMImageProcessor().post_process_semantic_segmentation(outputs)), logits.argmax(1))
-    with pytest.raises(ValueError, match="one size for each of 2 maps. Received: 1"):
+    with pytest.raises(ValueError, match=r"one size for each of 2 maps\. Received: 1"):
         CFFMImageProcessor().post_process_semantic_segmentation(outputs, [(3, 3)])
 
 
 def test_saved_and_loaded(tmp_path):
     CFFMImageProcessor(size_divisor=8, do_reduce_labels=True).save_pretrained(tmp_path)
     loaded = CFFMImageProcessor.from_pretrained(tmp_path)
-    assert (loaded.size_divisor, loaded.do_reduce_labels, dict(loaded.size)) == (8, True, dict(CFFMImageProcessor.size))
+    assert (loaded.size_divisor, loaded.do_reduce_labels, dict(loaded.size)) == (
+        8,
+        True,
+        dict(CFFMImageProcessor.size),
+    )

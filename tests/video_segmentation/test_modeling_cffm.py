@@ -77,7 +77,7 @@ def test_auxiliary_logits_on_demand():
     assert_close(asked, alone, **CLOSE)
 
 
-# -- the loss ----------------------------------------------------------------------------------------------------------
+# -- the loss ---------------------------------------------------------------------------------------------------------
 
 
 def plain_mean(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -129,7 +129,7 @@ def test_the_loss_never_holds_all_enlarged_logits():
     assert_close(logits.grad, expected.grad)
 
 
-# -- rows of the tables ------------------------------------------------------------------------------------------------
+# -- rows of the tables -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3, 4])
@@ -198,7 +198,7 @@ def test_eager_attention_is_the_same():
         assert_close(plain(clip).logits, fused(clip).logits, **CLOSE)
 
 
-# -- parts against brute force -----------------------------------------------------------------------------------------
+# -- parts against brute force ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("window", "cells"), [(7, 1), (7, 2), (7, 3), (7, 7), (8, 3), (5, 2)])
@@ -248,7 +248,7 @@ def test_layout_pixel_by_pixel():
     assert layout.windows[layout.pixels].tolist() == list(range(height * width))
 
 
-# -- config ------------------------------------------------------------------------------------------------------------
+# -- config -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What the configurations of CFFM and MRCFA (thesis chapters 4 and 5) have in common."""
 
+from itertools import pairwise
 from typing import Any, ClassVar, Self
 
 from huggingface_hub.dataclasses import strict
@@ -73,7 +74,7 @@ class VideoSegmentationConfig(PreTrainedConfig):
         """What cannot work, one sentence each; models add their own."""
         problems = []
         offsets = list(self.frame_offsets)
-        if not offsets or min(offsets) < 1 or any(a <= b for a, b in zip(offsets, offsets[1:])):
+        if not offsets or min(offsets) < 1 or any(a <= b for a, b in pairwise(offsets)):
             problems.append(f"frame_offsets must be positive and fall from oldest to newest, received {offsets}")
         if self.auxiliary_loss_frames not in ("all", "target"):
             problems.append(

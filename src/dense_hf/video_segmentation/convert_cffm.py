@@ -34,7 +34,7 @@ UNUSED = r"conv_seg\..*|.*\.(relative_position_index.*|valid_ind_rolled|num_batc
 def convert_cffm(state_dict: dict[str, Tensor], **config_overrides) -> CFFMForVideoSemanticSegmentation:
     """CFFM from the tensors of a released checkpoint.
 
-    `encoder_config` may be a dictionary of what the shapes do not tell, such as `num_attention_heads`. The distances of
+    `encoder_config` may be a dictionary of what the shapes do not tell, such as `num_attention_heads`. The offsets of
     the reference frames they do not tell either: three are (9, 6, 3), other numbers go on in threes.
 
     Raises:

@@ -6,7 +6,7 @@ from torch import Tensor
 from transformers import SegformerConfig, SegformerModel
 
 from ..strict_loading import load_strictly
-from .video_segmenter import set_layer_norm_eps
+from .frame_encoder import set_layer_norm_eps
 
 # (pattern of a whole official name, our name); official stages count from 1
 ENCODER_RENAMES = [

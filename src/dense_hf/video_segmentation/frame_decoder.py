@@ -4,6 +4,8 @@ N frames, C_i channels of map i (1/4, 1/8, 1/16 and 1/32 of the image), h x w th
 `decoder_hidden_size`, K labels.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -53,7 +55,7 @@ class FrameDecoder(nn.Module):
         return self.classifier(self.dropout(features))
 
 
-def resize(maps: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
     """[N, c, h, w] -> [N, c, *size], bilinear as everywhere in the released code."""
     return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
 

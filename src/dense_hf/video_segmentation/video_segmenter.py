@@ -12,14 +12,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel, SegformerModel
+from transformers import PreTrainedModel
 from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .clip_loss import clip_loss
 from .configuration_video import VideoSegmentationConfig
 from .frame_decoder import FrameDecoder, halve, resize
+from .frame_encoder import FrameEncoder
 from .video_session import State, VideoSession
 
 SMALLEST_IMAGE = 32  # pixels a side below which the encoder's sequence reduction has nothing to reduce
@@ -34,8 +36,9 @@ class VideoSegmenterOutput(ModelOutput):
             When `labels` are given.
         logits (`torch.Tensor` of shape `(batch_size, num_labels, height / 4, width / 4)`):
             Scores of the target frame, the last of the clip.
-        auxiliary_logits (`torch.Tensor` of shape `(batch_size, num_frames, num_labels, height / 4, width / 4)`, *optional*):
-            Scores of every frame on its own, when training, with `labels` or on demand.
+        auxiliary_logits (`torch.Tensor`, *optional*):
+            Scores of every frame on its own, `(batch_size, num_frames, num_labels, height / 4, width / 4)`: when
+            training, with `labels` or on demand.
         hidden_states (`tuple(torch.Tensor)`, *optional*):
             Feature maps of the encoder for all `batch_size * num_frames` frames, with `output_hidden_states=True`.
         attentions (`tuple(torch.Tensor)`, *optional*):
@@ -71,23 +74,6 @@ class FrameFeatures(NamedTuple):
         return FrameFeatures(tuple(map(pick, self.maps)), pick(self.fused), pick(self.halved))
 
 
-def build_encoder(config: VideoSegmentationConfig) -> SegformerModel:
-    """The encoder of `config.encoder_config`, with the epsilons that the Mix Transformer was trained with.
-
-    `SegformerModel` leaves all of its norms at 1e-5; those of blocks and stages belong to `layer_norm_eps` (1e-6).
-    """
-    encoder = SegformerModel(config.encoder_config)
-    set_layer_norm_eps(encoder)
-    return encoder
-
-
-def set_layer_norm_eps(encoder: SegformerModel) -> None:
-    """Give the norms of blocks and stages `layer_norm_eps` of the config."""
-    for stage in encoder.stages:
-        for norm in (stage.layer_norm, *(n for b in stage.blocks for n in (b.layernorm_before, b.layernorm_after))):
-            norm.eps = encoder.config.layer_norm_eps
-
-
 class VideoSegmenterModel(PreTrainedModel):
     """Base of models that segment the last frame of a clip with the help of the frames before it."""
 
@@ -104,7 +90,7 @@ class VideoSegmenterModel(PreTrainedModel):
 
     def __init__(self, config: VideoSegmentationConfig):
         super().__init__(config)
-        self.encoder = build_encoder(config)
+        self.encoder = FrameEncoder(config.encoder_config)
         self.decoder = FrameDecoder(config)
 
     @torch.no_grad()
@@ -178,7 +164,9 @@ class VideoSegmenterModel(PreTrainedModel):
         loss = None
         if labels is not None:
             if auxiliary_logits is None:
-                raise ValueError("The loss needs the auxiliary logits. Received: output_auxiliary_logits=False, labels")
+                raise ValueError(
+                    "The loss needs the auxiliary logits. Received: output_auxiliary_logits=False, labels"
+                )
             judged = None if others is None else torch.stack([*others, logits], dim=1)
             loss = clip_loss(self.config, auxiliary_logits, judged, labels)
         return VideoSegmenterOutput(
@@ -189,10 +177,9 @@ class VideoSegmenterModel(PreTrainedModel):
             attentions=encoded.attentions,
         )
 
-    def extract(self, frames: Tensor, **kwargs) -> tuple[ModelOutput, FrameFeatures]:
+    def extract(self, frames: Tensor, **kwargs) -> tuple[BaseModelOutput, FrameFeatures]:
         """Encoder output and features of frames [N, 3, height, width]."""
-        kwargs = kwargs | {"output_hidden_states": True, "return_dict": True}
-        encoded = self.encoder(_pad(frames, self.size_divisor), **kwargs)
+        encoded = self.encoder(_pad(frames, self.size_divisor), **(kwargs | {"return_dict": True}))
         fused = self.decoder(encoded.hidden_states)
         return encoded, FrameFeatures(encoded.hidden_states, fused, halve(fused))
 
@@ -219,7 +206,7 @@ class VideoSegmenterModel(PreTrainedModel):
         return tuple(self.remember(features.of_frame(role, num_frames), [role])[0] for role in roles)
 
     def _mine(
-        self, target: FrameFeatures, references: Sequence[State], size: torch.Size
+        self, target: FrameFeatures, references: Sequence[State], size: Sequence[int]
     ) -> tuple[Tensor, list[Tensor]]:
         """`mine`, enlarged to 1/4 of the image and cropped to `size`, the image's."""
         logits, others = self.mine(target, references)
@@ -279,6 +266,6 @@ def _pad(frames: Tensor, divisor: int) -> Tensor:
     return F.pad(frames, (0, missing[1], 0, missing[0])) if any(missing) else frames
 
 
-def _crop(logits: Tensor, size: torch.Size) -> Tensor:
+def _crop(logits: Tensor, size: Sequence[int]) -> Tensor:
     """[..., h, w] -> what belongs to an image of `size`: a quarter, rounded up."""
     return logits[..., : -(-size[0] // 4), : -(-size[1] // 4)]
