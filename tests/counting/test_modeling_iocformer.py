@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+import timm
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from hypothesis import given, settings
@@ -164,6 +165,15 @@ def test_attention_implementations_agree(attention):
         assert_close(other.eval()(pixels).logits, model(pixels).logits, atol=1e-5, rtol=0)
 
 
+def test_a_density_branch_that_starts_as_a_constant_and_learns():
+    model = tiny_model().train()
+    model.density_branch.start_at(0.25)
+    outputs = model(torch.randn(2, 3, 32, 32), labels=random_labels())
+    assert_close(outputs.density_map, torch.full_like(outputs.density_map, 0.25))
+    outputs.loss.backward()
+    assert model.density_branch.density_head.weight.grad.abs().sum() > 0
+
+
 def test_initial_weights():
     """As released: scores at 1 %, points at their references, xavier in the transformer, N(0, 1) queries."""
     torch.manual_seed(0)
@@ -201,6 +211,20 @@ def test_other_backbones(backbone_config):
     assert trained[-1]
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in model.backbone.modules())
     assert model(torch.randn(2, 3, 64, 64)).logits.shape == (2, 12, 2)
+
+
+def test_stages_behind_the_output_are_dropped_and_change_nothing():
+    config = tiny_config(backbone_config=OTHER_BACKBONES["timm"], num_frozen_backbone_stages=0)
+    torch.manual_seed(0)
+    model = IOCFormerForObjectCounting(config).train()
+    model(torch.randn(2, 3, 64, 64), labels=random_labels()).loss.backward()
+    assert [name for name, p in model.backbone.named_parameters() if p.grad is None] == []
+    whole = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=[2]).eval()
+    missing = whole.load_state_dict(model.backbone._backbone.state_dict(), strict=False).missing_keys
+    assert missing
+    pixels = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert_close(model.eval().backbone(pixels).feature_maps[-1], whole(pixels)[-1], atol=1e-5, rtol=0)
 
 
 def test_too_many_frozen_stages():

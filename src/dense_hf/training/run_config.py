@@ -1,0 +1,81 @@
+"""One YAML file per run: sections of keys, each of which is a field of a dataclass. The dataclasses hold the defaults.
+
+    model:            # fields of the model's configuration, and of ModelArguments
+      encoder_layers: 4
+    data:             # where the data is and how it is augmented
+      data_dir: data/iocfish5k
+    training:         # fields of RecipeArguments
+      learning_rate: 1.0e-4
+
+A key that is not a field is an error that lists the fields. What the command line says wins over the file.
+"""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import InvalidDataError
+
+
+def read_config(path: str | Path, known_keys: Mapping[str, Iterable[str]]) -> dict[str, dict[str, Any]]:
+    """The sections of a YAML file.
+
+    Args:
+        path: The file.
+        known_keys: Section name to the keys that it may have.
+
+    Returns:
+        Every section of `known_keys`, empty where the file has none.
+
+    Raises:
+        InvalidDataError: No YAML, no mapping of mappings, unknown sections or keys.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidDataError(path, "a YAML file", error) from error
+    content = {} if content is None else content
+    _check_keys(path, "sections", content, known_keys)
+    sections = {}
+    for name, keys in known_keys.items():
+        section = {} if content.get(name) is None else content[name]
+        _check_keys(path, f"keys in {name}", section, keys)
+        sections[name] = section
+    return sections
+
+
+def _check_keys(path: str | Path, what: str, mapping: Any, known: Iterable[str]) -> None:
+    known = sorted(known)
+    if not isinstance(mapping, dict):
+        raise InvalidDataError(path, f"a mapping with {what} among {', '.join(known)}", repr(mapping))
+    unknown = [str(key) for key in mapping if key not in known]
+    if unknown:
+        close = [match for key in unknown for match in difflib.get_close_matches(key, known, n=1)]
+        hint = f" (did you mean {', '.join(close)}?)" if close else ""
+        raise InvalidDataError(path, f"{what} among {', '.join(known)}", ", ".join(unknown) + hint)
+
+
+def field_names(*classes: Any) -> list[str]:
+    """The names of all fields that a constructor takes."""
+    return [field.name for cls in classes for field in fields(cls) if field.init]
+
+
+def as_command_line(section: Mapping[str, Any]) -> list[str]:
+    """A section as the words that a person would type: one parser then checks file and command line."""
+    words: list[str] = []
+    for key, value in section.items():
+        if value is None:
+            continue
+        words.append(f"--{key}")
+        if isinstance(value, list | tuple):
+            words += [str(item) for item in value]
+        elif isinstance(value, dict):
+            words.append(json.dumps(value))
+        else:
+            words.append(str(value))
+    return words
