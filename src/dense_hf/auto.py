@@ -6,7 +6,15 @@ beside the weights, so `AutoModel.from_pretrained(..., trust_remote_code=True)` 
 
 from collections import OrderedDict
 
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForSemanticSegmentation
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForSemanticSegmentation,
+    BaseImageProcessor,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAutoMapping, auto_class_update
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
@@ -54,12 +62,15 @@ def register() -> None:
     register_pipelines()
 
 
-def register_video_segmentation(config: type, model: type, processor: type) -> None:
+def register_video_segmentation(
+    config: type[PreTrainedConfig], model: type[PreTrainedModel], processor: type[BaseImageProcessor]
+) -> None:
     """The same for a model that segments video; it is also found as a model for semantic segmentation."""
     AutoConfig.register(config.model_type, config)
     for auto_class in (AutoModel, AutoModelForSemanticSegmentation, AutoModelForVideoSemanticSegmentation):
         auto_class.register(config, model)
-    AutoImageProcessor.register(config, image_processor_classes={"torchvision": processor, "pil": processor})
+    backends: dict[str, type] = {"torchvision": processor, "pil": processor}
+    AutoImageProcessor.register(config, image_processor_classes=backends)
     config.register_for_auto_class()
     model.register_for_auto_class("AutoModel")
     processor.register_for_auto_class()

@@ -63,7 +63,8 @@ class VideoSegmentationConfig(PreTrainedConfig):
         """
         if name not in MIX_TRANSFORMERS:
             raise ValueError(f"name must be one of {sorted(MIX_TRANSFORMERS)}. Received: {name!r}")
-        return cls(**({"encoder_config": MIX_TRANSFORMERS[name]} | cls.backbone_defaults.get(name, {}) | fields))
+        values: dict[str, Any] = {"encoder_config": MIX_TRANSFORMERS[name]}
+        return cls(**(values | cls.backbone_defaults.get(name, {}) | fields))
 
     @property
     def num_reference_frames(self) -> int:

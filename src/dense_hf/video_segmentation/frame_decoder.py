@@ -23,27 +23,29 @@ class FrameDecoder(nn.Module):
 
     def __init__(self, config: VideoSegmentationConfig):
         super().__init__()
-        widths = config.encoder_config.hidden_sizes
+        widths = config.encoder_config.hidden_sizes  # ty: ignore[missing-union-attribute]  a config after __init__
         self.projections = nn.ModuleList(nn.Linear(width, config.decoder_hidden_size) for width in widths)
         self.fuse = nn.Conv2d(
             len(widths) * config.decoder_hidden_size, config.decoder_hidden_size, kernel_size=1, bias=False
         )
         self.batch_norm = nn.BatchNorm2d(config.decoder_hidden_size)
         self.dropout = nn.Dropout2d(config.classifier_dropout_prob)
-        self.classifier = nn.Conv2d(config.decoder_hidden_size, config.num_labels, kernel_size=1)
+        num_labels: int = config.num_labels  # ty: ignore[invalid-assignment]  always a number
+        self.classifier = nn.Conv2d(config.decoder_hidden_size, num_labels, kernel_size=1)
 
     def forward(self, feature_maps: tuple[Tensor, ...]) -> Tensor:
         """Maps [N, C_i, h_i, w_i], finest first -> fused features [N, E, h, w]."""
         # the released code concatenates the coarsest map first
         slices = self.fuse.weight[:, :, 0, 0].chunk(len(self.projections), dim=1)[::-1]
-        matrices = [part @ projection.weight for part, projection in zip(slices, self.projections)]
+        matrices = [part @ self.projections.get_parameter(f"{n}.weight") for n, part in enumerate(slices)]
         # a constant stays the same when enlarged, so the biases of all maps add up
-        bias = sum(part @ projection.bias for part, projection in zip(slices, self.projections))
+        biases = [part @ self.projections.get_parameter(f"{n}.bias") for n, part in enumerate(slices)]
+        bias = torch.stack(biases).sum(dim=0)
         if not self.training:
             norm = self.batch_norm
-            scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+            scale = norm.weight * torch.rsqrt(norm.get_buffer("running_var") + norm.eps)
             matrices = [scale[:, None] * matrix for matrix in matrices]
-            bias = scale * (bias - norm.running_mean) + norm.bias
+            bias = scale * (bias - norm.get_buffer("running_mean")) + norm.bias
         fused = F.conv2d(feature_maps[0], matrices[0][:, :, None, None], bias)
         for feature_map, matrix in zip(feature_maps[1:], matrices[1:]):
             projected = F.conv2d(feature_map, matrix[:, :, None, None])

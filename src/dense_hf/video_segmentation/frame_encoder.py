@@ -3,7 +3,7 @@
 N frames, C_i channels of map i.
 """
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import SegformerConfig, SegformerModel
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.generic import merge_with_config_defaults
@@ -34,6 +34,7 @@ class FrameEncoder(SegformerModel):
 
 def set_layer_norm_eps(encoder: SegformerModel) -> None:
     """Give the norms of blocks and stages `layer_norm_eps` of the config."""
-    for stage in encoder.stages:
-        for norm in (stage.layer_norm, *(n for b in stage.blocks for n in (b.layernorm_before, b.layernorm_after))):
-            norm.eps = encoder.config.layer_norm_eps
+    for name, module in encoder.named_modules():
+        is_shallow = "patch_embeddings" in name or "sequence_reduction" in name
+        if isinstance(module, nn.LayerNorm) and not is_shallow:
+            module.eps = encoder.config.layer_norm_eps

@@ -4,6 +4,7 @@ B clips, T frames of a clip, K labels. Built on the torchvision backend of trans
 the resizing of the released code, bilinear without antialiasing, exists there.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -89,7 +90,7 @@ class ClipImageProcessor(TorchvisionBackend):
         """
         return super().preprocess(images, segmentation_maps, **kwargs)
 
-    def _preprocess_image_like_inputs(
+    def _preprocess_image_like_inputs(  # ty: ignore[incompatible-method-override]  as upstream
         self,
         images: ImageInput,
         segmentation_maps: ImageInput | None,
@@ -130,7 +131,7 @@ class ClipImageProcessor(TorchvisionBackend):
             if len({frame.shape for frame in frames}) > 1:
                 sizes = [list(frame.shape[-2:]) for frame in frames]
                 raise ValueError(f"Frames of a clip must have one size. Received: {sizes}")
-            clips.append(torch.stack(frames))
+            clips.append(torch.stack(frames))  # ty: ignore[invalid-argument-type]  a list of tensors
         return clips
 
     def _as_batch(self, images: Any, ndims: int) -> list[Any]:
@@ -152,15 +153,15 @@ class ClipImageProcessor(TorchvisionBackend):
         do_rescale: bool,
         rescale_factor: float,
         do_normalize: bool,
-        image_mean: float | list[float] | None,
-        image_std: float | list[float] | None,
+        image_mean: float | list[float],
+        image_std: float | list[float],
         resample: PILImageResampling | None,
         **kwargs: Any,
     ) -> torch.Tensor:
         """One clip [T, 3, height, width] -> resized and normalised floats."""
         if do_resize:
-            for step in resizing_steps(tuple(images.shape[-2:]), size, size_divisor):
-                images = self.resize(images, step, resample=resample, antialias=False)
+            for step in resizing_steps(images.shape[-2:], size, size_divisor):
+                images = self.resize(images, SizeDict(*step), resample=resample, antialias=False)
         return self.rescale_and_normalize(images, do_rescale, rescale_factor, do_normalize, image_mean, image_std)
 
     def _preprocess_labels(
@@ -177,8 +178,10 @@ class ClipImageProcessor(TorchvisionBackend):
         if do_reduce_labels:
             labels = torch.where((labels == 0) | (labels == 255), 255, labels - 1)
         if do_resize:
-            for step in resizing_steps(tuple(labels.shape[-2:]), size, size_divisor):
-                labels = self.resize(labels, step, resample=InterpolationMode.NEAREST_EXACT, antialias=False)
+            for step in resizing_steps(labels.shape[-2:], size, size_divisor):
+                labels = self.resize(
+                    labels, SizeDict(*step), resample=InterpolationMode.NEAREST_EXACT, antialias=False
+                )
         return labels
 
     def post_process_semantic_segmentation(
@@ -211,26 +214,23 @@ class ClipImageProcessor(TorchvisionBackend):
 
     def _largest(self, logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """[1, K, h, w] -> number of the class that is largest at `size`, [height, width]."""
-        seen = size
+        steps = [size]
         if self.do_resize:
-            for step in resizing_steps(size, SizeDict(**dict(self.size)), self.size_divisor):
-                seen = (step.height, step.width)
-        best, winner = None, None
+            steps.insert(0, resizing_steps(size, SizeDict(**dict(self.size)), self.size_divisor)[-1])
+        best = torch.full(size, -torch.inf, device=logits.device)
+        winner = torch.zeros(size, dtype=torch.int64, device=logits.device)
         for first in range(0, logits.shape[1], CLASSES_AT_ONCE):
             scores = logits[:, first : first + CLASSES_AT_ONCE].float()
-            for step in dict.fromkeys((seen, size)):
-                scores = F.interpolate(scores, size=step, mode="bilinear", align_corners=False)
+            for step in steps:  # the second changes nothing where the sizes are the same
+                scores = F.interpolate(scores, size=step, mode="bilinear")
             highest, index = scores[0].max(dim=0)
-            if best is None:
-                best, winner = highest, index
-            else:
-                winner = torch.where(highest > best, index + first, winner)
-                best = torch.maximum(best, highest)
+            winner = torch.where(highest > best, index + first, winner)
+            best = torch.maximum(best, highest)
         return winner
 
 
-def resizing_steps(shape: tuple[int, int], size: SizeDict, divisor: int) -> list[SizeDict]:
-    """The two resizings of the released code for a frame of `shape`: into `size`, then up to multiples of `divisor`.
+def resizing_steps(shape: Sequence[int], size: SizeDict, divisor: int) -> list[tuple[int, int]]:
+    """(height, width) after each of the two resizings of the released code: into `size`, up to multiples of `divisor`.
 
     Raises:
         ValueError: a `size` without positive `shortest_edge` and `longest_edge`, or a divisor below 1.
@@ -241,6 +241,5 @@ def resizing_steps(shape: tuple[int, int], size: SizeDict, divisor: int) -> list
             f"Received: {dict(size)}, {divisor}"
         )
     scale = min(size.longest_edge / max(shape), size.shortest_edge / min(shape))
-    fitted = [max(int(side * scale + 0.5), 1) for side in shape]
-    aligned = [-(-side // divisor) * divisor for side in fitted]
-    return [SizeDict(height=height, width=width) for height, width in (fitted, aligned)]
+    height, width = (max(int(side * scale + 0.5), 1) for side in shape)
+    return [(height, width), (-(-height // divisor) * divisor, -(-width // divisor) * divisor)]

@@ -36,7 +36,7 @@ class CFFMForVideoSemanticSegmentation(VideoSegmenterModel):
     ```
     """
 
-    config: CFFMConfig
+    config: CFFMConfig  # ty: ignore[incompatible-mutable-override]  as in transformers
     _no_split_modules = ["SegformerStage", "FrameDecoder", "CrossFrameMiningLayer"]
 
     def __init__(self, config: CFFMConfig):
@@ -44,7 +44,8 @@ class CFFMForVideoSemanticSegmentation(VideoSegmenterModel):
         self.mining_layers = nn.ModuleList(CrossFrameMiningLayer(config) for _ in range(config.num_mining_layers))
         if config.num_mining_layers:
             self.dropout = nn.Dropout2d(config.classifier_dropout_prob)
-            self.classifier = nn.Conv2d(2 * config.decoder_hidden_size, config.num_labels, kernel_size=1)
+            num_labels: int = config.num_labels  # ty: ignore[invalid-assignment]  always a number
+            self.classifier = nn.Conv2d(2 * config.decoder_hidden_size, num_labels, kernel_size=1)
         self.post_init()
 
     @torch.no_grad()
@@ -58,7 +59,7 @@ class CFFMForVideoSemanticSegmentation(VideoSegmenterModel):
             init.zeros_(module.window)
             init.trunc_normal_(module.surroundings, std=0.02)
         elif isinstance(module, nn.ParameterList):
-            for table in module:
+            for table in module.parameters():
                 init.trunc_normal_(table, std=0.02)
 
     @property
@@ -69,7 +70,10 @@ class CFFMForVideoSemanticSegmentation(VideoSegmenterModel):
     def remember(self, features: FrameFeatures, roles: Sequence[int]) -> tuple[State, ...]:
         """For each role the keys and values [B, L * c * c, 2E] of every layer: references are not updated."""
         layout, pixels = self._layout(features.halved), _to_pixels(features.halved)
-        layers = [layer.reference_tokens(pixels, layout, roles) for layer in self.mining_layers]
+        layers = [
+            layer.reference_tokens(pixels, layout, roles)  # ty: ignore[not-callable]  a method
+            for layer in self.mining_layers
+        ]
         return tuple(tuple(tokens[index] for tokens in layers) for index in range(len(roles)))
 
     def mine(self, features: FrameFeatures, references: Sequence[State]) -> tuple[Tensor, list[Tensor]]:

@@ -80,7 +80,7 @@ class VideoSegmenterModel(PreTrainedModel):
     config: VideoSegmentationConfig
     base_model_prefix = "model"
     main_input_name = "pixel_values"
-    input_modalities = ("video",)
+    input_modalities = ("video",)  # ty: ignore[invalid-assignment]  as the models of transformers say it
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = False
     _no_split_modules = ["SegformerStage", "FrameDecoder"]
@@ -90,7 +90,7 @@ class VideoSegmenterModel(PreTrainedModel):
 
     def __init__(self, config: VideoSegmentationConfig):
         super().__init__(config)
-        self.encoder = FrameEncoder(config.encoder_config)
+        self.encoder = FrameEncoder(config.encoder_config)  # ty: ignore[invalid-argument-type]  a config by now
         self.decoder = FrameDecoder(config)
 
     @torch.no_grad()
