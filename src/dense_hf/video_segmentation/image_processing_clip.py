@@ -116,7 +116,7 @@ class ClipImageProcessor(TorchvisionBackend):
                     "All clips of a batch must have as many frames and end with the same size. "
                     f"Received: {name} of {[list(clip.shape) for clip in batch]}"
                 )
-            data[name] = torch.stack(batch)
+            data[name] = torch.stack(batch)  # ty: ignore[invalid-argument-type]  a list of tensors
         return BatchFeature(data=data, tensor_type=return_tensors)
 
     def _clips(
@@ -131,7 +131,7 @@ class ClipImageProcessor(TorchvisionBackend):
             if len({frame.shape for frame in frames}) > 1:
                 sizes = [list(frame.shape[-2:]) for frame in frames]
                 raise ValueError(f"Frames of a clip must have one size. Received: {sizes}")
-            clips.append(torch.stack(frames))  # ty: ignore[invalid-argument-type]  a list of tensors
+            clips.append(torch.stack(frames))
         return clips
 
     def _as_batch(self, images: Any, ndims: int) -> list[Any]:

@@ -72,8 +72,11 @@ class CrossFrameMiningLayer(GradientCheckpointingLayer):
         windows = self._windows(self.layernorm_before(pixels), layout)
         return [self.key_value(self.reference_pooling[role](windows)) for role in roles]
 
-    def forward(self, pixels: Tensor, references: Sequence[Tensor], layout: ContextLayout) -> Tensor:
-        """The target [B, H * W, E] and the tokens of its references [B, L * c * c, 2E] -> the target, enriched."""
+    def forward(self, pixels: Tensor, layout: ContextLayout, *references: Tensor) -> Tensor:
+        """The target [B, H * W, E] and the tokens of its references [B, L * c * c, 2E] -> the target, enriched.
+
+        References are arguments of their own, because gradient checkpointing does not look into lists.
+        """
         normed = self.layernorm_before(pixels)
         windows = self._windows(normed, layout)
         padding = self.key_value.bias.expand(len(pixels), 1, -1).to(normed.dtype)

@@ -80,7 +80,7 @@ class CFFMForVideoSemanticSegmentation(VideoSegmenterModel):
         """N layers of mining, then a classifier over what came in and what came out."""
         layout, pixels = self._layout(features.halved), _to_pixels(features.halved)
         for index, layer in enumerate(self.mining_layers):
-            pixels = layer(pixels, [state[index] for state in references], layout)
+            pixels = layer(pixels, layout, *(state[index] for state in references))
         mined = pixels.transpose(1, 2).unflatten(2, features.halved.shape[-2:])
         return self.classifier(self.dropout(torch.cat([features.halved, mined], dim=1))), []
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers import initialization as init
+from transformers.backbone_utils import filter_output_hidden_states
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
@@ -124,6 +125,7 @@ class VideoSegmenterModel(PreTrainedModel):
     # -- clips -----------------------------------------------------------------------------------------------------
 
     @can_return_tuple
+    @filter_output_hidden_states
     def forward(
         self,
         pixel_values: Tensor,
@@ -145,6 +147,7 @@ class VideoSegmenterModel(PreTrainedModel):
         """
         num_frames = self._check_clip(pixel_values, labels)
         size = pixel_values.shape[-2:]
+        kwargs.pop("output_hidden_states", None)  # the decorator's; the maps are always there
         encoded, features = self.extract(pixel_values.flatten(0, 1), **kwargs)
         target = features.of_frame(-1, num_frames)
         references = self._references_of_clip(features, target, num_frames)
@@ -173,7 +176,7 @@ class VideoSegmenterModel(PreTrainedModel):
             loss=loss,
             logits=logits,
             auxiliary_logits=auxiliary_logits,
-            hidden_states=encoded.hidden_states if kwargs.get("output_hidden_states") else None,
+            hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
         )
 
