@@ -79,10 +79,11 @@ class CrossFrameMiningLayer(GradientCheckpointingLayer):
         """
         normed = self.layernorm_before(pixels)
         windows = self._windows(normed, layout)
-        padding = self.key_value.bias.expand(len(pixels), 1, -1).to(normed.dtype)
+        own = self.key_value(normed)
+        padding = self.key_value.bias.to(own.dtype).expand(len(pixels), 1, -1)
         bank = torch.cat(
             [
-                self.key_value(normed),
+                own,
                 padding,
                 torch.zeros_like(padding),
                 self.key_value(self.target_pooling(windows)),

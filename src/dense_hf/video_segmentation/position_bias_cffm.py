@@ -22,6 +22,7 @@ class ContextPositionBias(nn.Module):
         super().__init__()
         self.window_size = window_size
         self.taps = tuple(taps)
+        self.sources = patch_sources(window_size)
         self.window = nn.Parameter(torch.zeros(num_heads, (2 * window_size - 1) ** 2))
         num_shifted = sum(len(shifted) for shifted in shifted_positions(window_size))
         self.surroundings = nn.Parameter(torch.zeros(num_heads, window_size**2, num_shifted))
@@ -32,7 +33,7 @@ class ContextPositionBias(nn.Module):
         window = self.window[:, relative_index(self.window_size, self.window_size, self.window.device)]
         nothing = self.surroundings.new_full((*self.surroundings.shape[:2], 1), -torch.inf)
         known = torch.cat([window, self.surroundings, nothing], dim=-1)
-        first, second = patch_sources(self.window_size)
+        first, second = self.sources
         near = torch.logaddexp(known[..., first], known[..., second])
         pooled = [
             table[:, relative_index(self.window_size, k, table.device)] for table, k in zip(self.pooled, self.taps)
