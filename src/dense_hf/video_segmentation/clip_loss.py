@@ -41,7 +41,8 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor, config: VideoSegmentation
     """[B, M, K, h, w] against [B, M, H, W]: logits enlarged to the labels' size, mean over all pixels.
 
     Enlarged logits are many (124 labels at 480 x 480: 114 MB a map, twice that in the softmax), so each map is
-    enlarged when it is needed, and again in the backward pass.
+    enlarged when it is needed, and again in the backward pass. A clip of four such frames peaks at 0.4 GB instead of
+    1.3 GB (forward and backward of the loss, fp32).
     """
     total = logits.new_zeros((), dtype=torch.float32)
     for one, truth in zip(logits.flatten(0, 1), labels.flatten(0, 1)):
