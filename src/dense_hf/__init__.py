@@ -13,6 +13,10 @@ __version__ = "0.1.0"
 
 _PUBLIC_NAMES = {
     "AutoModelForObjectCounting": "auto",
+    "AutoModelForVideoSemanticSegmentation": "auto",
+    "CFFMConfig": "video_segmentation.configuration_cffm",
+    "CFFMForVideoSemanticSegmentation": "video_segmentation.modeling_cffm",
+    "CFFMImageProcessor": "video_segmentation.image_processing_cffm",
     "InvalidDataError": "errors",
     "IOCFormerConfig": "counting.configuration_iocformer",
     "IOCFormerForObjectCounting": "counting.modeling_iocformer",
@@ -29,12 +33,16 @@ if TYPE_CHECKING:
     from . import data as data
     from . import metrics as metrics
     from .auto import AutoModelForObjectCounting as AutoModelForObjectCounting
+    from .auto import AutoModelForVideoSemanticSegmentation as AutoModelForVideoSemanticSegmentation
     from .convert import convert_original_checkpoint as convert_original_checkpoint
     from .counting.configuration_iocformer import IOCFormerConfig as IOCFormerConfig
     from .counting.image_processing_iocformer import IOCFormerImageProcessor as IOCFormerImageProcessor
     from .counting.modeling_iocformer import IOCFormerForObjectCounting as IOCFormerForObjectCounting
     from .errors import InvalidDataError as InvalidDataError
     from .pipelines.object_counting import ObjectCountingPipeline as ObjectCountingPipeline
+    from .video_segmentation.configuration_cffm import CFFMConfig as CFFMConfig
+    from .video_segmentation.image_processing_cffm import CFFMImageProcessor as CFFMImageProcessor
+    from .video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation as CFFMForVideoSemanticSegmentation
 
 
 def __getattr__(name: str):

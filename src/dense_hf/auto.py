@@ -6,7 +6,15 @@ beside the weights, so `AutoModel.from_pretrained(..., trust_remote_code=True)` 
 
 from collections import OrderedDict
 
-from transformers import AutoConfig, AutoImageProcessor, AutoModel
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForSemanticSegmentation,
+    BaseImageProcessor,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAutoMapping, auto_class_update
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
@@ -14,6 +22,9 @@ from .counting.configuration_iocformer import IOCFormerConfig
 from .counting.image_processing_iocformer import IOCFormerImageProcessor
 from .counting.modeling_iocformer import IOCFormerForObjectCounting
 from .pipelines import register_pipelines
+from .video_segmentation.configuration_cffm import CFFMConfig
+from .video_segmentation.image_processing_cffm import CFFMImageProcessor
+from .video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation
 
 
 class AutoModelForObjectCounting(_BaseAutoModelClass):
@@ -23,6 +34,17 @@ class AutoModelForObjectCounting(_BaseAutoModelClass):
 
 
 AutoModelForObjectCounting = auto_class_update(AutoModelForObjectCounting, head_doc="object counting")
+
+
+class AutoModelForVideoSemanticSegmentation(_BaseAutoModelClass):
+    """Video models by name: `AutoModelForVideoSemanticSegmentation.from_pretrained("org/cffm-b1")`."""
+
+    _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
+
+
+AutoModelForVideoSemanticSegmentation = auto_class_update(
+    AutoModelForVideoSemanticSegmentation, head_doc="video semantic segmentation"
+)
 
 
 def register() -> None:
@@ -36,7 +58,22 @@ def register() -> None:
     IOCFormerConfig.register_for_auto_class()
     IOCFormerForObjectCounting.register_for_auto_class("AutoModel")
     IOCFormerImageProcessor.register_for_auto_class()
+    register_video_segmentation(CFFMConfig, CFFMForVideoSemanticSegmentation, CFFMImageProcessor)
     register_pipelines()
+
+
+def register_video_segmentation(
+    config: type[PreTrainedConfig], model: type[PreTrainedModel], processor: type[BaseImageProcessor]
+) -> None:
+    """The same for a model that segments video; it is also found as a model for semantic segmentation."""
+    AutoConfig.register(config.model_type, config)
+    for auto_class in (AutoModel, AutoModelForSemanticSegmentation, AutoModelForVideoSemanticSegmentation):
+        auto_class.register(config, model)
+    backends: dict[str, type] = {"torchvision": processor, "pil": processor}
+    AutoImageProcessor.register(config, image_processor_classes=backends)
+    config.register_for_auto_class()
+    model.register_for_auto_class("AutoModel")
+    processor.register_for_auto_class()
 
 
 register()

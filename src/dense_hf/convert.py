@@ -15,6 +15,8 @@ from .errors import InvalidDataError
 CONVERTERS = {
     "iocformer": ("counting.convert_iocformer", "convert_iocformer"),
     "cltr": ("counting.convert_iocformer", "convert_cltr"),
+    "cffm": ("video_segmentation.convert_cffm", "convert_cffm"),
+    "segformer": ("video_segmentation.convert_segformer", "convert_segformer"),
 }
 
 
@@ -27,7 +29,8 @@ def convert_original_checkpoint(path: str | Path, architecture: str, **config_ov
 
     Args:
         path: The authors' `.pth` file. `module.` prefixes, optimizer state and epoch counters are tolerated.
-        architecture: One of `CONVERTERS`: "iocformer", "cltr".
+        architecture: One of `CONVERTERS`: "iocformer", "cltr", "cffm", "segformer" (a Mix Transformer trained on
+            ImageNet, without its classifier).
         config_overrides: Fields of the model's config.
 
     Raises:

@@ -8,6 +8,7 @@ import re
 
 from torch import Tensor
 
+from ..strict_loading import load_strictly
 from .configuration_iocformer import IOCFormerConfig
 from .modeling_iocformer import IOCFormerForObjectCounting
 
@@ -52,7 +53,7 @@ RESNETS: dict[tuple[tuple[int, ...], bool], str] = {
 
 
 def convert_iocformer(state_dict: dict[str, Tensor], **config_overrides) -> IOCFormerForObjectCounting:
-    """IOCFormer from the tensors of a released checkpoint. Errors as in `load_converted`."""
+    """IOCFormer from the tensors of a released checkpoint. Errors as in `load_strictly`."""
     if not any(name.startswith("dm_decoder.") for name in state_dict):
         raise ValueError("an IOCFormer checkpoint (dm_decoder.*); without a density branch it is 'cltr'")
     # an IOCFormer with output stride 32 has the same tensors; the released one is dilated
@@ -60,7 +61,7 @@ def convert_iocformer(state_dict: dict[str, Tensor], **config_overrides) -> IOCF
 
 
 def convert_cltr(state_dict: dict[str, Tensor], **config_overrides) -> IOCFormerForObjectCounting:
-    """CLTR from the tensors of a released checkpoint. Errors as in `load_converted`."""
+    """CLTR from the tensors of a released checkpoint. Errors as in `load_strictly`."""
     if any(name.startswith("dm_decoder.") for name in state_dict):
         raise ValueError("a CLTR checkpoint; with a density branch (dm_decoder.*) it is 'iocformer'")
     return _convert(state_dict, output_stride=32, config_overrides=config_overrides)
@@ -120,24 +121,6 @@ def rename(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
             tensor = tensor[[1, 0, *range(2, len(tensor))]]
         converted[name] = tensor
     return converted
-
-
-def load_strictly(model: IOCFormerForObjectCounting, state_dict: dict[str, Tensor]) -> None:
-    """Load, or raise a `ValueError` that names every tensor that is missing, unexpected or of another shape."""
-    expected = model.state_dict()
-    problems = {
-        "missing": sorted(expected.keys() - state_dict.keys()),
-        "unexpected": sorted(state_dict.keys() - expected.keys()),
-        "of another shape": [
-            f"{name} {list(tensor.shape)} (expected {list(expected[name].shape)})"
-            for name, tensor in state_dict.items()
-            if name in expected and tensor.shape != expected[name].shape
-        ],
-    }
-    if any(problems.values()):
-        listed = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names)
-        raise ValueError(f"exactly the tensors of the model. {listed}")
-    model.load_state_dict(state_dict)
 
 
 def _count(state_dict: dict[str, Tensor], pattern: str) -> int:

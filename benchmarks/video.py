@@ -1,0 +1,88 @@
+"""What video segmentation costs: ratios measured in one run, and memory.
+
+    python benchmarks/video.py                     # CFFM-B1, 480 x 864, 124 labels, one thread
+    python benchmarks/video.py --backbone b0 --repeats 3
+
+Times of this machine mean little, ratios do. Each row is measured in turn with what it is compared to (A B A B ...)
+and prints the median of the ratios of CPU time, with the lowest and the highest.
+
+- new frame / SegFormer: one frame of a running video against the same frame through transformers'
+  SegformerForSemanticSegmentation with the same encoder, 256 decoder features and fused attention.
+- clip / SegFormer: the whole clip of four frames, as the released code computes every target.
+- memory of a video: what a session holds, and by how much the largest size of the process in frames 40 to 60 exceeds
+  that in frames 20 to 40.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from transformers import SegformerForSemanticSegmentation
+
+from dense_hf import CFFMConfig, CFFMForVideoSemanticSegmentation
+
+
+def ratios(ours: Callable[[], object], theirs: Callable[[], object], repeats: int) -> tuple[list[float], float, float]:
+    """Ratio of each pair of runs, and the median seconds of both, after one run of each that does not count."""
+    times: list[tuple[float, float]] = []
+    for repeat in range(repeats + 1):
+        start = time.process_time()
+        ours()
+        middle = time.process_time()
+        theirs()
+        if repeat:
+            times.append((middle - start, time.process_time() - middle))
+    return [a / b for a, b in times], statistics.median(a for a, _ in times), statistics.median(b for _, b in times)
+
+
+def resident_mebibytes() -> float:
+    """Size of this process now (Linux)."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+def main() -> None:
+    """Print the rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="b1", choices=("b0", "b1", "b2", "b5"))
+    parser.add_argument("--height", type=int, default=480)
+    parser.add_argument("--width", type=int, default=864)
+    parser.add_argument("--num-labels", type=int, default=124)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    config = CFFMConfig.from_backbone(arguments.backbone, num_labels=arguments.num_labels)
+    model = CFFMForVideoSemanticSegmentation(config).eval()
+    config.encoder_config.num_labels = arguments.num_labels
+    segformer = SegformerForSemanticSegmentation(config.encoder_config).eval()
+    frame = torch.randn(1, 3, arguments.height, arguments.width)
+    clip = torch.randn(1, 4, 3, arguments.height, arguments.width)
+    session = model.new_session()
+
+    with torch.no_grad():
+        print(
+            f"CFFM-{arguments.backbone}, {arguments.height} x {arguments.width}, {arguments.num_labels} labels, fp32, "
+            f"{arguments.threads} thread(s), torch {torch.__version__}, {arguments.repeats} pairs"
+        )
+        sizes = []
+        for _ in range(60):
+            model.segment_frame(frame, session)
+            sizes.append(resident_mebibytes())
+        for name, run in (
+            ("new frame / SegFormer", lambda: model.segment_frame(frame, session)),
+            ("clip / SegFormer", lambda: model(clip)),
+        ):
+            pairs, seconds, others = ratios(run, lambda: segformer(frame), arguments.repeats)
+            spread = f"{statistics.median(pairs):.2f} ({min(pairs):.2f} to {max(pairs):.2f})"
+            print(f"{name:24s} {spread:24s} {seconds:.2f} s / {others:.2f} s", flush=True)
+    print(f"memory of a video        {session.num_bytes() / 2**20:.0f} MiB")
+    print(f"growth of the process    {max(sizes[40:]) - max(sizes[20:40]):.1f} MiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Loss of a clip: every map against its labels at full resolution, one map at a time.
+
+B clips, T frames, M maps of the target, K labels, h x w logits, H x W labels.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from .configuration_video import VideoSegmentationConfig
+from .frame_decoder import resize
+
+
+def clip_loss(
+    config: VideoSegmentationConfig, auxiliary_logits: Tensor, target_logits: Tensor | None, labels: Tensor
+) -> Tensor:
+    """Cross-entropy of the target's maps plus `auxiliary_loss_weight` times that of the single frames.
+
+    Means run over all pixels of all maps, ignored ones included (released code).
+
+    Args:
+        config: Weights and the label that is ignored.
+        auxiliary_logits: [B, T, K, h, w], each frame judged by its own labels.
+        target_logits: [B, M, K, h, w], all judged by the labels of the target, the last frame. None for clips that
+            are segmented frame by frame; their loss is that of the frames alone, with weight 1.
+        labels: [B, T, H, W].
+    """
+    if config.auxiliary_loss_frames == "target":
+        auxiliary_loss = mean_cross_entropy(auxiliary_logits[:, -1:], labels[:, -1:], config)
+    else:
+        auxiliary_loss = mean_cross_entropy(auxiliary_logits, labels, config)
+    if target_logits is None:
+        return auxiliary_loss
+    target_labels = labels[:, -1:].expand(-1, target_logits.shape[1], -1, -1)
+    target_loss = mean_cross_entropy(target_logits, target_labels, config)
+    return target_loss + config.auxiliary_loss_weight * auxiliary_loss
+
+
+def mean_cross_entropy(logits: Tensor, labels: Tensor, config: VideoSegmentationConfig) -> Tensor:
+    """[B, M, K, h, w] against [B, M, H, W]: logits enlarged to the labels' size, mean over all pixels.
+
+    Enlarged logits are many (124 labels at 480 x 480: 114 MB a map, twice that in the softmax), so each map is
+    enlarged when it is needed, and again in the backward pass. A clip of four such frames peaks at 0.4 GB instead of
+    1.3 GB (forward and backward of the loss, fp32).
+    """
+    total = logits.new_zeros((), dtype=torch.float32)
+    for one, truth in zip(logits.flatten(0, 1), labels.flatten(0, 1)):
+        arguments = (one[None], truth[None].long(), config.semantic_loss_ignore_index)
+        if torch.is_grad_enabled() and logits.requires_grad:
+            total = total + checkpoint(_summed, *arguments, use_reentrant=False, preserve_rng_state=False)
+        else:
+            total = total + _summed(*arguments)
+    return total / labels.numel()
+
+
+def _summed(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
+    enlarged = resize(logits.float(), labels.shape[-2:])
+    return F.cross_entropy(enlarged, labels, ignore_index=ignore_index, reduction="sum")

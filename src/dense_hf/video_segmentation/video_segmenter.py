@@ -1,0 +1,274 @@
+"""What CFFM and MRCFA share: encoder and decoder for every frame, clips and their loss, frame by frame use.
+
+B clips (or videos), T frames of a clip, oldest first and the target last, K labels, E `decoder_hidden_size`, h x w
+features at 1/4 of the image, R reference frames. A subclass says what a reference frame leaves behind (`remember`) and
+how the target uses it (`mine`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.backbone_utils import filter_output_hidden_states
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
+
+from .clip_loss import clip_loss
+from .configuration_video import VideoSegmentationConfig
+from .frame_decoder import FrameDecoder, halve, resize
+from .frame_encoder import FrameEncoder
+from .video_session import State, VideoSession
+
+SMALLEST_IMAGE = 32  # pixels a side below which the encoder's sequence reduction has nothing to reduce
+
+
+@dataclass
+class VideoSegmenterOutput(ModelOutput):
+    """Output of a model that segments the last frame of a clip.
+
+    Args:
+        loss (`torch.Tensor` of shape `(1,)`, *optional*):
+            When `labels` are given.
+        logits (`torch.Tensor` of shape `(batch_size, num_labels, height / 4, width / 4)`):
+            Scores of the target frame, the last of the clip.
+        auxiliary_logits (`torch.Tensor`, *optional*):
+            Scores of every frame on its own, `(batch_size, num_frames, num_labels, height / 4, width / 4)`: when
+            training, with `labels` or on demand.
+        hidden_states (`tuple(torch.Tensor)`, *optional*):
+            Feature maps of the encoder for all `batch_size * num_frames` frames, with `output_hidden_states=True`.
+        attentions (`tuple(torch.Tensor)`, *optional*):
+            Attention weights of the encoder, with `output_attentions=True`.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    auxiliary_logits: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class FrameFeatures(NamedTuple):
+    """Features of N frames.
+
+    Attributes:
+        maps: Encoder maps [N, C_i, h_i, w_i] at 1/4, 1/8, 1/16 and 1/32 of the image.
+        fused: [N, E, h, w], what the per-frame classifier reads.
+        halved: [N, E, h // 2, w // 2].
+    """
+
+    maps: tuple[Tensor, ...]
+    fused: Tensor
+    halved: Tensor
+
+    def of_frame(self, index: int, num_frames: int) -> "FrameFeatures":
+        """Features [B, ...] of one frame of B clips that lie one after the other."""
+
+        def pick(features: Tensor) -> Tensor:
+            return features.unflatten(0, (-1, num_frames))[:, index]
+
+        return FrameFeatures(tuple(map(pick, self.maps)), pick(self.fused), pick(self.halved))
+
+
+class VideoSegmenterModel(PreTrainedModel):
+    """Base of models that segment the last frame of a clip with the help of the frames before it."""
+
+    config: VideoSegmentationConfig
+    base_model_prefix = "model"
+    main_input_name = "pixel_values"
+    input_modalities = ("video",)  # ty: ignore[invalid-assignment]  as the models of transformers say it
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False
+    _no_split_modules = ["SegformerStage", "FrameDecoder"]
+    _supports_sdpa = True
+
+    size_divisor = 1  # images are padded to multiples of it
+
+    def __init__(self, config: VideoSegmentationConfig):
+        super().__init__(config)
+        self.encoder = FrameEncoder(config.encoder_config)  # ty: ignore[invalid-argument-type]  a config by now
+        self.decoder = FrameDecoder(config)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """PyTorch's own defaults (released code); the encoder initialises itself."""
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            init.kaiming_uniform_(module.weight, a=5**0.5)
+            if module.bias is not None:
+                bound = module.weight[0].numel() ** -0.5
+                init.uniform_(module.bias, -bound, bound)
+            if module is self.decoder.fuse:
+                init.kaiming_normal_(module.weight, nonlinearity="relu")
+        else:
+            super()._init_weights(module)
+
+    # -- what a subclass says --------------------------------------------------------------------------------------
+
+    @property
+    def uses_references(self) -> bool:
+        """Whether other frames matter at all."""
+        return True
+
+    def remember(self, features: FrameFeatures, roles: Sequence[int]) -> tuple[State, ...]:
+        """What a frame leaves behind for each of `roles`, the places in `frame_offsets` that it may take."""
+        raise NotImplementedError
+
+    def mine(self, features: FrameFeatures, references: Sequence[State]) -> tuple[Tensor, list[Tensor]]:
+        """The target's logits [B, K, h // 2, w // 2], and others that are judged by the target's labels as well."""
+        raise NotImplementedError
+
+    # -- clips -----------------------------------------------------------------------------------------------------
+
+    @can_return_tuple
+    @filter_output_hidden_states
+    def forward(
+        self,
+        pixel_values: Tensor,
+        labels: Tensor | None = None,
+        output_auxiliary_logits: bool | None = None,
+        **kwargs,
+    ) -> VideoSegmenterOutput:
+        """Segment the last frame of each clip.
+
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch_size, num_frames, 3, height, width)`):
+                Normalised frames, oldest first, the target last; of any size. Clips with fewer frames than the
+                config asks for are segmented frame by frame, as in the released code.
+            labels (`torch.Tensor` of shape `(batch_size, num_frames, height, width)`, *optional*):
+                Classes of all frames' pixels, `config.semantic_loss_ignore_index` where there is none.
+            output_auxiliary_logits (`bool`, *optional*):
+                Whether the scores of every frame on its own are returned. Defaults to when they are needed: in
+                training and with labels.
+        """
+        num_frames = self._check_clip(pixel_values, labels)
+        size = pixel_values.shape[-2:]
+        kwargs.pop("output_hidden_states", None)  # the decorator's; the maps are always there
+        encoded, features = self.extract(pixel_values.flatten(0, 1), **kwargs)
+        target = features.of_frame(-1, num_frames)
+        references = self._references_of_clip(features, target, num_frames)
+
+        if output_auxiliary_logits is None:
+            output_auxiliary_logits = self.training or labels is not None
+        auxiliary_logits, others = None, None
+        if output_auxiliary_logits:
+            auxiliary_logits = _crop(self.decoder.classify(features.fused), size).unflatten(0, (-1, num_frames))
+        if references is not None:
+            logits, others = self._mine(target, references, size)
+        elif auxiliary_logits is not None:
+            logits = auxiliary_logits[:, -1]
+        else:
+            logits = _crop(self.decoder.classify(target.fused), size)
+
+        loss = None
+        if labels is not None:
+            if auxiliary_logits is None:
+                raise ValueError(
+                    "The loss needs the auxiliary logits. Received: output_auxiliary_logits=False, labels"
+                )
+            judged = None if others is None else torch.stack([*others, logits], dim=1)
+            loss = clip_loss(self.config, auxiliary_logits, judged, labels)
+        return VideoSegmenterOutput(
+            loss=loss,
+            logits=logits,
+            auxiliary_logits=auxiliary_logits,
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
+        )
+
+    def extract(self, frames: Tensor, **kwargs) -> tuple[BaseModelOutput, FrameFeatures]:
+        """Encoder output and features of frames [N, 3, height, width]."""
+        encoded = self.encoder(_pad(frames, self.size_divisor), **(kwargs | {"return_dict": True}))
+        fused = self.decoder(encoded.hidden_states)
+        return encoded, FrameFeatures(encoded.hidden_states, fused, halve(fused))
+
+    def _check_clip(self, pixel_values: Tensor, labels: Tensor | None) -> int:
+        """Number of frames, or a `ValueError` that says what is wrong with the shapes."""
+        most = self.config.num_reference_frames + 1
+        if pixel_values.ndim != 5 or not 1 <= pixel_values.shape[1] <= most:
+            raise ValueError(
+                "pixel_values must be [batch_size, num_frames, channels, height, width] with 1 to "
+                f"{most} frames. Received: {list(pixel_values.shape)}"
+            )
+        expected = [*pixel_values.shape[:2], *pixel_values.shape[-2:]]
+        if labels is not None and list(labels.shape) != expected:
+            raise ValueError(f"labels must be {expected}. Received: {list(labels.shape)}")
+        return pixel_values.shape[1]
+
+    def _references_of_clip(
+        self, features: FrameFeatures, target: FrameFeatures, num_frames: int
+    ) -> tuple[State, ...] | None:
+        """One state per reference frame, None for a clip that is segmented frame by frame."""
+        if not self.uses_references or num_frames <= self.config.num_reference_frames:
+            return None
+        roles = range(self.config.num_reference_frames)
+        return tuple(self.remember(features.of_frame(role, num_frames), [role])[0] for role in roles)
+
+    def _mine(
+        self, target: FrameFeatures, references: Sequence[State], size: Sequence[int]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """`mine`, enlarged to 1/4 of the image and cropped to `size`, the image's."""
+        logits, others = self.mine(target, references)
+        logits, *others = (_crop(resize(maps, target.fused.shape[-2:]), size) for maps in (logits, *others))
+        return logits, others
+
+    # -- frame by frame --------------------------------------------------------------------------------------------
+
+    def new_session(self) -> VideoSession:
+        """The memory of a new video, for `segment_frame`."""
+        return VideoSession(self.config.frame_offsets)
+
+    @torch.no_grad()
+    def segment_frame(self, frame: Tensor, session: VideoSession) -> Tensor:
+        """Segment the next frame of a video; the encoder sees it once, now.
+
+        The result is that of `forward` on the clip of the same frames. Which earlier frames a frame looks back at is
+        `reference_frames` of `video_session`, at the start of a video too.
+
+        Args:
+            frame: [B, 3, height, width], normalised, one frame of each of B videos.
+            session: From `new_session`; it remembers the frame.
+
+        Returns:
+            logits [B, K, height / 4, width / 4].
+
+        Raises:
+            ValueError: a frame of another shape than before, or a model in training mode.
+        """
+        if self.training:
+            raise ValueError("Frame by frame a model must be in eval mode. Received: a model in training mode")
+        session.check(frame.shape)
+        logits, states = self.step(frame, session.references())
+        session.append(states, frame.shape)
+        return logits
+
+    def step(self, frame: Tensor, references: tuple[State, ...] | None) -> tuple[Tensor, tuple[State, ...]]:
+        """`segment_frame` as a function without memory, for `torch.compile` and `torch.export`.
+
+        Args:
+            frame: [B, 3, height, width].
+            references: A state per role, or None to segment the frame alone.
+
+        Returns:
+            logits [B, K, height / 4, width / 4], and the frame's state for each role it may take later.
+        """
+        _, features = self.extract(frame)
+        states = self.remember(features, range(self.config.num_reference_frames))
+        if references is None or not self.uses_references:
+            return _crop(self.decoder.classify(features.fused), frame.shape[-2:]), states
+        return self._mine(features, references, frame.shape[-2:])[0], states
+
+
+def _pad(frames: Tensor, divisor: int) -> Tensor:
+    """[N, 3, height, width] -> padded right and below, with zeros, to multiples of the divisor and what is needed."""
+    missing = [max(-size % divisor, SMALLEST_IMAGE - size, 0) for size in frames.shape[-2:]]
+    return F.pad(frames, (0, missing[1], 0, missing[0])) if any(missing) else frames
+
+
+def _crop(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """[..., h, w] -> what belongs to an image of `size`: a quarter, rounded up."""
+    return logits[..., : -(-size[0] // 4), : -(-size[1] // 4)]

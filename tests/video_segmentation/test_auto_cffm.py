@@ -1,0 +1,79 @@
+"""Loading by Auto class, with this package imported and without it."""
+
+import builtins
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_cffm import tiny_model
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForSemanticSegmentation
+
+from dense_hf import (
+    AutoModelForVideoSemanticSegmentation,
+    CFFMConfig,
+    CFFMForVideoSemanticSegmentation,
+    CFFMImageProcessor,
+)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cffm")
+    tiny_model().save_pretrained(folder)
+    CFFMImageProcessor(size={"shortest_edge": 64, "longest_edge": 96}).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    "auto_class", [AutoModel, AutoModelForSemanticSegmentation, AutoModelForVideoSemanticSegmentation]
+)
+def test_auto_classes_give_our_classes(checkpoint, auto_class, monkeypatch):
+    def refuse(*args):
+        raise AssertionError("asked for permission to run remote code")
+
+    monkeypatch.setattr(builtins, "input", refuse)
+    assert isinstance(auto_class.from_pretrained(checkpoint), CFFMForVideoSemanticSegmentation)
+    assert isinstance(AutoImageProcessor.from_pretrained(checkpoint), CFFMImageProcessor)
+    assert isinstance(AutoConfig.from_pretrained(checkpoint), CFFMConfig)
+
+
+WITHOUT_THE_PACKAGE = """
+import importlib.util, sys, torch
+assert importlib.util.find_spec("dense_hf") is None, "this interpreter must not have the package"
+from safetensors.torch import load_file, save_file
+from transformers import AutoImageProcessor, AutoModel
+folder, inputs, outputs = sys.argv[1:]
+model = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
+processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=True)
+pixels = processor(load_file(inputs)["frames"], return_tensors="pt")["pixel_values"]
+with torch.no_grad():
+    logits = model(pixels).logits
+session = model.new_session()
+streamed = torch.stack([model.segment_frame(frame, session) for frame in pixels.unbind(1)])
+save_file({"logits": logits, "streamed": streamed}, outputs)
+"""
+
+
+@pytest.mark.slow
+def test_a_checkpoint_brings_its_code(checkpoint, tmp_path):
+    """Same logits in an interpreter that has transformers but not dense_hf."""
+    frames = torch.randint(0, 256, (4, 3, 48, 80), dtype=torch.uint8)
+    save_file({"frames": frames}, tmp_path / "frames.safetensors")
+    site = next(path for path in sys.path if Path(path, "transformers").is_dir())
+    environment = {**os.environ, "PYTHONPATH": site, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    arguments = [checkpoint, *(str(tmp_path / name) for name in ("frames.safetensors", "out.safetensors"))]
+    command = [sys.executable, "-S", "-c", WITHOUT_THE_PACKAGE, *arguments]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    theirs = load_file(tmp_path / "out.safetensors")
+    model = CFFMForVideoSemanticSegmentation.from_pretrained(checkpoint).eval()
+    pixels = CFFMImageProcessor.from_pretrained(checkpoint)(frames, return_tensors="pt")["pixel_values"]
+    session = model.new_session()
+    with torch.no_grad():
+        torch.testing.assert_close(theirs["logits"], model(pixels).logits, atol=1e-5, rtol=0)
+    streamed = torch.stack([model.segment_frame(frame, session) for frame in pixels.unbind(1)])
+    torch.testing.assert_close(theirs["streamed"], streamed, atol=1e-5, rtol=0)
