@@ -14,6 +14,7 @@ _PUBLIC_NAMES = {
     "generate_miniature_set": "miniature_set",
     "new_directory": "files",
     "open_image": "images",
+    "push_folder": "parquet",
     "read_bytes": "files",
     "read_coordinate": "points",
     "read_ids": "image_lists",
@@ -21,6 +22,7 @@ _PUBLIC_NAMES = {
     "read_points": "points",
     "split_suffix": "image_lists",
     "write_file": "files",
+    "write_parquet": "parquet",
     "write_points": "points",
 }
 
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from .images import read_image_header as read_image_header
     from .iocfish5k import IOCfish5K as IOCfish5K
     from .miniature_set import generate_miniature_set as generate_miniature_set
+    from .parquet import push_folder as push_folder
+    from .parquet import write_parquet as write_parquet
     from .point_folder import ImageSummary as ImageSummary
     from .point_folder import PointFolder as PointFolder
     from .points import PointAnnotation as PointAnnotation
