@@ -34,4 +34,4 @@ def push_folder(folder: str | os.PathLike, repo_id: str, private: bool = False) 
     """Upload a folder as the dataset `repo_id`, which is made if needed; returns the address of the commit."""
     api = HfApi()
     api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
-    return str(api.upload_folder(folder_path=folder, repo_id=repo_id, repo_type="dataset"))
+    return str(api.upload_folder(folder_path=Path(folder), repo_id=repo_id, repo_type="dataset"))
