@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-common lint format
+.PHONY: help install test test-fast test-common lint format demo train-demo benchmark readme-results
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -20,6 +20,9 @@ install: $(VENV)/.installed ## set up .venv with all that tests, checks and demo
 test: install ## every test, the common tests of transformers included
 	$(RUN)/python -m pytest --numprocesses 2 --dist loadgroup
 
+test-fast: install ## the tests that need neither a network nor much time
+	$(RUN)/python -m pytest --numprocesses 2 --dist loadgroup -m 'not slow and not network'
+
 test-common: install ## the common tests of transformers against every model
 	$(RUN)/python -m pytest -m common -rs
 
@@ -32,3 +35,20 @@ lint: install ## style, types, spelling
 format: install ## rewrite the code in the project's style
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
+
+demo_data/trees: | $(VENV)/.installed
+	$(RUN)/python dataset_scripts/tree_crowns.py $@
+
+demo: install | demo_data/trees ## count tree crowns on real photos with the bundled model
+	$(RUN)/python scripts/demo_counting.py demo_data/trees --output demo_output
+
+train-demo: install | demo_data/trees ## train the bundled model again, with three seeds
+	$(RUN)/python scripts/train_demo_counting.py demo_data/trees --output runs/trees
+
+benchmark: install ## speed of the counting model, as ratios, and its memory
+	$(RUN)/python benchmarks/counting.py
+
+# three seeds if `make train-demo` has run, else what `make demo` says about the bundled model
+RESULTS ?= $(firstword $(wildcard runs/trees/results.json) demo_output/results.json)
+readme-results: install ## put the numbers of the demo, or of its training, into README.md
+	$(RUN)/python scripts/update_readme_results.py $(RESULTS)

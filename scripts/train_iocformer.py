@@ -39,9 +39,11 @@ aerial images: --samples_per_image 64 --image_cache_size 4 --vertical_flip 0.5 -
 OUTPUT_DIR gets the model, its processor, README.md (the card) and results.json.
 """
 
+import math
 import sys
 from pathlib import Path
 
+import torch
 from accelerate import PartialState
 from transformers import set_seed
 from transformers.utils import logging
@@ -66,7 +68,7 @@ def main() -> None:
         logging.set_verbosity(run.training.get_process_log_level())
         checkpoint = resolve_checkpoint(run.training.resume_from_checkpoint, run.training.output_dir)
         examples = read_data(run)
-        model = build_model(run)
+        model = build_model(run, examples["train"])
         processor = build_processor(run)
         train_set = CountingTrainingSet(
             examples["train"],
@@ -128,7 +130,7 @@ def read_data(run: CountingRun) -> dict[str, list[CountingExample]]:
     return read_examples(run.data.data_dir, splits, progress=show)
 
 
-def build_model(run: CountingRun) -> IOCFormerForObjectCounting:
+def build_model(run: CountingRun, train: list[CountingExample]) -> IOCFormerForObjectCounting:
     """Initial weights: a function of the seed, or of the files that the run names."""
     set_seed(run.training.seed)
     if run.model.model_name_or_path is not None:
@@ -140,7 +142,20 @@ def build_model(run: CountingRun) -> IOCFormerForObjectCounting:
         PartialState().print(
             f"Backbone: {loaded.num_loaded} tensors of {loaded.source}; no place for {', '.join(unused) or 'none'}"
         )
+    if run.model.start_at_mean_density:
+        if model.density_branch is None:
+            raise ValueError("start_at_mean_density needs a density branch. Received: density_branch=False")
+        points, pixels = sum(len(item.points) for item in train), sum(math.prod(item.size) for item in train)
+        cell_side = feature_stride(model) / 2  # the density map is twice as fine as the features
+        model.density_branch.start_at(points / pixels * cell_side**2)
     return model
+
+
+def feature_stride(model: IOCFormerForObjectCounting) -> float:
+    """Pixels of a tile per cell of the feature map, along one side."""
+    side = model.config.tile_size
+    with torch.no_grad():
+        return side / model.backbone(torch.zeros(1, model.config.num_channels, side, side)).feature_maps[-1].shape[-1]
 
 
 def build_processor(run: CountingRun) -> IOCFormerImageProcessor:

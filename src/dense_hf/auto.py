@@ -31,7 +31,7 @@ def register() -> None:
     AutoModel.register(IOCFormerConfig, IOCFormerForObjectCounting)
     AutoModelForObjectCounting.register(IOCFormerConfig, IOCFormerForObjectCounting)
     # one processor serves as both of the backends that transformers tells apart
-    backends = {"torchvision": IOCFormerImageProcessor, "pil": IOCFormerImageProcessor}
+    backends: dict[str, type] = {"torchvision": IOCFormerImageProcessor, "pil": IOCFormerImageProcessor}
     AutoImageProcessor.register(IOCFormerConfig, image_processor_classes=backends)
     IOCFormerConfig.register_for_auto_class()
     IOCFormerForObjectCounting.register_for_auto_class("AutoModel")

@@ -165,6 +165,15 @@ def test_attention_implementations_agree(attention):
         assert_close(other.eval()(pixels).logits, model(pixels).logits, atol=1e-5, rtol=0)
 
 
+def test_a_density_branch_that_starts_as_a_constant_and_learns():
+    model = tiny_model().train()
+    model.density_branch.start_at(0.25)
+    outputs = model(torch.randn(2, 3, 32, 32), labels=random_labels())
+    assert_close(outputs.density_map, torch.full_like(outputs.density_map, 0.25))
+    outputs.loss.backward()
+    assert model.density_branch.density_head.weight.grad.abs().sum() > 0
+
+
 def test_initial_weights():
     """As released: scores at 1 %, points at their references, xavier in the transformer, N(0, 1) queries."""
     torch.manual_seed(0)

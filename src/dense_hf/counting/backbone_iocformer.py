@@ -1,5 +1,7 @@
 """The image encoder: any backbone of transformers or timm, with the released code's freezing."""
 
+from typing import Any
+
 from torch import nn
 from transformers.backbone_utils import load_backbone
 from transformers.models.conditional_detr.modeling_conditional_detr import replace_batch_norm
@@ -13,7 +15,8 @@ def build_backbone(config: IOCFormerConfig) -> nn.Module:
     drop_stages_behind_the_output(backbone)
     if config.freeze_backbone_batch_norm:
         # timm fuses activations into its norms, so it must freeze them itself
-        if config.backbone_config.model_type == "timm_backbone":
+        kind = config.backbone_config.model_type  # ty: ignore[missing-union-attribute]  a config after __init__
+        if kind == "timm_backbone":
             backbone.freeze_batch_norm_2d()
         else:
             replace_batch_norm(backbone)
@@ -29,10 +32,11 @@ def drop_stages_behind_the_output(backbone: nn.Module) -> None:
     """
     if not hasattr(backbone, "_backbone"):
         return
-    last = backbone._backbone.feature_info.get_dicts()[-1]["module"]
+    timm_model: Any = backbone._backbone
+    last = timm_model.feature_info.get_dicts()[-1]["module"]
     blocks, _, index = last.rpartition(".")
-    if index.isdigit() and blocks in dict(backbone._backbone.named_modules()):
-        del backbone._backbone.get_submodule(blocks)[int(index) + 1 :]
+    if index.isdigit() and blocks in dict(timm_model.named_modules()):
+        del timm_model.get_submodule(blocks)[int(index) + 1 :]
 
 
 def freeze_leading_stages(backbone: nn.Module, num_stages: int) -> None:
@@ -42,7 +46,8 @@ def freeze_leading_stages(backbone: nn.Module, num_stages: int) -> None:
         ValueError: if the backbone does not show where its stages begin, or has fewer.
     """
     if hasattr(backbone, "_backbone"):  # timm lists the modules after which it can give feature maps, the stem first
-        starts = [f"_backbone.{info['module']}." for info in backbone._backbone.feature_info.info[1:]]
+        timm_model: Any = backbone._backbone
+        starts = [f"_backbone.{info['module']}." for info in timm_model.feature_info.info[1:]]
     else:
         lists = [name for name, module in backbone.named_modules() if isinstance(module, nn.ModuleList)]
         stages = next((name for name in lists if name.split(".")[-1] in ("stages", "layers", "layer")), None)

