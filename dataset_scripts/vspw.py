@@ -5,7 +5,7 @@ The folder has the layout of the release:
     VSPW_480p/data/VIDEO/origin/*.jpg  data/VIDEO/mask/*.png  train.txt  val.txt  test.txt  label_num_dic_final.json
 
 Check that all 2,806 + 343 + 387 videos with 251,633 frames are there and readable (the exit status is 1 if anything is
-missing, empty or broken; every bad file is named and all are counted):
+missing, empty or broken; every bad file is named and all are counted, and so are gaps in the numbers of frames):
 
     python dataset_scripts/vspw.py VSPW_480p --num_threads 8
 
@@ -45,6 +45,7 @@ from dense_hf.data import (
     compare_videos_with_release,
     format_video_statistics,
     new_directory,
+    numbering_gaps,
     push_folder,
     read_video_folder,
     write_parquet,
@@ -148,6 +149,8 @@ def main(arguments: list[str] | None = None) -> int:
     for kind, problems in (("missing or empty", incomplete), ("broken", broken)):
         if problems:
             print("\n".join(["", f"{len(problems)} {kind}:", *problems]), file=sys.stderr)
+    if gaps := [gap for members in videos.splits.values() for video in members for gap in numbering_gaps(video)]:
+        print("\n".join(["", f"{len(gaps)} gaps in the numbers of frames (for information):", *gaps]))
     if broken or (incomplete and not options.skip_incomplete):
         return 1
     frames = sum(summary.num_frames for summary in summaries)

@@ -17,6 +17,7 @@ from dense_hf.data import (
     check_videos,
     compare_videos_with_release,
     generate_miniature_videos,
+    numbering_gaps,
     open_image,
     read_video_folder,
 )
@@ -257,6 +258,24 @@ def test_a_fifo_is_not_waited_for(folder, tmp_path):
     os.mkfifo(frame)
     with pytest.raises(InvalidDataError, match=r"00000003\.jpg: expected a regular file"):
         build(folder, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "gaps"),
+    [
+        ([*range(1, 12), 14, 15], ["v: 2 frames between 00000011 and 00000014"]),
+        ([*range(0, 60, 2), 64, 66], ["v: 2 frames between 00000058 and 00000064"]),
+        ([1, 2, 4, 5, 7, 8, 9, 20], []),  # no step of its own
+        ([1], []),
+        ([], []),
+    ],
+)
+def test_gaps_in_the_numbers_of_frames(numbers, gaps):
+    assert numbering_gaps(Video("v", tuple(Frame(f"{n:08d}", None, None) for n in numbers))) == gaps
+
+
+def test_names_that_are_no_numbers_have_no_gaps():
+    assert numbering_gaps(Video("v", tuple(Frame(f"frame{n}", None, None) for n in (1, 2, 9)))) == []
 
 
 def release(frames_less=0, videos_less=0):

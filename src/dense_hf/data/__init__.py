@@ -24,6 +24,7 @@ _PUBLIC_NAMES = {
     "generate_miniature_set": "miniature_set",
     "generate_miniature_videos": "miniature_videos",
     "new_directory": "files",
+    "numbering_gaps": "videos",
     "open_image": "images",
     "push_folder": "parquet",
     "read_bytes": "files",
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from .videos import VideoSet as VideoSet
     from .videos import VideoSummary as VideoSummary
     from .videos import check_videos as check_videos
+    from .videos import numbering_gaps as numbering_gaps
     from .vspw import VSPW as VSPW
 
 

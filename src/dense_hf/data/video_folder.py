@@ -63,7 +63,7 @@ def _rule(directory: Path, class_file: str | os.PathLike | None, ignore_zero: bo
 
 def _read_lists(directory: Path) -> dict[str, list[str]]:
     lists = {split: directory / name for split, name in VIDEO_LISTS.items()}
-    ids = {split: read_ids(path) for split, path in lists.items() if os.path.lexists(path)}
+    ids = {split: read_ids(path, kind="video") for split, path in lists.items() if os.path.lexists(path)}
     if not ids:
         expected = f"at least one of {', '.join(VIDEO_LISTS.values())} beside data/"
         raise InvalidDataError(directory, expected, sorted(os.listdir(directory))[:10])

@@ -154,12 +154,36 @@ def check_frame_size(frame: Frame, size: tuple[int, int], expected: tuple[int, i
         raise InvalidDataError(frame.image_path, f"the size of its video, {expected[0]} x {expected[1]}", received)
 
 
+def numbering_gaps(video: Video) -> list[str]:
+    """A sentence for each place where numbers of frames are left out, with and without masks.
+
+    Only for names that are numbers nearly all of which (9 of 10) follow each other with the same step; nobody can say
+    what is missing between others.
+    """
+    names = [frame.frame_id for frame in video.frames]
+    if not all(name.isascii() and name.isdigit() for name in names):
+        return []
+    steps = [int(after) - int(before) for before, after in pairwise(names)]
+    common = max(set(steps), key=steps.count, default=0)
+    if common < 1 or steps.count(common) < 0.9 * len(steps):
+        return []
+    return [
+        f"{video.video_id}: {step // common - 1} frames between {before} and {after}"
+        for (before, after), step in zip(pairwise(names), steps)
+        if step >= 2 * common
+    ]
+
+
 def list_files(directory: Path) -> dict[str, os.DirEntry]:
     """Names in a folder, sorted, to their entries, without hidden files; nothing for a folder that is not there."""
     if not directory.is_dir():
         return {}
-    with os.scandir(directory) as entries:
-        return {entry.name: entry for entry in sorted(entries, key=lambda e: e.name) if not entry.name.startswith(".")}
+    try:
+        with os.scandir(directory) as entries:
+            visible = [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise InvalidDataError(directory, "a folder that can be read", error) from error
+    return {entry.name: entry for entry in sorted(visible, key=lambda entry: entry.name)}
 
 
 def list_images(directory: Path) -> dict[str, os.DirEntry]:
