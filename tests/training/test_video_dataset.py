@@ -56,6 +56,22 @@ def test_a_sample_depends_on_seed_epoch_and_index_only(tiny_videos):
     assert not same(in_order[0, 0], training_set(tiny_videos, seed=2)[0, 0])
 
 
+def test_indices_past_the_end_are_random_videos(tiny_videos, monkeypatch):
+    data, seen = training_set(tiny_videos), []
+    load = data._load
+
+    def noting(clip):
+        seen.append(int(clip[0].image_path.parent.parent.name[-1]))
+        return load(clip)
+
+    monkeypatch.setattr(data, "_load", noting)
+    for index in range(36):
+        data[0, index]
+    assert seen[:6] == [0, 1, 2, 0, 1, 2]
+    assert set(seen[6:]) == {0, 1, 2}
+    assert seen[6:] != [index % 3 for index in range(6, 36)]
+
+
 def test_worker_processes_give_the_same_samples(tiny_videos):
     data, sampler = training_set(tiny_videos), EpochSampler(6, 1, 4)
     sampler.start_epoch(2)
