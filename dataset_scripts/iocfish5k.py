@@ -23,12 +23,11 @@ Put that on the Hub as well (log in with `hf auth login` first; you need the rig
 """
 
 import argparse
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from huggingface_hub import DatasetCard, DatasetCardData, HfApi
+from huggingface_hub import DatasetCard, DatasetCardData
 from tqdm.auto import tqdm
 
 from dense_hf import InvalidDataError
@@ -39,6 +38,8 @@ from dense_hf.data import (
     compare_with_release,
     format_statistics,
     new_directory,
+    push_folder,
+    write_parquet,
 )
 from dense_hf.data.statistics import RELEASED_STATISTICS
 
@@ -85,18 +86,13 @@ def check(folder: PointFolder) -> tuple[list[ImageSummary], list[str]]:
     return summaries, problems
 
 
-def write_parquet(options: argparse.Namespace, statistics: str) -> None:
+def write_output(options: argparse.Namespace, statistics: str) -> None:
     """data/*.parquet and README.md in a new folder, all or nothing."""
     title = options.title or Path(options.folder).resolve().name
     own_card = {"title": title, "description": "Images with one point per object.", "source": options.source}
     with new_directory(options.parquet) as output, tempfile.TemporaryDirectory() as cache:
         builder = IOCfish5K(data_dir=options.folder, cache_dir=cache)
-        work = output / "work"  # the library leaves lock files and the description of a cache beside the Parquet files
-        builder.download_and_prepare(str(work / "data"), file_format="parquet", num_proc=options.num_proc)
-        (work / "data" / "dataset_info.json").unlink()
-        (work / "data").rename(output / "data")
-        shutil.rmtree(work)
-        data_files = [{"split": split, "path": f"data/iocfish5k-{split}*.parquet"} for split in builder.folder.ids]
+        data_files = write_parquet(builder, output, options.num_proc)
         card = DatasetCard.from_template(
             DatasetCardData(
                 license=None if options.own_data else "unknown",
@@ -111,13 +107,6 @@ def write_parquet(options: argparse.Namespace, statistics: str) -> None:
             **(own_card if options.own_data else RELEASE_CARD),
         )
         card.save(output / "README.md")
-
-
-def push(folder: str, repo_id: str, private: bool) -> str:
-    """Upload the Parquet folder; returns the address of the commit."""
-    api = HfApi()
-    api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
-    return str(api.upload_folder(folder_path=folder, repo_id=repo_id, repo_type="dataset"))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -140,13 +129,13 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"\n{len(summaries):,} images and their annotations are complete.")
     if options.parquet:
         try:
-            write_parquet(options, statistics)
+            write_output(options, statistics)
         except (InvalidDataError, ValueError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
         print(f"Parquet and a dataset card are in {options.parquet}")
     if options.push_to_hub:
-        print(f"Uploaded: {push(options.parquet, options.push_to_hub, options.private)}")
+        print(f"Uploaded: {push_folder(options.parquet, options.push_to_hub, options.private)}")
     return 0
 
 

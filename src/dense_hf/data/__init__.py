@@ -4,29 +4,49 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 _PUBLIC_NAMES = {
+    "CityscapesVideo": "cityscapes_video",
+    "Frame": "videos",
     "IOCfish5K": "iocfish5k",
     "ImageSummary": "point_folder",
+    "LabelRule": "labels",
     "PointAnnotation": "points",
     "PointFolder": "point_folder",
+    "VSPW": "vspw",
+    "Video": "videos",
+    "VideoSet": "videos",
+    "VideoSummary": "videos",
     "check_name": "image_lists",
+    "check_videos": "videos",
+    "compare_videos_with_release": "video_statistics",
     "compare_with_release": "statistics",
     "format_statistics": "statistics",
+    "format_video_statistics": "video_statistics",
     "generate_miniature_set": "miniature_set",
+    "generate_miniature_videos": "miniature_videos",
     "new_directory": "files",
+    "numbering_gaps": "videos",
     "open_image": "images",
+    "push_folder": "parquet",
     "read_bytes": "files",
+    "read_cityscapes_folder": "cityscapes_folder",
+    "read_class_file": "labels",
     "read_coordinate": "points",
     "read_ids": "image_lists",
     "read_image_header": "images",
+    "read_mask": "labels",
     "read_points": "points",
+    "read_video_folder": "video_folder",
     "split_suffix": "image_lists",
     "write_file": "files",
+    "write_parquet": "parquet",
     "write_points": "points",
 }
 
 __all__ = [*_PUBLIC_NAMES]
 
 if TYPE_CHECKING:
+    from .cityscapes_folder import read_cityscapes_folder as read_cityscapes_folder
+    from .cityscapes_video import CityscapesVideo as CityscapesVideo
     from .files import new_directory as new_directory
     from .files import read_bytes as read_bytes
     from .files import write_file as write_file
@@ -36,7 +56,13 @@ if TYPE_CHECKING:
     from .images import open_image as open_image
     from .images import read_image_header as read_image_header
     from .iocfish5k import IOCfish5K as IOCfish5K
+    from .labels import LabelRule as LabelRule
+    from .labels import read_class_file as read_class_file
+    from .labels import read_mask as read_mask
     from .miniature_set import generate_miniature_set as generate_miniature_set
+    from .miniature_videos import generate_miniature_videos as generate_miniature_videos
+    from .parquet import push_folder as push_folder
+    from .parquet import write_parquet as write_parquet
     from .point_folder import ImageSummary as ImageSummary
     from .point_folder import PointFolder as PointFolder
     from .points import PointAnnotation as PointAnnotation
@@ -45,6 +71,16 @@ if TYPE_CHECKING:
     from .points import write_points as write_points
     from .statistics import compare_with_release as compare_with_release
     from .statistics import format_statistics as format_statistics
+    from .video_folder import read_video_folder as read_video_folder
+    from .video_statistics import compare_videos_with_release as compare_videos_with_release
+    from .video_statistics import format_video_statistics as format_video_statistics
+    from .videos import Frame as Frame
+    from .videos import Video as Video
+    from .videos import VideoSet as VideoSet
+    from .videos import VideoSummary as VideoSummary
+    from .videos import check_videos as check_videos
+    from .videos import numbering_gaps as numbering_gaps
+    from .vspw import VSPW as VSPW
 
 
 def __getattr__(name: str):

@@ -1,4 +1,4 @@
-"""Lists of image ids (train_id.txt, val_id.txt, test_id.txt): one name per line, never a path."""
+"""Lists of ids of images (train_id.txt, ...) or videos (train.txt, ...): one name per line, never a path."""
 
 import os
 import re
@@ -42,12 +42,16 @@ def check_name(path: object, name: str, where: str = "") -> str:
     return name
 
 
-def read_ids(list_path: str | os.PathLike) -> list[str]:
+def read_ids(list_path: str | os.PathLike, kind: str = "image") -> list[str]:
     """The ids of a list, as they are written there and in that order.
 
     One id per line; blank lines and white space around an id do not count. An id is the name of an image with or
     without its suffix (see `IMAGE_SUFFIXES`): "a.jpg" is images/a.jpg, "a" is whichever one of images/a.jpg,
     images/a.png, ... exists. Both mean the annotation annotations/a.xml, so a list with both has a duplicate.
+
+    Args:
+        list_path: the list.
+        kind: what the ids stand for, for the message.
 
     Raises:
         InvalidDataError: if the file is not UTF-8 text, is empty, or has a duplicate or something that is not a
@@ -67,9 +71,9 @@ def read_ids(list_path: str | os.PathLike) -> list[str]:
         stem = split_suffix(name)[0]
         if stem in first_line:
             received = f"{name!r} on line {number}, and already on line {first_line[stem]}"
-            raise InvalidDataError(list_path, "each image once", received)
+            raise InvalidDataError(list_path, f"each {kind} once", received)
         first_line[stem] = number
         ids.append(name)
     if not ids:
-        raise InvalidDataError(list_path, "at least one image id", "an empty list")
+        raise InvalidDataError(list_path, f"at least one {kind} id", "an empty list")
     return ids

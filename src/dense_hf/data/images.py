@@ -1,9 +1,12 @@
 """Opening a user's image: header checked before decoding, upright, 8-bit RGB."""
 
+import io
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -51,7 +54,7 @@ def open_image(path: str | os.PathLike, max_pixels: int = DEFAULT_MAX_PIXELS) ->
     Raises:
         InvalidDataError: if the file is missing, not such an image, too large, truncated or broken.
     """
-    with _opened(path, max_pixels) as image:
+    with opened_image(path, max_pixels) as image:
         image.load()
         upright = ImageOps.exif_transpose(image)
         if image.mode.startswith("I"):
@@ -65,15 +68,41 @@ def read_image_header(path: str | os.PathLike, max_pixels: int = DEFAULT_MAX_PIX
     Raises:
         InvalidDataError: as `open_image`, except for what only decoding reveals.
     """
-    with _opened(path, max_pixels) as image:
+    with opened_image(path, max_pixels) as image:
         # read first: the orientation of a PNG may stand after its pixels, and a TIFF turns itself when it loads
         sideways = image.getexif().get(0x0112) in (5, 6, 7, 8) and image.format != "TIFF"
         width, height = image.size
         return ImageHeader(height, width, image.mode) if sideways else ImageHeader(width, height, image.mode)
 
 
+def stored_image(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[Image.Image, dict[str, Any]]:
+    """The image, and how an `Image` column of the datasets library keeps it: by its file, but 16-bit ones as 8-bit.
+
+    That library would clip the values that `open_image` scales.
+
+    Raises:
+        InvalidDataError: as `open_image`.
+    """
+    picture = open_image(path, max_pixels)
+    if not read_image_header(path, max_pixels).has_sixteen_bits:
+        return picture, {"path": str(path), "bytes": None}
+    return picture, {"path": f"{path.stem}.png", "bytes": png_bytes(picture)}
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """The content of a PNG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
 @contextmanager
-def _opened(path: str | os.PathLike, max_pixels: int) -> Generator[Image.Image]:
+def opened_image(path: str | os.PathLike, max_pixels: int) -> Generator[Image.Image]:
+    """The image of a file as it is stored, not decoded yet. Whatever Pillow raises in the block names the file.
+
+    Raises:
+        InvalidDataError: as `open_image`.
+    """
     check_regular_file(path, MAX_IMAGE_BYTES)
     try:
         with Image.open(path, formats=_FORMATS) as image:

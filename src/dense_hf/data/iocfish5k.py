@@ -12,25 +12,24 @@ stream = IOCfish5K(data_dir="IOCfish5K").as_streaming_dataset("train")
 datasets 5 refuses scripts, so `load_dataset` takes the Parquet that `dataset_scripts/iocfish5k.py` writes.
 """
 
-import io
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import datasets
-from datasets.exceptions import DatasetGenerationError
 from transformers.utils import logging
 
 from ..errors import InvalidDataError
-from .images import DEFAULT_MAX_PIXELS, open_image, read_image_header
+from .images import DEFAULT_MAX_PIXELS, stored_image
 from .point_folder import PointFolder, PointImage
 from .points import read_points
 from .statistics import RELEASED_IMAGES, compare_with_release
+from .strict_builder import StrictBuilder
 
 logger = logging.get_logger(__name__)
 
 
-class IOCfish5K(datasets.GeneratorBasedBuilder):
+class IOCfish5K(StrictBuilder):
     """Builder of splits "train", "validation" and "test", as far as the folder has their lists.
 
     Columns: `image` (upright RGB), `image_id` (file name), `points` (list of (x, y) in pixels of the image, float32),
@@ -98,13 +97,8 @@ class IOCfish5K(datasets.GeneratorBasedBuilder):
         self, images: list[PointImage]
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         for image in images:
-            picture = open_image(image.image_path, self.folder.max_pixels)
+            picture, stored = stored_image(image.image_path, self.folder.max_pixels)
             annotation = read_points(image.annotation_path, picture.size)
-            stored: dict[str, Any] = {"path": str(image.image_path), "bytes": None}
-            if read_image_header(image.image_path, self.folder.max_pixels).has_sixteen_bits:
-                buffer = io.BytesIO()  # the library would clip the values that open_image has scaled
-                picture.save(buffer, format="PNG")
-                stored = {"path": f"{image.image_path.stem}.png", "bytes": buffer.getvalue()}
             yield (
                 image.image_id,
                 {
@@ -114,12 +108,3 @@ class IOCfish5K(datasets.GeneratorBasedBuilder):
                     "num_dropped": annotation.num_dropped,
                 },
             )
-
-    def _prepare_split_single(self, *args: Any, **kwargs: Any) -> Generator:
-        """As in the base class, which hides the error of a bad file in another; workers would then lose its type."""
-        try:
-            yield from super()._prepare_split_single(*args, **kwargs)
-        except DatasetGenerationError as error:
-            if isinstance(error.__cause__, InvalidDataError):
-                raise error.__cause__ from None
-            raise

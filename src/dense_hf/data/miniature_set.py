@@ -90,7 +90,7 @@ def draw_scene(
         contrast: see `generate_miniature_set`.
     """
     width, height = size
-    scene = _texture(rng, width, height)
+    scene = texture(rng, width, height)
     other_place = np.roll(scene, rng.integers(24, 32 + np.array(scene.shape[:2]) // 2), axis=(0, 1))
     deviation = scene.std()
     points, radii = _place_objects(rng, size, num_objects)
@@ -104,7 +104,7 @@ def draw_scene(
     return scene.clip(0, 255).round().astype(np.uint8), points.astype(np.float32)
 
 
-def _texture(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
+def texture(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
     """Noise of several wavelengths around a blue-green-brown colour: float32 [h,w,3], 0 to 255."""
     colour = rng.uniform((30, 60, 50), (110, 130, 120))
     scene = np.broadcast_to(colour, (height, width, 3)).astype(np.float32)

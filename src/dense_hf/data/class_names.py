@@ -1,0 +1,27 @@
+"""Names of the classes of public data sets."""
+
+# In the order of thesis Table 5.8, which is that of the labels (number k in a mask is the k-th name, from 1). The
+# table's print has lost the "or" between alternatives; a set's own label_num_dic_final.json goes before these.
+VSPW_NAMES = (
+    "wall", "ceiling", "door", "stair", "ladder", "escalator", "Playground slide", "handrail fence", "window", "rail",
+    "goal", "pillar", "pole", "floor", "ground", "grass", "sand", "athletic field", "road", "path", "crosswalk",
+    "building", "house", "bridge", "tower", "windmill", "well well lid", "other construction", "sky", "mountain",
+    "stone", "wood", "ice", "snowfield", "grandstand", "sea", "river", "lake", "waterfall", "water",
+    "billboard Bulletin Board", "sculpture", "pipeline", "flag", "parasol umbrella", "cushion carpet", "tent",
+    "roadblock", "car", "bus", "truck", "bicycle", "motorcycle", "wheeled machine", "ship boat", "raft", "airplane",
+    "tyre", "traffic light", "lamp", "person", "cat", "dog", "horse", "cattle", "other animal", "tree", "flower",
+    "other plant", "toy", "ball net", "backboard", "skateboard", "bat", "ball", "cupboard showcase storage rack",
+    "box", "traveling case trolley case", "basket", "bag package", "trash can", "cage", "plate", "tub bowl pot",
+    "bottle cup", "barrel", "fishbowl", "bed", "pillow", "table desk", "chair seat", "bench", "sofa", "shelf",
+    "bathtub", "gun", "commode", "roaster", "other machine", "refrigerator", "washing machine", "Microwave oven",
+    "fan", "curtain", "textiles", "clothes", "painting poster", "mirror", "flower pot vase", "clock", "book", "tool",
+    "blackboard", "tissue", "screen television", "computer", "printer", "mobile phone", "keyboard",
+    "other electronic product", "fruit", "food", "instrument", "train",
+)  # fmt: skip
+
+# The 19 classes that Cityscapes evaluates, in the order of its train ids, and their numbers in *_labelIds.png.
+CITYSCAPES_NAMES = (
+    "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
+    "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
+)  # fmt: skip
+CITYSCAPES_LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)

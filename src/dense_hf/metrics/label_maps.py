@@ -1,0 +1,23 @@
+"""What the segmentation metrics take for a label map."""
+
+import numpy as np
+import torch
+
+
+def as_labels(name: str, values: object) -> np.ndarray:
+    """Integers of any shape as an array; tensors of any device are taken too.
+
+    Args:
+        name: of the argument, for the message.
+        values: array, tensor or nested lists of whole numbers.
+
+    Raises:
+        ValueError: for anything else: scores or floats are not labels.
+    """
+    try:
+        labels = values.numpy(force=True) if isinstance(values, torch.Tensor) else np.asarray(values)
+    except (TypeError, ValueError) as error:  # ragged lists
+        raise ValueError(f"{name} must be label maps. Received: {error}") from error
+    if labels.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be label maps of whole numbers. Received: {labels.dtype} {list(labels.shape)}")
+    return labels
