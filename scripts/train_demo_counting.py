@@ -8,12 +8,14 @@ weights are the same on every run: seeds 1, 2 and 3 on both orthophotos, and see
 is then judged on the second (a harder row). The checkpoint that is bundled is that of seed 1, decided before any
 result was seen. Nothing is selected by the held-out part: every run ends with its last weights.
 
-OUTPUT gets a folder per run, with its card, and results.json. An interrupted run goes on where it was.
+OUTPUT gets a folder per run with its card, results.json, and iocformer-trees, which is what lies in checkpoints/. An
+interrupted run goes on where it was.
 """
 
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -70,6 +72,16 @@ def summarize(trees: Path, output: Path) -> dict[str, Any]:
     }
 
 
+def bundle(run: Path, folder: Path) -> None:
+    """What of a run lies in checkpoints/: weights, configuration and processor, without copies of our code."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(run / "model.safetensors", folder / "model.safetensors")
+    for name in ("config.json", "preprocessor_config.json"):
+        content = json.loads((run / name).read_text(encoding="utf-8"))
+        content.pop("auto_map")
+        write_file(folder / name, json.dumps(content, indent=2, sort_keys=True).encode() + b"\n")
+
+
 def main() -> None:
     """Train, judge, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -85,6 +97,7 @@ def main() -> None:
             print(f"{output_dir.name}: {seconds / 60:.1f} minutes", flush=True)
     results = summarize(arguments.trees, arguments.output)
     write_file(arguments.output / "results.json", json.dumps(results, indent=2).encode())
+    bundle(arguments.output / "seed_1", arguments.output / results["checkpoint"])
     print(json.dumps(results, indent=2))
 
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from released_cffm import FIXTURES, official_state_dict, official_tensor
 from torch.testing import assert_close
-from transformers import SegformerModel
+from transformers import AutoImageProcessor, AutoModel, SegformerModel
 
 from dense_hf import InvalidDataError, convert_original_checkpoint
+from dense_hf.cli import main
 from dense_hf.video_segmentation.convert_cffm import rename_checkpoint
 from dense_hf.video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation
 
@@ -148,3 +149,12 @@ def test_real_encoder_names(tmp_path):
     key_value = encoder["block3.1.attn.kv.weight"]
     attention = model.stages[2].blocks[1].attention
     assert_close(torch.cat([attention.k_proj.weight, attention.v_proj.weight]), key_value, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize(("architecture", "processor"), [("cffm", "CFFMImageProcessor"), ("segformer", "Segformer")])
+def test_on_the_command_line(tmp_path, official, imagenet, architecture, processor, capsys):
+    path = saved(tmp_path, official if architecture == "cffm" else imagenet)
+    words = ["convert", str(path), architecture, str(tmp_path / "out")]
+    assert main(words) == 0, capsys.readouterr().err
+    assert type(AutoImageProcessor.from_pretrained(tmp_path / "out")).__name__.startswith(processor)
+    assert AutoModel.from_pretrained(tmp_path / "out").config.model_type == architecture

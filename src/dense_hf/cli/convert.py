@@ -22,6 +22,8 @@ Only tensors and plain values are read; a file that carries code is refused.
 
 def add_parser(subparsers: Any) -> None:
     """Add the command to the program."""
+    from ..convert import CONVERTERS
+
     parser = subparsers.add_parser(
         "convert",
         help="turn a checkpoint of the authors' code into one for from_pretrained",
@@ -30,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("path", type=Path, metavar="PATH", help="the authors' .pth file")
-    parser.add_argument("architecture", metavar="ARCHITECTURE", help="what it is: iocformer, cltr")
+    parser.add_argument("architecture", metavar="ARCHITECTURE", help=f"what it is: {', '.join(CONVERTERS)}")
     parser.add_argument("output", type=Path, metavar="OUTPUT_DIR", help="a new or empty folder")
     parser.add_argument(
         "--set",
@@ -88,7 +90,12 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
 
 
 def image_processor(config: Any) -> Any:
-    """The processor that fits a converted model."""
-    from ..counting.image_processing_iocformer import IOCFormerImageProcessor
+    """The processor that fits a converted model, with the pixel values that the authors' code gave it."""
+    from transformers import SegformerImageProcessor
 
-    return IOCFormerImageProcessor(tile_size=config.tile_size)
+    from ..counting.image_processing_iocformer import IOCFormerImageProcessor
+    from ..video_segmentation.image_processing_cffm import CFFMImageProcessor
+
+    if config.model_type == "iocformer":
+        return IOCFormerImageProcessor(tile_size=config.tile_size)
+    return {"cffm": CFFMImageProcessor, "segformer": SegformerImageProcessor}[config.model_type]()

@@ -13,7 +13,6 @@ from huggingface_hub.utils import httpx  # as transformers does: which httpx is 
 from PIL import Image, ImageOps
 from transformers.image_utils import load_image
 
-
 # Readers of rare formats stay out of reach of a stranger's file. JPEG includes the MPO files of some phones.
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF")
 MAX_PIXELS = 89_478_485  # where Pillow begins to warn of a decompression bomb
