@@ -5,6 +5,7 @@ once (about 10 MB, kept in `build/`) and never copied into this repository. Four
 distribution lacks, are replaced by empty ones.
 """
 
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import transformers
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2] / "build" / f"transformers-{transformers.__version__}"
 PACKAGE = "transformers_common_tests"
@@ -25,22 +27,27 @@ MISSING_MODULES = {
 
 def fetch() -> None:
     """Put the common tests on the import path as the package `transformers_common_tests`, or skip the caller."""
-    target = ROOT / PACKAGE
-    if not (target / "test_modeling_common.py").exists():
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "transformers"]
-        requirement = f"transformers=={transformers.__version__}"
-        done = subprocess.run(
-            [*command, "--dest", str(ROOT), requirement], capture_output=True, text=True, timeout=500
-        )
-        if done.returncode:
-            pytest.skip(f"the registry has no {requirement} to give: {done.stderr[-300:]}", allow_module_level=True)
-        _unpack(ROOT / f"transformers-{transformers.__version__}.tar.gz", target)
+    ROOT.mkdir(parents=True, exist_ok=True)
+    with FileLock(ROOT / "fetch.lock"):  # the processes of a parallel run collect tests at the same time
+        if not (ROOT / PACKAGE / "test_modeling_common.py").exists():
+            _download()
+            _unpack(ROOT / f"transformers-{transformers.__version__}.tar.gz", ROOT / PACKAGE)
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
 
 
+def _download() -> None:
+    requirement = f"transformers=={transformers.__version__}"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "transformers"]
+    command += ["--dest", str(ROOT), requirement]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    if done.returncode:
+        pytest.skip(f"the registry has no {requirement} to give: {done.stderr[-300:]}", allow_module_level=True)
+
+
 def _unpack(archive: Path, target: Path) -> None:
     partial = target.with_name(f"{PACKAGE}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
     for name, content in MISSING_MODULES.items():
         path = partial / name
         path.parent.mkdir(parents=True, exist_ok=True)
