@@ -32,7 +32,7 @@ class ModelArguments:
         default=False,
         metadata={
             "help": "Start the density branch as the constant that is right on average over the training images. The "
-            "released code starts from random weights, with a learning rate that is small enough to survive it."
+            "released code starts it from random weights."
         },
     )
     model_name_or_path: str | None = field(
