@@ -24,51 +24,28 @@ Put that on the Hub as well (log in with `hf auth login` first; you need the rig
 
 import argparse
 import sys
-import tempfile
-from pathlib import Path
 
-from huggingface_hub import DatasetCard, DatasetCardData
+from publishing import CardFacts, add_arguments, parse_arguments, publish
 from tqdm.auto import tqdm
 
 from dense_hf import InvalidDataError
-from dense_hf.data import (
-    ImageSummary,
-    IOCfish5K,
-    PointFolder,
-    compare_with_release,
-    format_statistics,
-    new_directory,
-    push_folder,
-    write_parquet,
-)
+from dense_hf.data import ImageSummary, IOCfish5K, PointFolder, compare_with_release, format_statistics
 from dense_hf.data.statistics import RELEASED_STATISTICS
 
-CARD_TEMPLATE = Path(__file__).parent / "cards" / "points.md"
-RELEASE_CARD = {
-    "title": "IOCfish5K",
-    "description": "Indiscernible object counting: underwater scenes, animals that blend in, one point per animal.",
-    "source": (
-        "G. Sun, Z. An, Y. Liu, C. Liu, C. Sakaridis, D.-P. Fan, L. Van Gool: Indiscernible Object Counting in "
-        "Underwater Scenes. CVPR 2023. The release has no licence file: ask its authors before you publish it."
-    ),
-}
-
-
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line; `--help` prints the examples above."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", help="folder with images/, annotations/ and lists of ids")
-    parser.add_argument("--own_data", action="store_true", help="do not compare with the numbers of the release")
-    parser.add_argument("--parquet", metavar="DIR", help="new folder for Parquet files and a dataset card")
-    parser.add_argument("--push_to_hub", metavar="REPO", help="also upload that folder as dataset REPO (name/set)")
-    parser.add_argument("--private", action="store_true", help="create REPO as private")
-    parser.add_argument("--num_proc", type=int, default=1, help="processes that write Parquet (default: 1)")
-    parser.add_argument("--title", help="title of the card of your own data (default: name of the folder)")
-    parser.add_argument("--source", default="Own data.", help="where your own data come from, for the card")
-    options = parser.parse_args(arguments)
-    if options.push_to_hub and not options.parquet:
-        parser.error("--push_to_hub uploads what --parquet writes: give both")
-    return options
+CARD = CardFacts(
+    template="points.md",
+    task="other",
+    tags=("object-counting", "points"),
+    release={
+        "title": "IOCfish5K",
+        "description": "Indiscernible object counting: animals under water that blend in, one point per animal.",
+        "source": (
+            "G. Sun, Z. An, Y. Liu, C. Liu, C. Sakaridis, D.-P. Fan, L. Van Gool: Indiscernible Object Counting in "
+            "Underwater Scenes. CVPR 2023. The release has no licence file: ask its authors before you publish it."
+        ),
+    },
+    own_description="Images with one point per object.",
+)
 
 
 def check(folder: PointFolder) -> tuple[list[ImageSummary], list[str]]:
@@ -86,32 +63,12 @@ def check(folder: PointFolder) -> tuple[list[ImageSummary], list[str]]:
     return summaries, problems
 
 
-def write_output(options: argparse.Namespace, statistics: str) -> None:
-    """data/*.parquet and README.md in a new folder, all or nothing."""
-    title = options.title or Path(options.folder).resolve().name
-    own_card = {"title": title, "description": "Images with one point per object.", "source": options.source}
-    with new_directory(options.parquet) as output, tempfile.TemporaryDirectory() as cache:
-        builder = IOCfish5K(data_dir=options.folder, cache_dir=cache)
-        data_files = write_parquet(builder, output, options.num_proc)
-        card = DatasetCard.from_template(
-            DatasetCardData(
-                license=None if options.own_data else "unknown",
-                pretty_name=title if options.own_data else RELEASE_CARD["title"],
-                task_categories=["other"],
-                tags=["object-counting", "points"],
-                configs=[{"config_name": "default", "data_files": data_files}],
-            ),
-            template_path=str(CARD_TEMPLATE),
-            repo_id=options.push_to_hub or Path(options.parquet).name,
-            statistics=statistics,
-            **(own_card if options.own_data else RELEASE_CARD),
-        )
-        card.save(output / "README.md")
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status."""
-    options = parse_arguments(arguments)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", help="folder with images/, annotations/ and lists of ids")
+    add_arguments(parser)
+    options = parse_arguments(parser, arguments)
     try:
         folder = PointFolder(options.folder)
         summaries, problems = check(folder)
@@ -127,16 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("\n".join(["", f"{len(problems)} problems:", *problems]), file=sys.stderr)
         return 1
     print(f"\n{len(summaries):,} images and their annotations are complete.")
-    if options.parquet:
-        try:
-            write_output(options, statistics)
-        except (InvalidDataError, ValueError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-        print(f"Parquet and a dataset card are in {options.parquet}")
-    if options.push_to_hub:
-        print(f"Uploaded: {push_folder(options.parquet, options.push_to_hub, options.private)}")
-    return 0
+    return publish(options, lambda cache: IOCfish5K(data_dir=options.folder, cache_dir=cache), CARD, statistics)
 
 
 if __name__ == "__main__":

@@ -30,10 +30,8 @@ Put the Parquet on the Hub as well (log in with `hf auth login` first; you need 
 
 import argparse
 import sys
-import tempfile
-from pathlib import Path
 
-from huggingface_hub import DatasetCard, DatasetCardData
+from publishing import CardFacts, add_arguments, parse_arguments, publish
 from tqdm.auto import tqdm
 
 from dense_hf import InvalidDataError
@@ -44,45 +42,39 @@ from dense_hf.data import (
     check_videos,
     compare_videos_with_release,
     format_video_statistics,
-    new_directory,
     numbering_gaps,
-    push_folder,
     read_video_folder,
-    write_parquet,
 )
 
-CARD_TEMPLATE = Path(__file__).parent / "cards" / "videos.md"
-RELEASE_CARD = {
-    "title": "VSPW",
-    "description": "Video scene parsing in the wild: every frame of real videos with the class of each pixel.",
-    "source": (
-        "J. Miao, Y. Wei, Y. Wu, C. Liang, G. Li, Y. Yang: VSPW: A Large-scale Dataset for Video Scene Parsing in the "
-        "Wild. CVPR 2021. Read the terms of the release before you publish it."
-    ),
-}
+CARD = CardFacts(
+    template="videos.md",
+    task="image-segmentation",
+    tags=("video-semantic-segmentation",),
+    release={
+        "title": "VSPW",
+        "description": "Video scene parsing in the wild: every frame of real videos with the class of each pixel.",
+        "source": (
+            "J. Miao, Y. Wei, Y. Wu, C. Liang, G. Li, Y. Yang: VSPW: A Large-scale Dataset for Video Scene Parsing in "
+            "the Wild. CVPR 2021. Read the terms of the release before you publish it."
+        ),
+    },
+    own_description="Frames of videos with the class of each pixel.",
+)
 
 
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+def read_options(arguments: list[str] | None) -> argparse.Namespace:
     """The command line; `--help` prints the examples above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", help="folder with data/ and the lists of videos")
-    parser.add_argument("--own_data", action="store_true", help="do not compare with the numbers of the release")
     parser.add_argument("--class_file", help="JSON file of class names (default: the folder's, then VSPW's names)")
     parser.add_argument("--zero_is_a_class", action="store_true", help="number 0 in a mask is a class, not 'others'")
     parser.add_argument("--sparse", action="store_true", help="frames may have no mask")
     parser.add_argument("--skip_incomplete", action="store_true", help="go on without missing and empty files")
-    parser.add_argument("--parquet", metavar="DIR", help="new folder for Parquet files and a dataset card")
-    parser.add_argument("--push_to_hub", metavar="REPO", help="also upload that folder as dataset REPO (name/set)")
-    parser.add_argument("--private", action="store_true", help="create REPO as private")
     parser.add_argument("--num_threads", type=int, default=4, help="threads that check files (default: 4)")
-    parser.add_argument("--num_proc", type=int, default=1, help="processes that write Parquet (default: 1)")
-    parser.add_argument("--title", help="title of the card of your own data (default: name of the folder)")
-    parser.add_argument("--source", default="Own data.", help="where your own data come from, for the card")
-    options = parser.parse_args(arguments)
-    if options.push_to_hub and not options.parquet:
-        parser.error("--push_to_hub uploads what --parquet writes: give both")
-    if min(options.num_threads, options.num_proc) < 1:
-        parser.error("--num_threads and --num_proc must be at least 1")
+    add_arguments(parser)
+    options = parse_arguments(parser, arguments)
+    if options.num_threads < 1:
+        parser.error(f"--num_threads must be at least 1. Received: {options.num_threads}")
     return options
 
 
@@ -95,43 +87,21 @@ def check(videos: VideoSet, num_threads: int) -> tuple[list[VideoSummary], list[
     return [summary for summary in summaries if summary.num_frames], problems
 
 
-def write_output(options: argparse.Namespace, statistics: str) -> None:
-    """data/*.parquet and README.md in a new folder, all or nothing."""
-    title = options.title or Path(options.folder).resolve().name
-    own_card = {
-        "title": title,
-        "description": "Frames of videos with the class of each pixel.",
-        "source": options.source,
-    }
-    with new_directory(options.parquet) as output, tempfile.TemporaryDirectory() as cache:
-        builder = VSPW(
-            data_dir=options.folder,
-            class_file=options.class_file,
-            ignore_zero=not options.zero_is_a_class,
-            sparse=options.sparse,
-            skip_incomplete=options.skip_incomplete,
-            cache_dir=cache,
-        )
-        data_files = write_parquet(builder, output, options.num_proc)
-        card = DatasetCard.from_template(
-            DatasetCardData(
-                license=None if options.own_data else "unknown",
-                pretty_name=title if options.own_data else RELEASE_CARD["title"],
-                task_categories=["image-segmentation"],
-                tags=["video-semantic-segmentation"],
-                configs=[{"config_name": "default", "data_files": data_files}],
-            ),
-            template_path=str(CARD_TEMPLATE),
-            repo_id=options.push_to_hub or Path(options.parquet).name,
-            statistics=statistics,
-            **(own_card if options.own_data else RELEASE_CARD),
-        )
-        card.save(output / "README.md")
+def make_builder(options: argparse.Namespace, cache: str) -> VSPW:
+    """The data set, read as the options say."""
+    return VSPW(
+        data_dir=options.folder,
+        class_file=options.class_file,
+        ignore_zero=not options.zero_is_a_class,
+        sparse=options.sparse,
+        skip_incomplete=options.skip_incomplete,
+        cache_dir=cache,
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status."""
-    options = parse_arguments(arguments)
+    options = read_options(arguments)
     try:
         videos = read_video_folder(
             options.folder, options.class_file, not options.zero_is_a_class, sparse=options.sparse
@@ -155,16 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     frames = sum(summary.num_frames for summary in summaries)
     print(f"\n{len(summaries):,} videos with {frames:,} frames can be read.")
-    if options.parquet:
-        try:
-            write_output(options, statistics)
-        except (InvalidDataError, ValueError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-        print(f"Parquet and a dataset card are in {options.parquet}")
-    if options.push_to_hub:
-        print(f"Uploaded: {push_folder(options.parquet, options.push_to_hub, options.private)}")
-    return 0
+    return publish(options, lambda cache: make_builder(options, cache), CARD, statistics)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """From a table of points to Parquet that `load_dataset` reads, through the scripts that people run."""
 
-import importlib.util
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import datasets
@@ -14,13 +14,6 @@ from PIL import Image
 from dense_hf.data import IOCfish5K, PointFolder, generate_miniature_set, open_image
 
 SCRIPTS = Path(__file__).parents[2] / "dataset_scripts"
-
-
-def script(name):
-    spec = importlib.util.spec_from_file_location(f"script_{name}", SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +36,7 @@ def photos(tmp_path):
 
 
 def convert(photos, *options):
-    return script("points_from_csv").main(
+    return import_module("points_from_csv").main(
         [str(photos.parent / "points.csv"), str(photos), str(photos.parent / "out"), *options]
     )
 
@@ -51,7 +44,7 @@ def convert(photos, *options):
 @pytest.mark.parametrize("name", ["iocfish5k", "make_miniature_set", "points_from_csv"])
 def test_help_teaches_by_examples(name, capsys):
     with pytest.raises(SystemExit) as exit_status:
-        script(name).main(["--help"])
+        import_module(name).main(["--help"])
     assert exit_status.value.code == 0
     assert f"    python dataset_scripts/{name}.py " in capsys.readouterr().out
 
@@ -144,7 +137,10 @@ def test_bad_images_and_equal_stems_are_refused(photos, tmp_path, capsys):
 
 def test_statistics_and_parquet(miniature, tmp_path, capsys):
     output = tmp_path / "parquet"
-    assert script("iocfish5k").main([str(miniature), "--own_data", "--parquet", str(output), "--num_proc", "2"]) == 0
+    assert (
+        import_module("iocfish5k").main([str(miniature), "--own_data", "--parquet", str(output), "--num_proc", "2"])
+        == 0
+    )
     printed = capsys.readouterr().out
     data = datasets.load_dataset(str(output), cache_dir=str(tmp_path / "cache"))
     builder = IOCfish5K(data_dir=miniature, cache_dir=str(tmp_path / "cache2"))
@@ -168,7 +164,7 @@ def test_statistics_and_parquet(miniature, tmp_path, capsys):
 
 def test_the_parquet_can_be_streamed(miniature, tmp_path):
     output = tmp_path / "parquet"
-    assert script("iocfish5k").main([str(miniature), "--own_data", "--parquet", str(output)]) == 0
+    assert import_module("iocfish5k").main([str(miniature), "--own_data", "--parquet", str(output)]) == 0
     stream = datasets.load_dataset(str(output), split="validation", streaming=True, cache_dir=str(tmp_path / "cache"))
     assert [row["image_id"] for row in stream] == PointFolder(miniature).ids["validation"]
 
@@ -181,7 +177,7 @@ def test_a_download_that_is_not_complete_is_named_file_by_file(miniature, tmp_pa
     broken.write_bytes(broken.read_bytes()[:-300])
     (folder / "annotations" / "synthetic_test_00000.xml").write_text("<annotation>")
     output = tmp_path / "parquet"
-    main = script("iocfish5k").main
+    main = import_module("iocfish5k").main
     assert main([str(folder), "--parquet", str(output)]) == 1
     error = capsys.readouterr().err
     for text in (
@@ -197,7 +193,7 @@ def test_a_download_that_is_not_complete_is_named_file_by_file(miniature, tmp_pa
 
 
 def test_pushing_needs_parquet_and_a_folder_is_not_overwritten(miniature, tmp_path, capsys):
-    main = script("iocfish5k").main
+    main = import_module("iocfish5k").main
     with pytest.raises(SystemExit):
         main([str(miniature), "--own_data", "--push_to_hub", "me/set"])
     assert "give both" in capsys.readouterr().err

@@ -1,8 +1,7 @@
 """From a folder of videos to Parquet that `load_dataset` reads, through the scripts that people run."""
 
-import importlib.util
 import os
-from pathlib import Path
+from importlib import import_module
 
 import datasets
 import numpy as np
@@ -10,15 +9,6 @@ import pytest
 
 from dense_hf.data import VSPW, generate_miniature_videos
 from dense_hf.data.miniature_videos import MINIATURE_CLASSES
-
-SCRIPTS = Path(__file__).parents[2] / "dataset_scripts"
-
-
-def script(name):
-    spec = importlib.util.spec_from_file_location(f"script_{name}", SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
 
 
 @pytest.fixture
@@ -30,14 +20,14 @@ def folder(tmp_path):
 @pytest.mark.parametrize("name", ["vspw", "make_miniature_videos"])
 def test_help_teaches_by_examples(name, capsys):
     with pytest.raises(SystemExit) as exit_status:
-        script(name)(["--help"])
+        import_module(name).main(["--help"])
     assert exit_status.value.code == 0
     assert f"    python dataset_scripts/{name}.py " in capsys.readouterr().out
 
 
 def test_statistics_and_parquet(folder, tmp_path, capsys):
     output = tmp_path / "parquet"
-    assert script("vspw")([str(folder), "--own_data", "--parquet", str(output), "--num_proc", "2"]) == 0
+    assert import_module("vspw").main([str(folder), "--own_data", "--parquet", str(output), "--num_proc", "2"]) == 0
     printed = capsys.readouterr().out
     data = datasets.load_dataset(str(output), cache_dir=str(tmp_path / "cache"))
     builder = VSPW(data_dir=folder, cache_dir=str(tmp_path / "cache2"))
@@ -64,14 +54,14 @@ def test_a_download_that_is_not_complete_is_named_file_by_file(folder, tmp_path,
     (video / "origin" / "00000001.jpg").unlink()
     (video / "origin" / "00000002.jpg").write_bytes(b"")
     output = tmp_path / "parquet"
-    assert script("vspw")([str(folder), "--parquet", str(output)]) == 1
+    assert import_module("vspw").main([str(folder), "--parquet", str(output)]) == 1
     error = capsys.readouterr().err
     assert "6 missing or empty:" in error
     assert f"missing: {video / 'origin' / '00000001.jpg'}" in error
     assert f"empty: {video / 'origin' / '00000002.jpg'}" in error
     assert "train.txt has 2 videos instead of 2,806" in error
     assert not output.exists()
-    assert script("vspw")([str(folder), "--own_data", "--skip_incomplete", "--parquet", str(output)]) == 0
+    assert import_module("vspw").main([str(folder), "--own_data", "--skip_incomplete", "--parquet", str(output)]) == 0
     assert "2 missing or empty:" in capsys.readouterr().err
     assert len(datasets.load_dataset(str(output), split="train", cache_dir=str(tmp_path / "cache"))) == 6
 
@@ -79,7 +69,12 @@ def test_a_download_that_is_not_complete_is_named_file_by_file(folder, tmp_path,
 def test_broken_files_stop_it_in_any_case(folder, tmp_path, capsys):
     frame = folder / "data" / "synthetic_train_0000" / "origin" / "00000001.jpg"
     frame.write_bytes(frame.read_bytes()[:-300])
-    assert script("vspw")([str(folder), "--own_data", "--skip_incomplete", "--parquet", str(tmp_path / "out")]) == 1
+    assert (
+        import_module("vspw").main(
+            [str(folder), "--own_data", "--skip_incomplete", "--parquet", str(tmp_path / "out")]
+        )
+        == 1
+    )
     assert "1 broken:" in (error := capsys.readouterr().err)
     assert f"{frame}: expected a complete" in error
     assert not (tmp_path / "out").exists()
@@ -88,18 +83,18 @@ def test_broken_files_stop_it_in_any_case(folder, tmp_path, capsys):
 def test_wrong_use_is_explained(folder, tmp_path, capsys):
     for arguments in (["--push_to_hub", "me/set"], ["--num_proc", "0"]):
         with pytest.raises(SystemExit):
-            script("vspw")([str(folder), "--own_data", *arguments])
+            import_module("vspw").main([str(folder), "--own_data", *arguments])
         assert "error:" in capsys.readouterr().err
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").touch()
-    assert script("vspw")([str(folder), "--own_data", "--parquet", str(tmp_path / "full")]) == 1
-    assert script("vspw")([str(tmp_path / "nowhere")]) == 1
-    assert script("vspw")([str(folder), "--class_file", str(tmp_path / "nowhere.json")]) == 1
+    assert import_module("vspw").main([str(folder), "--own_data", "--parquet", str(tmp_path / "full")]) == 1
+    assert import_module("vspw").main([str(tmp_path / "nowhere")]) == 1
+    assert import_module("vspw").main([str(folder), "--class_file", str(tmp_path / "nowhere.json")]) == 1
 
 
 def test_the_miniature_script(tmp_path):
     size = ["--frames", "2", "--size", "40", "32", "--train", "1", "--validation", "0", "--test", "0"]
-    assert script("make_miniature_videos")([str(tmp_path / "new"), *size]) == 0
+    assert import_module("make_miniature_videos").main([str(tmp_path / "new"), *size]) == 0
     assert sorted(os.listdir(tmp_path / "new")) == ["data", "label_num_dic_final.json", "train.txt"]
     with pytest.raises(SystemExit):
-        script("make_miniature_videos")([str(tmp_path / "new"), *size])
+        import_module("make_miniature_videos").main([str(tmp_path / "new"), *size])
