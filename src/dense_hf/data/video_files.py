@@ -47,7 +47,8 @@ class VideoReader:
     ```
 
     It is its own iterator: a second loop goes on where the first one stopped. A damaged frame raises
-    `InvalidDataError`, and the next call of `next` goes on behind it; `frame_index` says which frame is next.
+    `InvalidDataError`, and the next call of `next` goes on behind it, as `with_errors` does; `frame_index` says which
+    frame is next.
 
     Args:
         source: A video file; an address, such as "rtsp://..." or "https://..."; or a camera: "camera:0", or its device
@@ -142,6 +143,17 @@ class VideoReader:
             self.frame_index += 1
         # the angle is counterclockwise, as that of numpy; what is no quarter turn is left to the player
         return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+
+    def with_errors(self) -> Iterator[np.ndarray | InvalidDataError]:
+        """The frames, with the error in the place of a damaged one. The source is closed at the end."""
+        with self:
+            while True:
+                try:
+                    yield next(self)
+                except StopIteration:
+                    return
+                except InvalidDataError as error:
+                    yield error
 
     def skip(self, num_frames: int) -> int:
         """Pass over frames, faster than by reading them. Returns how many there were; fewer at the end of the video.
