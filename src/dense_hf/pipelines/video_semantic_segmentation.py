@@ -121,10 +121,10 @@ class VideoSemanticSegmentationPipeline(Pipeline):
             return list(self.segment(inputs))
         return self.segment(iter(inputs))
 
-    def segment(self, frames: Iterable[Any]) -> Iterator[FrameSegmentation]:
-        """One result for each frame, when it is asked for; see `__call__`."""
+    def segment(self, frames: Iterable[Any], start: int = 0) -> Iterator[FrameSegmentation]:
+        """One result for each frame, when it is asked for; see `__call__`. The number of the first is `start`."""
         session, size = self._new_session(), None
-        for index, frame in enumerate(frames):
+        for index, frame in enumerate(frames, start):
             try:
                 image = read_frame(frame)
             except Exception as error:  # a broken picture makes Pillow raise OSError, SyntaxError, struct.error, ...
