@@ -1,4 +1,4 @@
-"""`pipeline("video-semantic-segmentation")` with small models of random weights: the way in and out, not the accuracy."""
+"""`pipeline("video-semantic-segmentation")` with small models of random weights: the way in and out, no accuracy."""
 
 import itertools
 import logging
@@ -58,7 +58,7 @@ def results(segmenter, frames):
 
 
 def test_results_are_those_of_clips(segmenter, processor, frames, results):
-    """The reference: every frame with its clip, forwarded whole; logits at the frame's size, compared pixel by pixel."""
+    """The reference: every frame with its clip, forwarded whole, and the logits at the size of the frame."""
     references = {3: (0, 1, 2), 4: (0, 2, 3), 5: (0, 2, 4), 6: (0, 2, 4), 7: (0, 3, 5), 8: (0, 3, 6)}
     references |= {9: (0, 3, 6), 10: (1, 4, 7)}
     model = segmenter.model
@@ -98,12 +98,13 @@ def test_every_way_to_give_frames(segmenter, frames, results, tmp_path):
     images = [Image.fromarray(frame) for frame in few]
     tensors = [torch.from_numpy(frame).permute(2, 0, 1) for frame in few]
     for given in (few, images, tuple(images), paths, tensors, np.stack(few), [few[0], images[1], Path(paths[2])]):
-        assert isinstance(results_now := segmenter(given), list)
-        assert_same(results_now, expected)
+        got = segmenter(given)
+        assert isinstance(got, list)
+        assert_same(got, expected)
     for given in (str(tmp_path), tmp_path, iter(few), (image for image in images)):
-        results_now = segmenter(given)
-        assert next(results_now)["frame"] == 0
-        assert_same([results[0], *results_now], expected)
+        stream = segmenter(given)
+        assert next(stream)["frame"] == 0
+        assert_same([results[0], *stream], expected)
     for given in (few[0], images[0], tensors[0]):
         np.testing.assert_array_equal(segmenter(given)["segmentation"], expected[0]["segmentation"])
 

@@ -131,16 +131,17 @@ class VideoReader:
         Raises:
             InvalidDataError: if it is damaged; the call after this one gives the frame behind it.
         """
+        index = self.frame_index
         try:
             frame = self._decode()
+            self.frame_index += 1
             if frame.is_corrupt:
-                raise InvalidDataError(self.source, f"a whole frame {self.frame_index}", "a damaged one")
+                raise InvalidDataError(self.source, f"a whole frame {index}", "a damaged one")
             self._check_size(frame.width, frame.height)
             pixels = frame.to_ndarray(format="rgb24")
         except self._av.FFmpegError as error:
-            raise InvalidDataError(self.source, f"a frame {self.frame_index} that can be decoded", error) from error
-        finally:
-            self.frame_index += 1
+            self.frame_index = index + 1
+            raise InvalidDataError(self.source, f"a frame {index} that can be decoded", error) from error
         # the angle is counterclockwise, as that of numpy; what is no quarter turn is left to the player
         return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
@@ -238,7 +239,8 @@ class VideoWriter:
         self.num_frames = 0
         rate = Fraction(fps).limit_denominator(1001)
         # "hybrid": readable while it is being written, and an ordinary file once it is closed
-        options = {} if suffix == ".mkv" else {"movflags": "hybrid_fragmented"}
+        options = {"flush_packets": "1"} | ({} if suffix == ".mkv" else {"movflags": "hybrid_fragmented"})
+        open(self.path, "wb").close()  # PyAV opens it with the first frame; that it cannot be, one wants to know now
         self._container: Any = self._av.open(str(self.path), mode="w", options=options)
         self._stream = self._container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "fast"})
         self._stream.width, self._stream.height = (side + side % 2 for side in self.size)
