@@ -1,4 +1,4 @@
-"""Shared by all tests: a small counting model of random weights, for tests of what surrounds a model."""
+"""Shared by all tests: small models of random weights, for tests of what surrounds a model."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,9 @@ from PIL import Image
 from dense_hf.counting.configuration_iocformer import IOCFormerConfig
 from dense_hf.counting.image_processing_iocformer import IOCFormerImageProcessor
 from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
+from dense_hf.video_segmentation.configuration_cffm import CFFMConfig
+from dense_hf.video_segmentation.image_processing_cffm import CFFMImageProcessor
+from dense_hf.video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation
 
 
 def noise_picture(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -47,6 +50,30 @@ def save_small_counter(folder, **changes) -> str:
     return str(folder)
 
 
+SEGMENTED_CLASSES = ("wall", "ground", "disc", "square", "triangle")
+
+
+def make_small_segmenter(**changes) -> CFFMForVideoSemanticSegmentation:
+    """A CFFM whose labels differ from place to place and from frame to frame."""
+    torch.manual_seed(0)
+    encoder = {"hidden_sizes": [8, 8, 16, 16], "depths": [1] * 4, "num_attention_heads": [1, 1, 2, 2]}
+    config = {
+        "encoder_config": encoder,
+        "decoder_hidden_size": 32,
+        "num_mining_layers": 1,
+        "num_attention_heads": 4,
+        "id2label": dict(enumerate(SEGMENTED_CLASSES)),
+    }
+    model = CFFMForVideoSemanticSegmentation(CFFMConfig(**{**config, **changes})).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1 and "encoder." in name:
+                parameter.mul_(10)
+            elif parameter.ndim > 1 and ("key_value" in name or "output" in name):
+                parameter.mul_(3)
+    return model
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Marks that the common tests of transformers bring along."""
     for mark in (
@@ -76,3 +103,18 @@ def save_counter():
 def counter_checkpoint(tmp_path_factory):
     """A folder with a small counting model and its processor. Not to be changed."""
     return save_small_counter(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="session")
+def small_segmenter():
+    """`small_segmenter(**config)`: a new, small model that segments video."""
+    return make_small_segmenter
+
+
+@pytest.fixture(scope="session")
+def segmenter_checkpoint(tmp_path_factory):
+    """A folder with a small model that segments video, and its processor for frames of 96 x 64. Not to be changed."""
+    folder = tmp_path_factory.mktemp("segmenter")
+    make_small_segmenter().save_pretrained(folder)
+    CFFMImageProcessor(size={"shortest_edge": 64, "longest_edge": 96}).save_pretrained(folder)
+    return str(folder)

@@ -1,10 +1,11 @@
-"""Overlays: of the size of the image, dots where the points are, light where the density is."""
+"""Overlays: of the size of the image; dots where the points are, light where the density is, colours of labels."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from dense_hf.visualization import draw_density, draw_points
+from dense_hf.visualization import draw_density, draw_labels, draw_points, label_palette
+from dense_hf.visualization.labels import legend_lines
 
 
 def colours_around(picture, x, y, reach):
@@ -80,3 +81,71 @@ def test_text_goes_where_it_hides_less():
     density[250:, :100] = 1e-3
     picture = np.asarray(draw_density(image, density, "5.0")).astype(int)
     assert np.ptp(picture[230:, 250:], axis=-1).max() > 150  # the legend is at the right
+
+
+def test_colours_of_labels_differ():
+    palette = label_palette(124)
+    assert palette.dtype == np.uint8
+    assert palette.shape == (124, 3)
+    assert np.array_equal(palette[:19], label_palette(19))
+    # redmean, a plain approximation of how far apart two colours look (0 to 765), knows nothing of CIELAB
+    colours = palette.astype(float)
+    red = (colours[:, None, 0] + colours[None, :, 0]) / 2
+    squares = (colours[:, None] - colours[None]) ** 2
+    weights = np.stack([2 + red / 256, np.full_like(red, 4), 2 + (255 - red) / 256], axis=-1)
+    distance = np.sqrt((weights * squares).sum(-1)) + 1000 * np.eye(124)
+    assert distance.min() > 20
+    assert distance[:8, :8].min() > 120
+    assert np.ptp(palette, axis=1).min() > 30  # no grays
+    assert len(label_palette(5000)) == 5000
+    with pytest.raises(ValueError, match="Received: 0"):
+        label_palette(0)
+
+
+def test_labels_tint_the_image():
+    image = Image.new("RGB", (60, 40), (100, 100, 100))
+    labels = np.zeros((40, 60), np.int64)
+    labels[:, 30:] = 1
+    labels[:10, :10] = 255
+    palette = np.array([[255, 0, 0], [0, 0, 255]], np.uint8)
+    picture = np.asarray(draw_labels(image, labels, palette=palette, opacity=0.5)).astype(int)
+    np.testing.assert_allclose(picture[30, 10], (178, 50, 50), atol=2)
+    np.testing.assert_allclose(picture[30, 50], (50, 50, 178), atol=2)
+    np.testing.assert_allclose(picture[30, 29], (255, 0, 0), atol=2)  # the border of the two
+    np.testing.assert_allclose(picture[5, 5], (100, 100, 100))  # no label
+    assert np.array_equal(draw_labels(image, labels, palette=palette, opacity=0), image)
+    assert draw_labels(image.convert("L"), labels).mode == "RGB"
+    with pytest.raises(ValueError, match=r"40 x 60.*Received: 60 x 40"):
+        draw_labels(image, labels.T)
+    with pytest.raises(ValueError, match=r"Received: 1\.5"):
+        draw_labels(image, labels, opacity=1.5)
+
+
+@pytest.mark.parametrize("size", [(176, 144), (640, 480), (1920, 1080), (1080, 1920)])
+def test_the_legend_names_the_largest_labels(size):
+    """Each listed class has a patch of its full colour in the panel, and white text beside it."""
+    lines = legend_lines(size)
+    assert lines >= 5
+    names = [f"a class with the name {number}" for number in range(40)]
+    labels = np.full(size[::-1], 39)
+    labels[-30:, -30:] = np.repeat(np.arange(30), 30).reshape(30, 30)  # each much smaller
+    palette = label_palette(40)
+    picture = np.asarray(draw_labels(Image.new("RGB", size), labels, names, opacity=0.5))
+    panel = picture[: int(0.65 * size[1]), : int(0.42 * size[0])]
+    numbers, counts = np.unique(panel.astype(int) @ (65536, 256, 1), return_counts=True)
+    large = set(numbers[counts >= 20].tolist())
+    shown = {label for label, number in enumerate(palette.astype(int) @ (65536, 256, 1)) if number in large}
+    assert 39 in shown
+    assert len(shown) == lines
+    assert (panel.min(-1) > 200).sum() > 20 * lines
+    chosen = np.asarray(draw_labels(Image.new("RGB", size), labels, names, opacity=0.5, legend=[3, 1]))
+    rows = [
+        np.nonzero((chosen[: size[1] // 2, : size[0] // 3] == palette[label]).all(-1))[0].mean() for label in (3, 1)
+    ]
+    assert rows[0] < rows[1]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 3), (40, 500), (33, 20)])
+def test_labels_of_any_size_can_be_drawn(size):
+    labels = np.zeros(size[::-1], np.uint8)
+    assert draw_labels(Image.new("RGB", size), labels, ["wall"]).size == size

@@ -22,6 +22,7 @@ _PUBLIC_NAMES = {
     "IOCFormerForObjectCounting": "counting.modeling_iocformer",
     "IOCFormerImageProcessor": "counting.image_processing_iocformer",
     "ObjectCountingPipeline": "pipelines.object_counting",
+    "VideoSemanticSegmentationPipeline": "pipelines.video_semantic_segmentation",
     "convert_original_checkpoint": "convert",
     "data": None,
     "metrics": None,
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from .counting.modeling_iocformer import IOCFormerForObjectCounting as IOCFormerForObjectCounting
     from .errors import InvalidDataError as InvalidDataError
     from .pipelines.object_counting import ObjectCountingPipeline as ObjectCountingPipeline
+    from .pipelines.video_semantic_segmentation import (
+        VideoSemanticSegmentationPipeline as VideoSemanticSegmentationPipeline,
+    )
     from .video_segmentation.configuration_cffm import CFFMConfig as CFFMConfig
     from .video_segmentation.image_processing_cffm import CFFMImageProcessor as CFFMImageProcessor
     from .video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation as CFFMForVideoSemanticSegmentation

@@ -129,28 +129,20 @@ def load_model(
     Raises:
         CommandError: no checkpoint there, another kind of model, missing weights, an impossible overlap or device.
     """
-    import torch
     from transformers import AutoConfig
-    from transformers.utils import logging as transformers_logging
 
     from ..counting.configuration_iocformer import IOCFormerConfig
     from ..counting.image_processing_iocformer import IOCFormerImageProcessor
     from ..counting.modeling_iocformer import IOCFormerForObjectCounting
+    from .checkpoints import load_complete
 
-    transformers_logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(name)
         if not isinstance(config, IOCFormerConfig):
             raise CommandError(f"--model {name}: expected a model that counts objects. Received: {config.model_type}")
         changes: dict[str, Any] = {} if tile_overlap is None else {"tile_overlap": tile_overlap}
         processor = IOCFormerImageProcessor.from_pretrained(name, **changes)
-        # weights only from safetensors: reading one runs no code of the file
-        model, report = IOCFormerForObjectCounting.from_pretrained(  # ty: ignore[not-iterable]
-            name, config=config, use_safetensors=True, output_loading_info=True
-        )
-        if report["missing_keys"]:
-            raise CommandError(f"--model {name}: weights are missing: {', '.join(sorted(report['missing_keys']))}")
-        return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval(), processor
+        return load_complete(IOCFormerForObjectCounting, name, config, device), processor
     except (OSError, ValueError, RuntimeError) as error:
         raise CommandError(f"--model {name} cannot be loaded: {error}") from error
 

@@ -13,8 +13,10 @@ _PUBLIC_NAMES = {
     "PointFolder": "point_folder",
     "VSPW": "vspw",
     "Video": "videos",
+    "VideoReader": "video_files",
     "VideoSet": "videos",
     "VideoSummary": "videos",
+    "VideoWriter": "video_files",
     "check_name": "image_lists",
     "check_videos": "videos",
     "compare_videos_with_release": "video_statistics",
@@ -71,6 +73,8 @@ if TYPE_CHECKING:
     from .points import write_points as write_points
     from .statistics import compare_with_release as compare_with_release
     from .statistics import format_statistics as format_statistics
+    from .video_files import VideoReader as VideoReader
+    from .video_files import VideoWriter as VideoWriter
     from .video_folder import read_video_folder as read_video_folder
     from .video_statistics import compare_videos_with_release as compare_videos_with_release
     from .video_statistics import format_video_statistics as format_video_statistics

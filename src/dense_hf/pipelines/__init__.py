@@ -1,19 +1,27 @@
 """The tasks that dense_hf adds to `transformers.pipeline`, one file per task."""
 
-from transformers import AutoModel
+from transformers import AutoModel, AutoModelForSemanticSegmentation
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .object_counting import ObjectCountingPipeline
+from .video_semantic_segmentation import VideoSemanticSegmentationPipeline
 
 
 def register_pipelines() -> None:
     """Make the tasks known to `transformers.pipeline`. `import dense_hf` calls it.
 
-    The model class is `AutoModel`, because a saved pipeline stores its name and finds it in transformers.
+    The model classes are those of transformers, because a saved pipeline stores their names and finds them there:
+    `AutoModel` is what checkpoints with code of their own name, and of SegFormer it would leave out the classifier.
     """
     PIPELINE_REGISTRY.register_pipeline(
         "object-counting", pipeline_class=ObjectCountingPipeline, pt_model=AutoModel, type="image"
     )
+    PIPELINE_REGISTRY.register_pipeline(
+        "video-semantic-segmentation",
+        pipeline_class=VideoSemanticSegmentationPipeline,
+        pt_model=(AutoModelForSemanticSegmentation, AutoModel),  # ty: ignore[invalid-argument-type]  any number
+        type="video",
+    )
 
 
-__all__ = ["ObjectCountingPipeline", "register_pipelines"]
+__all__ = ["ObjectCountingPipeline", "VideoSemanticSegmentationPipeline", "register_pipelines"]

@@ -5,17 +5,17 @@ photo of 24 megapixels is seen as well as one on a thumbnail.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from .drawing import Hidden, draw_panel, fitting_font
 
 _DOT_COLOUR = (255, 214, 10)  # yellow: far from the blues, greens and browns under water, and from gray
 _OVERSAMPLING = 8  # of the dot, because Pillow draws without smoothing edges
 # Black body to white: dark is few, bright is many, also in gray print and for colour-blind eyes. Anchors of "inferno".
 _HEAT_ANCHORS = ((0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164))
-# How much of what matters lies in a box (left, top, right, bottom) of the image
-_Hidden = Callable[[int, int, int, int], float]
 _UNIT_AREA = 100 * 100  # pixels; densities per pixel are too small to read
 
 
@@ -126,51 +126,30 @@ def _heat_colours() -> np.ndarray:
     return np.stack([np.interp(np.arange(256), places, channel) for channel in anchors.T], axis=1).round().astype("u1")
 
 
-def _font(image_size: tuple[int, int], text: str, share: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """A font with a height of `share` of the shorter side, smaller if `text` would be wider than half of the image."""
-    size = max(9.0, share * min(image_size))
-    width = ImageFont.load_default(size).getlength(text)
-    return ImageFont.load_default(max(7.0, size * min(1.0, 0.5 * image_size[0] / max(1.0, width))))
-
-
 def _format(value: float) -> str:
     """Two digits that matter, never in powers of ten: legends are read by people."""
     return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
-def _draw_panel(canvas: Image.Image, width: float, height: float, at_bottom: bool, hidden: _Hidden) -> tuple[int, int]:
-    """Darken a corner, so that white text is readable there: the left or right one, where less is hidden.
-
-    Returns its upper left pixel.
-    """
-    panel_width, panel_height = min(math.ceil(width), canvas.width), min(math.ceil(height), canvas.height)
-    top = canvas.height - panel_height if at_bottom else 0
-    places = [(left, top, left + panel_width, top + panel_height) for left in (0, canvas.width - panel_width)]
-    box = min(places, key=lambda place: hidden(*place))  # the left one, if equal
-    area = canvas.crop(box)
-    canvas.paste(Image.blend(area, Image.new("RGB", (area.width, area.height)), 0.72), box)
-    return box[0], box[1]
-
-
-def _draw_label(canvas: Image.Image, text: str, hidden: _Hidden) -> None:
-    font = _font(canvas.size, text, 0.045)
+def _draw_label(canvas: Image.Image, text: str, hidden: Hidden) -> None:
+    font = fitting_font(canvas.size, text, 0.045)
     left, top, right, bottom = font.getbbox(text)
     pad = 0.4 * (bottom - top)
-    x, y = _draw_panel(canvas, right - left + 2 * pad, bottom - top + 2 * pad, False, hidden)
+    x, y = draw_panel(canvas, right - left + 2 * pad, bottom - top + 2 * pad, False, hidden)
     ImageDraw.Draw(canvas).text((x + pad - left, y + pad - top), text, fill="white", font=font)
 
 
-def _draw_legend(canvas: Image.Image, highest: float, hidden: _Hidden) -> None:
+def _draw_legend(canvas: Image.Image, highest: float, hidden: Hidden) -> None:
     """A colour bar with its values in a lower corner; none on a thumbnail, which it would cover."""
     title = "objects per 100 x 100 px"
-    font = _font(canvas.size, title, 0.03)
+    font = fitting_font(canvas.size, title, 0.03)
     left, top, right, bottom = font.getbbox(title)
     line = bottom - top
     pad = 0.5 * line
     width, height = right - left + 2 * pad, 3 * line + 4 * pad
     if width > canvas.width or height > canvas.height / 2:
         return
-    x, y = _draw_panel(canvas, width, height, True, hidden)
+    x, y = draw_panel(canvas, width, height, True, hidden)
     draw = ImageDraw.Draw(canvas)
     draw.text((x + pad - left, y + pad - top), title, fill="white", font=font)
     bar_size = (max(1, round(width - 2 * pad)), max(1, round(line)))

@@ -1,0 +1,238 @@
+"""`pipeline("video-semantic-segmentation")`: a class for every pixel of every frame (thesis chapters 4 and 5).
+
+This file is copied beside a saved pipeline, so it needs nothing of dense_hf but for the decoding of video files.
+
+H, W: height and width of a frame as it came; K: number of labels.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from transformers import Pipeline
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+FRAME_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
+FRAME_FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # readers of rare ones stay out of reach of a stranger's file
+
+
+class _FrameSegmentation(TypedDict):
+    frame: int
+    segmentation: np.ndarray | None
+    class_statistics: dict[str, float]
+
+
+class FrameSegmentation(_FrameSegmentation, total=False):
+    """What the pipeline returns for one frame; see [`VideoSemanticSegmentationPipeline.__call__`]."""
+
+    error: str
+
+
+class VideoSemanticSegmentationPipeline(Pipeline):
+    """
+    Segments videos, frame by frame, as long as they are.
+
+    A model with `segment_frame`, like [`CFFMForVideoSemanticSegmentation`], looks back at the frames before; its
+    encoder sees every frame once. Any other model for semantic segmentation, like `SegformerForSemanticSegmentation`,
+    sees every frame alone.
+
+    Example:
+
+    ```python
+    >>> import dense_hf
+    >>> from transformers import pipeline
+
+    >>> segmenter = pipeline("video-semantic-segmentation", model="org/cffm-b1")
+    >>> for result in segmenter("street.mp4"):
+    ...     print(result["frame"], result["segmentation"].shape, result["class_statistics"])
+    0 (1080, 1920) {'road': 0.41, 'building': 0.33, 'sky': 0.18, 'car': 0.08}
+    ```
+    """
+
+    # Not their classes, which this file must not import: a model for semantic segmentation, and one with
+    # `post_process_semantic_segmentation`
+    model: Any
+    image_processor: Any
+
+    _load_processor = False
+    _load_image_processor = True
+    _load_feature_extractor = False
+    _load_video_processor = False
+    _load_tokenizer = False
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.model.eval()
+
+    def _sanitize_parameters(  # ty: ignore[incompatible-method-override]
+        self,
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        return {}, {}, {}
+
+    def __call__(self, inputs: Any) -> FrameSegmentation | list[FrameSegmentation] | Iterator[FrameSegmentation]:
+        """
+        Segment one video.
+
+        Args:
+            inputs: One of
+
+                - a video file, an address ("rtsp://...") or a camera ("camera:0"), which
+                  `dense_hf.data.VideoReader` decodes (`pip install dense_hf[video]`);
+                - a folder of frames, taken in the order of the numbers in their names;
+                - any iterator of frames, also an endless one;
+                - a list of frames, or an array `[T, H, W, 3]`;
+                - one frame.
+
+                A frame is a `PIL.Image`, a uint8 array `[H, W, 3]` (RGB) or `[H, W]`, a uint8 tensor `[3, H, W]`, or
+                the path of an image.
+
+        Return:
+            An iterator that takes one frame for each result that is asked for, so memory does not depend on the
+            length; for a list or array of frames a list, for one frame its result:
+
+            - **frame** (`int`): Number of the frame, from 0.
+            - **segmentation** (uint8 array `[H, W]`, uint16 from 257 labels on): The label of each pixel of the frame.
+            - **class_statistics** (`dict`): Name of each class that occurs to its share of the pixels, in (0, 1],
+              the largest first.
+            - **error** (`str`, only for a damaged frame): Why it could not be read. Then `segmentation` is `None` and
+              `class_statistics` empty; a warning is logged, and the next frame goes on as if it had not been there.
+              An exception in the place of a frame, as `VideoReader.with_errors` gives it, is such a frame; one that
+              the iterator raises ends the video.
+
+            A frame of another size than the one before starts anew, with a warning: nothing before it is looked at.
+
+        Raises:
+            ValueError: a file that is no video, a folder without frames, or a model whose logits are not finite.
+            TypeError: something else than the above.
+        """
+        if isinstance(inputs, (str, os.PathLike)):
+            return self.segment(open_frames(inputs))
+        if isinstance(inputs, Image.Image) or getattr(inputs, "ndim", None) in (2, 3):
+            return next(self.segment([inputs]))
+        if isinstance(inputs, (list, tuple)) or getattr(inputs, "ndim", None) == 4:
+            return list(self.segment(inputs))
+        return self.segment(iter(inputs))
+
+    def segment(self, frames: Iterable[Any], start: int = 0) -> Iterator[FrameSegmentation]:
+        """One result for each frame, when it is asked for; see `__call__`. The number of the first is `start`."""
+        session, size = self._new_session(), None
+        for index, frame in enumerate(frames, start):
+            try:
+                image = read_frame(frame)
+            except Exception as error:  # a broken picture makes Pillow raise OSError, SyntaxError, struct.error, ...
+                reason = str(error) or type(error).__name__
+                logger.warning(f"frame {index} is left out: {reason}")
+                yield FrameSegmentation(frame=index, segmentation=None, class_statistics={}, error=reason)
+                continue
+            if size not in (None, image.size):
+                logger.warning(f"frame {index} is {_by(image.size)}, not {_by(size)}: a new video starts with it")
+                session = self._new_session()
+            size = image.size
+            labels = self.forward(self.preprocess(image), session=session)
+            yield self.postprocess({"frame": index, **labels})
+
+    def _new_session(self) -> Any:
+        """What the model remembers of a video; None for a model that remembers nothing."""
+        return self.model.new_session() if hasattr(self.model, "new_session") else None
+
+    def preprocess(  # ty: ignore[incompatible-method-override]
+        self, image: Image.Image
+    ) -> dict[str, Any]:
+        """Pixel values [1, 3, h, w]; a processor of clips returns a clip of one frame."""
+        pixels = self.image_processor(image, return_tensors="pt")["pixel_values"]
+        return {"pixel_values": pixels.flatten(0, -4), "size": [image.height, image.width]}
+
+    def _forward(  # ty: ignore[incompatible-method-override]
+        self, inputs: dict[str, Any], session: Any = None
+    ) -> dict[str, Any]:
+        """Labels [H, W]. They are found on the device of the model: the logits of a large frame are a gigabyte."""
+        pixels = inputs["pixel_values"].to(self.model.dtype)
+        logits = self.model(pixels).logits if session is None else self.model.segment_frame(pixels, session)
+        if not logits.isfinite().all():
+            raise ValueError("The logits must be finite. Received: NaN or infinity; the weights are broken")
+        outputs = SimpleNamespace(logits=logits)
+        (labels,) = self.image_processor.post_process_semantic_segmentation(outputs, [tuple(inputs["size"])])
+        return {"labels": labels}
+
+    def postprocess(  # ty: ignore[incompatible-method-override]
+        self, result: dict[str, Any]
+    ) -> FrameSegmentation:
+        """Labels as an array, and what each class takes of the frame."""
+        names: Mapping[int, str] = self.model.config.id2label
+        labels = result["labels"].numpy().astype(np.uint8 if len(names) <= 256 else np.uint16)
+        pixels = np.bincount(labels.ravel(), minlength=len(names))
+        present = sorted(np.flatnonzero(pixels).tolist(), key=lambda label: (-pixels[label], label))
+        shares = {names[label]: float(pixels[label] / labels.size) for label in present}
+        return FrameSegmentation(frame=result["frame"], segmentation=labels, class_statistics=shares)
+
+
+def open_frames(source: str | os.PathLike) -> Iterator[Any]:
+    """The frames of a folder, a video file, an address or a camera, one at a time.
+
+    Raises:
+        ValueError: a file that is no video, or a folder without frames.
+        ImportError: for anything but a folder, if dense_hf or PyAV is missing.
+    """
+    if os.path.isdir(source):
+        return iter(list_frames(source))
+    try:
+        from dense_hf.data import VideoReader
+    except ImportError as error:
+        raise ImportError(
+            "Decoding a video needs dense_hf: pip install dense_hf[video]. Frames that are decoded already can be "
+            "given as an iterator"
+        ) from error
+    return VideoReader(source).with_errors()
+
+
+def list_frames(folder: str | os.PathLike) -> list[Path]:
+    """The images of a folder in the order of the numbers in their names, so that frame9 is before frame10.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    paths = [path for path in Path(folder).iterdir() if path.suffix.lower() in FRAME_SUFFIXES]
+    paths = [path for path in paths if not path.name.startswith(".") and path.is_file()]
+    if not paths:
+        raise ValueError(f"{os.fspath(folder)!r} has no frames, files such as 00000001.jpg or .png")
+
+    def numbers(path: Path) -> list[str | int]:
+        # text and numbers take turns, so that numbers are only compared with each other
+        return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", path.name))]
+
+    return sorted(paths, key=numbers)
+
+
+def read_frame(frame: Any) -> Image.Image:
+    """A frame, in any of the ways that [`VideoSemanticSegmentationPipeline.__call__`] lists, as upright RGB.
+
+    Raises:
+        Exception: if it is none. An exception that is given is raised.
+    """
+    if isinstance(frame, Exception):
+        raise frame
+    if isinstance(frame, (str, os.PathLike)):
+        frame = Image.open(frame, formats=FRAME_FORMATS)
+    elif isinstance(frame, torch.Tensor):
+        frame = (frame.permute(1, 2, 0) if frame.ndim == 3 else frame).cpu().numpy()
+    if isinstance(frame, np.ndarray):
+        if frame.dtype != np.uint8 or not (frame.ndim == 2 or frame.shape[2:] == (3,)) or not frame.size:
+            raise ValueError(f"a frame is uint8 [H, W, 3] or [H, W]. Received: {frame.dtype} {list(frame.shape)}")
+        return Image.fromarray(frame).convert("RGB")
+    if not isinstance(frame, Image.Image):
+        raise TypeError(f"a frame is an image, an array or a path. Received: {type(frame).__name__}")
+    if frame.mode == "F" or frame.mode.startswith("I"):
+        raise ValueError(f"a frame has 8 bits per colour. Received: mode {frame.mode}, which must be scaled first")
+    return ImageOps.exif_transpose(frame).convert("RGB")
+
+
+def _by(size: tuple[int, int] | None) -> str:
+    return " x ".join(map(str, size or ()))

@@ -1,0 +1,6 @@
+"""Pictures of what a model found, of the size of the image."""
+
+from .counts import draw_density, draw_points
+from .labels import draw_labels, label_palette
+
+__all__ = ["draw_density", "draw_labels", "draw_points", "label_palette"]

@@ -1,0 +1,30 @@
+"""What pictures of different tasks are made of: text that fits, on a panel that makes it readable."""
+
+import math
+from collections.abc import Callable
+
+from PIL import Image, ImageFont
+
+# How much of what matters lies in a box (left, top, right, bottom) of the image
+Hidden = Callable[[int, int, int, int], float]
+
+
+def fitting_font(image_size: tuple[int, int], text: str, share: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """A font with a height of `share` of the shorter side, smaller if `text` would be wider than half of the image."""
+    size = max(9.0, share * min(image_size))
+    width = ImageFont.load_default(size).getlength(text)
+    return ImageFont.load_default(max(7.0, size * min(1.0, 0.5 * image_size[0] / max(1.0, width))))
+
+
+def draw_panel(canvas: Image.Image, width: float, height: float, at_bottom: bool, hidden: Hidden) -> tuple[int, int]:
+    """Darken a corner, so that white text is readable there: the left or right one, where less is hidden.
+
+    Returns its upper left pixel.
+    """
+    panel_width, panel_height = min(math.ceil(width), canvas.width), min(math.ceil(height), canvas.height)
+    top = canvas.height - panel_height if at_bottom else 0
+    places = [(left, top, left + panel_width, top + panel_height) for left in (0, canvas.width - panel_width)]
+    box = min(places, key=lambda place: hidden(*place))  # the left one, if equal
+    area = canvas.crop(box)
+    canvas.paste(Image.blend(area, Image.new("RGB", (area.width, area.height)), 0.72), box)
+    return box[0], box[1]
