@@ -6,15 +6,15 @@ Try it, less than a minute on a CPU, with synthetic videos:
     python scripts/train_cffm.py --config scripts/configs/cffm/smoke.yaml --output_dir runs/smoke
 
 Train on VSPW (a folder with data/VIDEO/origin/*.jpg, data/VIDEO/mask/*.png, train.txt, val.txt) with the released
-recipe: AdamW 6e-5, ten times that for all but the encoder, 160,000 steps of 8 clips of 4 frames. Each row of Tables 4.1
-to 4.5 has a file in scripts/configs/cffm/. The published numbers came from 4 GPUs with 2 clips each, and from encoders
-with ImageNet weights (the authors' mit_b1.pth, or nvidia/mit-b1 of the Hub):
+recipe: AdamW 6e-5, ten times that for all but the encoder, 160,000 steps of 8 clips of 4 frames. Each row of Tables
+4.1 to 4.5 has a file in scripts/configs/cffm/. The published numbers came from 4 GPUs with 2 clips each, and from
+encoders with ImageNet weights (the authors' mit_b1.pth, or nvidia/mit-b1 of the Hub):
 
-    accelerate launch --multi_gpu --num_processes 4 scripts/train_cffm.py --config scripts/configs/cffm/b1.yaml \\
-        --data_dir data/VSPW_480p --skip_incomplete --backbone_weights mit_b1.pth --per_device_train_batch_size 2 \\
-        --output_dir runs/cffm_b1
-    accelerate launch scripts/train_cffm.py ...                          # one GPU: 8 clips need more than 40 GB, or
-        --per_device_train_batch_size 2 --gradient_accumulation_steps 4  # batch norm then sees 2 clips, as released
+    accelerate launch --multi_gpu --num_processes 4 scripts/train_cffm.py \\
+        --config scripts/configs/cffm/table_4.1_b1.yaml --data_dir data/VSPW_480p --skip_incomplete \\
+        --backbone_weights mit_b1.pth --per_device_train_batch_size 2 --output_dir runs/cffm_b1
+    accelerate launch scripts/train_cffm.py ...                          # one GPU; where 8 clips do not fit:
+        --per_device_train_batch_size 2 --gradient_accumulation_steps 4  # (batch norm then sees 2 clips instead of 8)
     torchrun --standalone --nproc_per_node 2 scripts/train_cffm.py ...   # 2 processes, also on a CPU
                                  (without a GPU, accelerate launch starts one process whatever it is told)
 

@@ -1,6 +1,6 @@
 """The optimizer and the schedule of the released recipe of IOCFormer (thesis section 2.5.1).
 
-Adam with L2 weight decay in one group and a learning rate that drops at given epochs: the stock Trainer offers neither.
+Adam with L2 weight decay in one group and a rate that drops at given epochs: the stock Trainer offers neither.
 All else is in `calendar_trainer.py`.
 """
 
@@ -72,7 +72,7 @@ class RecipeArguments(CalendarArguments):
 class RecipeTrainer(CalendarTrainer):
     """[`CalendarTrainer`] with the optimizer and the schedule of [`RecipeArguments`]."""
 
-    args: RecipeArguments
+    args: RecipeArguments  # ty: ignore[incompatible-mutable-override]  as in transformers
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """`torch.optim.Adam`, a group per factor of the rate; weight decay is L2 inside Adam, not AdamW (released).

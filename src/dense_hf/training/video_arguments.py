@@ -1,7 +1,7 @@
 """A training run of CFFM, MRCFA or their baseline as a YAML file and a command line (see `run_config.py`)."""
 
 import sys
-from argparse import RawDescriptionHelpFormatter
+from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +10,9 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import HfArgumentParser, PreTrainedConfig
 from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from ..data.cityscapes_folder import read_cityscapes_folder
+from ..data.video_folder import read_video_folder
+from ..data.videos import VideoSet
 from ..errors import InvalidDataError
 from .run_config import as_command_line, field_names, read_config
 from .video_augmentation import ClipAugmentation
@@ -25,7 +28,8 @@ class VideoModelArguments:
     """Where the model comes from. What describes it beyond `backbone` are fields of its configuration, in the file."""
 
     backbone: str | None = field(
-        default=None, metadata={"help": "Mix Transformer b0, b1, b2 or b5, with the thesis' values for it. Default: b1."}
+        default=None,
+        metadata={"help": "Mix Transformer b0, b1, b2 or b5, with the thesis' values for it. Default: b1."},
     )
     backbone_weights: str | None = field(
         default=None,
@@ -51,17 +55,17 @@ class VideoModelArguments:
 
 
 @dataclass
-class VideoDataArguments:
-    """The videos, and how frames are prepared.
+class VideoFolderArguments:
+    """Where the videos are, and how they are judged.
 
     Raises:
         ValueError: Values that cannot work.
     """
 
     data_dir: str | None = field(
-        default=None, metadata={"help": "A folder in the layout of VSPW: data/VIDEO/{origin,mask}, train.txt, val.txt."}
+        default=None,
+        metadata={"help": "A folder in the layout of VSPW: data/VIDEO/{origin,mask}, train.txt, val.txt."},
     )
-    dataset_name: str | None = field(default=None, metadata={"help": "For the model card. Default: the folder's."})
     layout: str = field(
         default="vspw",
         metadata={"help": "vspw, cityscapes (*_labelTrainIds.png) or cityscapes_label_ids (*_labelIds.png)."},
@@ -76,6 +80,46 @@ class VideoDataArguments:
     skip_incomplete: bool = field(
         default=False, metadata={"help": "Leave out frames that are missing or empty, as VSPW_480p has some."}
     )
+    protocol: str = field(
+        default="released",
+        metadata={"help": "How videos are judged: released (as the published numbers) or thesis (as its text)."},
+    )
+
+    def find_problems(self) -> list[str]:
+        """What cannot work, one sentence each."""
+        return [
+            f"{name} must be one of {', '.join(choices)}, received {getattr(self, name)}"
+            for name, choices in (("layout", LAYOUTS), ("protocol", PROTOCOLS))
+            if getattr(self, name) not in choices
+        ]
+
+    def __post_init__(self):
+        if problems := self.find_problems():
+            raise ValueError("; ".join(problems))
+
+    def read(self) -> VideoSet:
+        """The set; no picture is opened.
+
+        Raises:
+            InvalidDataError: no such set.
+            ValueError: no `data_dir`.
+        """
+        if self.data_dir is None:
+            raise ValueError("data_dir must name a folder of videos (layout says how it is arranged). Received: none")
+        if self.layout == "vspw":
+            return read_video_folder(self.data_dir, self.class_file, self.ignore_zero, self.sparse)
+        return read_cityscapes_folder(self.data_dir, label_ids=self.layout == "cityscapes_label_ids")
+
+
+@dataclass
+class VideoDataArguments(VideoFolderArguments):
+    """The videos, and how frames are prepared.
+
+    Raises:
+        ValueError: Values that cannot work.
+    """
+
+    dataset_name: str | None = field(default=None, metadata={"help": "For the model card. Default: the folder's."})
     samples_per_video: int = field(default=50, metadata={"help": "Clips of each video in an epoch (50 is released)."})
     frame_cache_size: int = field(
         default=0, metadata={"help": "Decoded frames kept in memory per loader process; for few videos."}
@@ -90,13 +134,11 @@ class VideoDataArguments:
     image_std: list[float] = field(
         default_factory=lambda: list(IMAGENET_DEFAULT_STD), metadata={"help": "Of the encoder's weights."}
     )
-    protocol: str = field(
-        default="released",
-        metadata={"help": "How videos are judged: released (as the published numbers) or thesis (as its text)."},
-    )
 
-    def __post_init__(self):
-        problems = [
+    def find_problems(self) -> list[str]:
+        """As in the parent, and what training adds."""
+        problems = super().find_problems()
+        problems += [
             f"{name} must be three numbers{rule}, received {getattr(self, name)}"
             for name, rule in (("image_mean", ""), ("image_std", " above 0"))
             if len(getattr(self, name)) != 3 or (name == "image_std" and min(self.image_std) <= 0)
@@ -106,15 +148,19 @@ class VideoDataArguments:
             for name, least in (("samples_per_video", 1), ("frame_cache_size", 0), ("size_divisor", 1))
             if getattr(self, name) < least
         ]
-        problems += [
-            f"{name} must be one of {', '.join(choices)}, received {getattr(self, name)}"
-            for name, choices in (("layout", LAYOUTS), ("protocol", PROTOCOLS))
-            if getattr(self, name) not in choices
-        ]
         if len(self.test_scale) != 2 or min(self.test_scale) < 1:
             problems.append(f"test_scale must be two whole numbers from 1 on, received {self.test_scale}")
-        if problems:
-            raise ValueError("; ".join(problems))
+        return problems
+
+    @property
+    def processor_options(self) -> dict[str, Any]:
+        """How frames are prepared when the model is used."""
+        return {
+            "size": {"longest_edge": max(self.test_scale), "shortest_edge": min(self.test_scale)},
+            "size_divisor": self.size_divisor,
+            "image_mean": self.image_mean,
+            "image_std": self.image_std,
+        }
 
 
 @dataclass
@@ -130,12 +176,12 @@ class VideoRun:
     sections: dict[str, dict[str, Any]]
 
 
-class _ManualFormatter(RawDescriptionHelpFormatter):
-    """Keeps the lines of the manual, and tells the default of every option."""
+class ManualFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
+    """Keeps the lines of the manual, and tells the default of an option where its help does not."""
 
-    def _get_help_string(self, action: Any) -> str:
-        text = action.help or ""
-        return text if action.default in (None, "", []) or "default" in text.lower() else f"{text} (%(default)s)"
+    def _get_help_string(self, action: Any) -> str | None:
+        told = action.default in (None, "", []) or "default:" in (action.help or "").lower()
+        return action.help if told else super()._get_help_string(action)
 
 
 def parse_video_run(method: str, manual: str | None = None, arguments: Sequence[str] | None = None) -> VideoRun:
@@ -159,7 +205,8 @@ def parse_video_run(method: str, manual: str | None = None, arguments: Sequence[
     }
     words = list(sys.argv[1:] if arguments is None else arguments)
     classes: Any = [VideoModelArguments, VideoDataArguments, ClipAugmentation, VideoTrainingArguments]
-    parser = HfArgumentParser(classes, description=manual, formatter_class=_ManualFormatter)
+    usage = "%(prog)s --config FILE [options]"
+    parser = HfArgumentParser(classes, usage=usage, description=manual, formatter_class=ManualFormatter)
     parser.add_argument("--config", help="A YAML file with sections model, data and training.")
     path = parser.parse_known_args(words)[0].config
     sections: dict[str, dict[str, Any]] = {name: {} for name in known_keys}

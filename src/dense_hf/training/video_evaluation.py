@@ -139,8 +139,8 @@ def require_countable(members: Sequence[Video], protocol: str) -> None:
     if not any(is_counted(video, protocol) for video in members):
         longest = max((len(video.frames) for video in members), default=0)
         raise ValueError(
-            f"The released protocol looks at videos of more than {LONGEST_WINDOW} frames only; --protocol thesis takes "
-            f"all. Received: {len(members)} videos, the longest of {longest} frames"
+            f"protocol=released looks at videos of more than {LONGEST_WINDOW} frames only, protocol=thesis at all. "
+            f"Received: {len(members)} videos, the longest of {longest} frames"
         )
 
 

@@ -3,20 +3,18 @@
 A new model needs an entry in `METHODS`, no other change here: its classes are imported when they are asked for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedConfig, PreTrainedModel, SegformerConfig, SegformerModel
-from transformers.utils import logging
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, SegformerConfig, SegformerModel
 
 from ..convert import convert_original_checkpoint
 from ..errors import InvalidDataError
 from ..video_segmentation.configuration_video import MIX_TRANSFORMERS
-
-logger = logging.get_logger(__name__)
+from ..video_segmentation.image_processing_clip import ClipImageProcessor
 
 # of the whole clip, as released: the baseline of the tables learned from the same clips as CFFM and MRCFA
 SEGFORMER_FRAME_OFFSETS = (9, 6, 3)
@@ -76,9 +74,12 @@ class VideoMethod:
         encoder = MIX_TRANSFORMERS[backbone]
         if self.config_class is SegformerConfig:
             # 256 for every encoder: parameters of the tables fit no other width
-            return SegformerConfig(**({"decoder_hidden_size": 256} | encoder | dict(fields)))
-        from_backbone: Any = getattr(self.config_class, "from_backbone")
-        return from_backbone(backbone, **(dict(fields) | {"encoder_config": encoder | fields.get("encoder_config", {})}))
+            values: dict[str, Any] = {"decoder_hidden_size": 256} | encoder | dict(fields)
+            return SegformerConfig(**values)
+        config_class: Any = self.config_class
+        return config_class.from_backbone(
+            backbone, **(dict(fields) | {"encoder_config": encoder | fields.get("encoder_config", {})})
+        )
 
 
 def _load(name: str) -> Any:
@@ -108,17 +109,6 @@ METHODS = {
         encoder="segformer",
     ),
 }
-
-
-def method_of(config: PreTrainedConfig) -> VideoMethod:
-    """The method that a checkpoint is of.
-
-    Raises:
-        ValueError: none of `METHODS`.
-    """
-    if config.model_type not in METHODS:
-        raise ValueError(f"The model must be one of {', '.join(METHODS)}. Received: {config.model_type}")
-    return METHODS[config.model_type]
 
 
 def frame_offsets(config: PreTrainedConfig) -> tuple[int, ...]:
@@ -155,6 +145,32 @@ def load_encoder_weights(model: PreTrainedModel, method: VideoMethod, source: st
         if here != there:
             raise InvalidDataError(source, f"the weights of an encoder with {size} {here}", there)
     encoder.load_state_dict(loaded.state_dict())
+
+
+def load_video_model(source: str, test_scale: Sequence[int] | None = None) -> tuple[PreTrainedModel, Any]:
+    """A trained model in eval mode, and the processor that prepares frames for it.
+
+    Args:
+        source: a folder or a name on the Hub.
+        test_scale: long and short side that frames fit. By default those of the checkpoint, or 853 and 480 where it
+            has others (a SegFormer of images may say 512 x 512).
+
+    Raises:
+        OSError: no such checkpoint.
+        ValueError: a checkpoint of another kind of model.
+    """
+    config = AutoConfig.from_pretrained(source)
+    if config.model_type not in METHODS:
+        raise ValueError(f"{source} must be one of {', '.join(METHODS)}. Received: {config.model_type}")
+    model_class: Any = METHODS[config.model_type].model_class
+    processor: Any = ClipImageProcessor.from_pretrained(source)
+    if test_scale is not None:
+        if len(test_scale) != 2 or min(test_scale) < 1:
+            raise ValueError(f"test_scale must be two whole numbers from 1 on. Received: {list(test_scale)}")
+        processor.size = {"longest_edge": max(test_scale), "shortest_edge": min(test_scale)}
+    elif processor.size.longest_edge is None or processor.size.shortest_edge is None:
+        processor.size = ClipImageProcessor.size
+    return model_class.from_pretrained(source, config=config).eval(), processor
 
 
 def list_of(value: Any) -> Any:

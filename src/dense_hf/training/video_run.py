@@ -1,4 +1,4 @@
-"""What the training scripts for video do, step by step: read and check data, build model and trainer, train, report."""
+"""What the training scripts for video do: read and check data, build model and trainer, train, evaluate, report."""
 
 import sys
 from collections.abc import Sequence
@@ -11,14 +11,12 @@ from accelerate.utils import broadcast_object_list
 from transformers import PreTrainedModel, set_seed
 from transformers.utils import logging
 
-from ..data.cityscapes_folder import read_cityscapes_folder
-from ..data.video_folder import read_video_folder
 from ..data.videos import Video, VideoSet
 from ..errors import InvalidDataError
 from ..video_segmentation.image_processing_clip import ClipImageProcessor
 from .checkpoints import resolve_checkpoint
 from .model_card import RunDescription, command_line, write_results
-from .video_arguments import VideoDataArguments, VideoRun
+from .video_arguments import VideoRun
 from .video_card import write_video_card
 from .video_check import require_readable_videos
 from .video_dataset import VideoTrainingSet
@@ -37,26 +35,12 @@ def train_video_model(run: VideoRun) -> dict[str, Any]:
         ValueError: arguments that do not fit the data.
     """
     logging.set_verbosity(run.training.get_process_log_level())
-    checkpoint = resolve_checkpoint(run.training.resume_from_checkpoint, run.training.output_dir)
+    checkpoint = resolve_checkpoint(run.training.resume_from_checkpoint, str(run.training.output_dir))
     videos = read_training_videos(run)
     model = build_model(run, videos)
     trainer = build_trainer(run, videos, model)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     return finish(run, trainer)
-
-
-def read_videos(data: VideoDataArguments) -> VideoSet:
-    """The set that `data_dir` names; no picture is opened.
-
-    Raises:
-        InvalidDataError: no such set.
-        ValueError: no `data_dir`.
-    """
-    if data.data_dir is None:
-        raise ValueError("data_dir must name a folder of videos (--layout says how it is arranged). Received: none")
-    if data.layout == "vspw":
-        return read_video_folder(data.data_dir, data.class_file, data.ignore_zero, data.sparse)
-    return read_cityscapes_folder(data.data_dir, label_ids=data.layout == "cityscapes_label_ids")
 
 
 def evaluated_splits(videos: VideoSet) -> list[str]:
@@ -75,7 +59,7 @@ def read_training_videos(run: VideoRun) -> VideoSet:
         InvalidDataError: files that are missing or cannot be used; the first ten are named.
         ValueError: no video of a split counts in the metrics.
     """
-    videos = read_videos(run.data)
+    videos = run.data.read()
     splits = ["train", *evaluated_splits(videos)]
     if run.training.eval_strategy != "no" and "validation" not in splits:
         raise InvalidDataError(videos.directory, "validation videos with masks (or --eval_strategy no)", splits)
@@ -118,16 +102,6 @@ def build_model(run: VideoRun, videos: VideoSet) -> PreTrainedModel:
     return model
 
 
-def processor_options(data: VideoDataArguments) -> dict[str, Any]:
-    """How frames are prepared when the model is used."""
-    return {
-        "size": {"longest_edge": max(data.test_scale), "shortest_edge": min(data.test_scale)},
-        "size_divisor": data.size_divisor,
-        "image_mean": data.image_mean,
-        "image_std": data.image_std,
-    }
-
-
 def build_trainer(
     run: VideoRun, videos: VideoSet, model: PreTrainedModel, extra_inputs: ExtraInputs | None = None
 ) -> VideoTrainer:
@@ -151,7 +125,7 @@ def build_trainer(
         image_mean=run.data.image_mean,
         image_std=run.data.image_std,
     )
-    options = processor_options(run.data)
+    options = run.data.processor_options
     return VideoTrainer(
         model=model,
         encoder=run.method.encoder,

@@ -47,7 +47,8 @@ class VideoTrainingArguments(CalendarArguments):
     warmup_steps: float = field(default=1500, metadata={"help": "Steps in which the learning rate rises from zero."})
     seed: int = field(default=1, metadata={"help": "Decides initial weights, order, augmentation and dropout."})
     eval_strategy: IntervalStrategy | str = field(
-        default="no", metadata={"help": "steps: every eval_steps; epoch: by the calendar; the end is always evaluated."}
+        default="no",
+        metadata={"help": "steps: every eval_steps; epoch: by the calendar; the end is always evaluated."},
     )
     save_strategy: SaveStrategy | str = field(default="steps", metadata={"help": "epoch: by the calendar."})
     save_steps: float = field(default=4000, metadata={"help": "Steps from one checkpoint to the next."})
@@ -70,8 +71,8 @@ class VideoTrainingArguments(CalendarArguments):
 class VideoTrainer(CalendarTrainer):
     """Trains a model on clips, and evaluates it video by video.
 
-    A model takes the tensors of a sample by name and returns a `loss`: one of this package as it is; SegFormer is given
-    the frames one by one, and the loss of the thesis' baseline. Parameters with `requires_grad=False` stay as they are.
+    A model takes the tensors of a sample by name and returns a `loss`. SegFormer is given the frames of all clips, and
+    the loss of the thesis' baseline. Parameters with `requires_grad=False` stay as they are.
 
     Args:
         encoder: name of the model's encoder; the other parameters are "the head".
@@ -84,7 +85,7 @@ class VideoTrainer(CalendarTrainer):
         kwargs: as for [`CalendarTrainer`].
     """
 
-    args: VideoTrainingArguments
+    args: VideoTrainingArguments  # ty: ignore[incompatible-mutable-override]  as in transformers
 
     def __init__(
         self,
@@ -105,7 +106,8 @@ class VideoTrainer(CalendarTrainer):
         self.write_card = write_card
         args: VideoTrainingArguments = kwargs["args"]
         kwargs["model"] = with_synchronized_norms(kwargs["model"], args.world_size, args.device.type)
-        super().__init__(**{"processing_class": processor} | kwargs)
+        kwargs.setdefault("processing_class", processor)
+        super().__init__(**kwargs)
         # Segformer's forward takes any keyword, which the stock Trainer reads as "divides the loss by itself"
         self.model_accepts_loss_kwargs = False
 
@@ -227,7 +229,7 @@ def video_parameter_groups(
 
 
 def learning_rate_factor(step: int, num_steps: int, warmup_steps: int) -> float:
-    """Of step i (from 0) of n: 1 - i / n, and in the first w steps 1 - (1 - i / w) (1 - 1e-6) times that (released)."""
+    """Step i (from 0) of n: 1 - i / n, and in the first w steps 1 - (1 - i / w) (1 - 1e-6) of that (released)."""
     warmup = 1 - (1 - step / warmup_steps) * (1 - WARMUP_START) if step < warmup_steps else 1.0
     return warmup * max(0.0, 1 - step / num_steps)
 
