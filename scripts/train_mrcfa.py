@@ -8,8 +8,8 @@
         --backbone_weights mit_b1.pth --per_device_train_batch_size 2 --output_dir runs/mrcfa_b1
 
 The recipe is that of CFFM: AdamW 6e-5, ten times that for all but the encoder, 160,000 steps of 8 clips of 4 frames.
-The loss adds that of one classifier for each reference frame, which nothing else needs. Rows of Tables 5.1 to 5.6 and 5.9 have
-files in scripts/configs/mrcfa/.
+The loss adds that of one classifier for each reference frame, which nothing else needs. Rows of Tables 5.1 to 5.6 and
+5.9 have files in scripts/configs/mrcfa/.
 
 `python scripts/train_cffm.py --help` says the rest: several processes, stopping and going on, your own videos, upload.
 """

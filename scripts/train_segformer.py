@@ -9,8 +9,8 @@
 
 The authors' baseline sees what CFFM and MRCFA see: the same clips of 4 frames with the same augmentation, 8 of them in
 a step, and the same optimizer; its loss is the cross-entropy of all 32 frames. The model is transformers'
-SegformerForSemanticSegmentation with 256 features in the decoder for every encoder, so nothing of this package is needed
-to use it. (Its layer norms all have an epsilon of 1e-5; those of CFFM's encoder, in blocks and stages, the original
+SegformerForSemanticSegmentation with 256 features in the decoder for every encoder, so it needs nothing of this
+package. (Its layer norms all have an epsilon of 1e-5; those of CFFM's encoder, in blocks and stages, the original
 1e-6. Its dropout is that of single values, theirs of whole channels.)
 
 `python scripts/train_cffm.py --help` says the rest: several processes, stopping and going on, your own videos, upload.

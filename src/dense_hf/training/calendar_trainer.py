@@ -3,6 +3,8 @@
 What differs from the stock Trainer, and why:
 - Evaluation and saving by a calendar of epochs: every n epochs from a first one on, and after the last.
 - The order of samples is a pure function of (seed, epoch), see `epoch_sampler.py`.
+- A checkpoint is read as `from_pretrained` reads it. The stock Trainer knows no old names of tensors, but those are
+  what `save_pretrained` writes for SegFormer: it went on with an encoder of new random weights, and a warning.
 - A checkpoint's state file is written after all processes have written theirs, so its presence means completeness.
 
 Optimizer and schedule are those of a recipe: `recipe_trainer.py` (counting), `video_trainer.py`.
@@ -13,7 +15,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch.utils.data import DataLoader
-from transformers import DefaultFlowCallback, Trainer, TrainerControl, TrainerState, TrainingArguments
+from transformers import DefaultFlowCallback, PreTrainedModel, Trainer, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from .epoch_sampler import EpochSampler, StartEpoch
@@ -160,7 +162,32 @@ class CalendarTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         return self.epoch_sampler
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if isinstance(self.model, PreTrainedModel):
+            load_weights(self.model, resume_from_checkpoint)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        if isinstance(self.model, PreTrainedModel):
+            load_weights(self.model, str(self.state.best_model_checkpoint))
+        else:
+            super()._load_best_model()
+
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
         # process 0 writes trainer_state.json next, and then deletes old checkpoints: not before all have arrived
         self.accelerator.wait_for_everyone()
+
+
+def load_weights(model: PreTrainedModel, folder: str) -> None:
+    """Load what `model.save_pretrained(folder)` has written.
+
+    Raises:
+        ValueError: tensors are missing, unexpected or of another shape.
+    """
+    loaded: Any = type(model).from_pretrained(folder, config=model.config, output_loading_info=True)
+    problems = {name: sorted(map(str, keys)) for name, keys in loaded[1].items() if name != "error_msgs" and keys}
+    if problems:
+        raise ValueError(f"{folder} must have all tensors of the model and no others. Received: {problems}")
+    model.load_state_dict(loaded[0].state_dict())

@@ -10,6 +10,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from ..video_segmentation.configuration_video import MIX_TRANSFORMERS
 from .video_card import METRIC_NAMES, percent
 
+TRAINING_ONLY = ("auxiliary_classifiers.",)  # of MRCFA
+
 
 def backbone_name(config: PreTrainedConfig) -> str:
     """ "MiT-B1" and so on for the thesis' encoders, a dash for others."""
@@ -21,9 +23,8 @@ def backbone_name(config: PreTrainedConfig) -> str:
 
 
 def count_parameters(model: PreTrainedModel) -> int:
-    """Parameters that the model has when it is used; those of auxiliary classifiers for training do not count."""
-    left_out = tuple(f"{name}." for name in getattr(model, "training_only_modules", ()))
-    return sum(p.numel() for name, p in model.named_parameters() if not name.startswith(left_out))
+    """Parameters that the model needs when it is used: as in the tables, without those of `TRAINING_ONLY`."""
+    return sum(p.numel() for name, p in model.named_parameters() if not name.startswith(TRAINING_ONLY))
 
 
 def results_row(method: str, model: PreTrainedModel, results: Mapping[str, Any]) -> str:
