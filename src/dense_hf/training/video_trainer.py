@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
 from transformers import PreTrainedModel, SegformerForSemanticSegmentation
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
@@ -243,6 +244,7 @@ def with_synchronized_norms(model: PreTrainedModel, world_size: int, device_type
     if world_size < 2:
         return model
     if device_type == "cpu":
-        logger.warning("Batch norm is not synchronized between processes on CPUs; each sees its own clips only.")
+        if PartialState().is_main_process:
+            logger.warning("Batch norm is not synchronized between processes on CPUs; each sees its own clips only.")
         return model
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)
