@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "visualization": {"errors"},
     "data": {"errors", "counting", "metrics"},
     "metrics": {"errors", "counting"},
-    "training": {"errors", "counting", "video_segmentation", "data", "metrics"},
+    "training": {"errors", "convert", "counting", "video_segmentation", "data", "metrics"},
 }
 # Below the task folders, for what is not copied beside a checkpoint: reading the authors' files
 CONVERTERS_MAY_IMPORT = {"strict_loading"}

@@ -15,7 +15,7 @@ from transformers.utils import logging
 logger = logging.get_logger(__name__)
 
 _FOLDER = re.compile(r"checkpoint-(\d+)")
-# trainer_state.json is the last file that a checkpoint gets (see RecipeTrainer._save_rng_state)
+# trainer_state.json is the last file that a checkpoint gets (see CalendarTrainer._save_rng_state)
 _TORCH_FILES = ("optimizer.pt", "scheduler.pt")
 
 

@@ -25,7 +25,7 @@ class RunDescription:
         command: The exact command line.
         config: All sections of the configuration file, as they took effect.
         dataset: Name of the data; says "synthetic" if it is.
-        num_images: Images per split.
+        num_images: Images, or videos, per split.
         processes: Number of processes.
     """
 
@@ -114,20 +114,30 @@ count("image.jpg")
 
 {_selection(results)}
 
-## How it was made
+{how_it_was_made(run, "images")}
+"""
+    ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}").save(output_dir / "README.md")
+
+
+def how_it_was_made(run: RunDescription, unit: str) -> str:
+    """The section of a card with the command, the versions and the configuration.
+
+    Args:
+        run: what was run.
+        unit: what `num_images` counts, "images" or "videos".
+    """
+    return f"""## How it was made
 
 ```bash
 {run.command}
 ```
 
-{run.processes} process(es), {", ".join(f"{n} {split} images" for split, n in run.num_images.items())}.
+{run.processes} process(es), {", ".join(f"{n} {split} {unit}" for split, n in run.num_images.items())}.
 Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}.
 
 ```yaml
 {yaml.safe_dump(_without_token(run.config), sort_keys=False).strip()}
-```
-"""
-    ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}").save(output_dir / "README.md")
+```"""
 
 
 def _without_token(config: dict[str, dict]) -> dict[str, dict]:

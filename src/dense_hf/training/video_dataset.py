@@ -3,7 +3,9 @@
 Letters: T frames of a clip, reference frames first, target last; h x w crop.
 """
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -35,6 +37,10 @@ class VideoTrainingSet(Dataset):
         augmentation: what may happen to a clip.
         seed: seed of the run.
         samples_per_video: clips of each video in an epoch (released: 50).
+        frame_cache_size: decoded frames, with their labels, that are kept in memory, per loader process. For few
+            videos: 600 frames of 768 x 576 are 1 GB.
+        extra_inputs: what a model needs besides pixels and labels of a clip, by the clip's video: tensors without a
+            batch dimension, such as the prototypes of CFFM++.
         image_mean, image_std: per channel, for pixels from 0 to 1: those of the image processor.
 
     Raises:
@@ -49,19 +55,25 @@ class VideoTrainingSet(Dataset):
         augmentation: ClipAugmentation,
         seed: int,
         samples_per_video: int = 50,
+        frame_cache_size: int = 0,
+        extra_inputs: Callable[[Video], Mapping[str, torch.Tensor]] | None = None,
         image_mean: Sequence[float] = (0.485, 0.456, 0.406),
         image_std: Sequence[float] = (0.229, 0.224, 0.225),
     ):
-        if samples_per_video < 1 or not frame_offsets or min(frame_offsets) < 1:
+        if samples_per_video < 1 or frame_cache_size < 0 or not frame_offsets or min(frame_offsets) < 1:
             raise ValueError(
-                "samples_per_video and frame_offsets must be at least 1. Received: "
-                f"samples_per_video={samples_per_video}, frame_offsets={tuple(frame_offsets)}"
+                "samples_per_video and frame_offsets must be at least 1, frame_cache_size at least 0. Received: "
+                f"samples_per_video={samples_per_video}, frame_offsets={tuple(frame_offsets)}, "
+                f"frame_cache_size={frame_cache_size}"
             )
         self.videos = videos
         self.frame_offsets = tuple(frame_offsets)
         self.augmentation = augmentation
         self.seed = seed
         self.samples_per_video = samples_per_video
+        self.frame_cache_size = frame_cache_size
+        self.extra_inputs = extra_inputs
+        self._cache: OrderedDict[Path, tuple[np.ndarray, np.ndarray]] = OrderedDict()
         self.image_mean = torch.tensor(image_mean)[:, None, None]
         self.image_std = torch.tensor(image_std)[:, None, None]
         self.places = [place for video in videos.splits[split] for place in self._places(video)]
@@ -91,7 +103,7 @@ class VideoTrainingSet(Dataset):
         return len(self.places) * self.samples_per_video
 
     def __getitem__(self, index: SampleKey) -> dict[str, torch.Tensor]:
-        """`{"pixel_values": float [T,3,h,w], "labels": uint8 [T,h,w]}` of an (epoch, index) pair.
+        """`{"pixel_values": float [T,3,h,w], "labels": uint8 [T,h,w]}`, and `extra_inputs`, of an (epoch, index) pair.
 
         Where the scaled frame is smaller than the crop, pixels are padded with 0 after normalisation, right and below,
         and labels with 255.
@@ -115,18 +127,28 @@ class VideoTrainingSet(Dataset):
         pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
         pixel_values[inside] = (pixels - self.image_mean) / self.image_std
         padded_labels[inside] = torch.from_numpy(maps)
-        return {"pixel_values": pixel_values, "labels": padded_labels}
+        extra = {} if self.extra_inputs is None else self.extra_inputs(video)
+        return {"pixel_values": pixel_values, "labels": padded_labels, **extra}
 
     def _load(self, clip: Sequence[Frame]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Pixels uint8 [H,W,3] and labels uint8 [H,W] of each frame."""
+        """Pixels uint8 [H,W,3] and labels uint8 [H,W] of each frame; the least recently used ones are forgotten."""
         frames, labels = [], []
         for frame in clip:
-            picture = open_image(frame.image_path, self.videos.max_pixels)
-            height, width = frames[0].shape[:2] if frames else picture.size[::-1]
-            check_frame_size(frame, picture.size, (width, height))
-            frames.append(np.asarray(picture))
-            if frame.mask_path is None:
-                labels.append(np.full((height, width), IGNORED, dtype=np.uint8))
-            else:
-                labels.append(read_mask(frame.mask_path, picture.size, self.videos.rule, self.videos.max_pixels))
+            if frame.image_path not in self._cache:
+                self._cache[frame.image_path] = self._decode(frame)
+            self._cache.move_to_end(frame.image_path)
+            pixels, truth = self._cache[frame.image_path]
+            height, width = (frames or [pixels])[0].shape[:2]
+            check_frame_size(frame, pixels.shape[1::-1], (width, height))
+            frames.append(pixels)
+            labels.append(truth)
+        while len(self._cache) > self.frame_cache_size:
+            self._cache.popitem(last=False)
         return frames, labels
+
+    def _decode(self, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+        picture = open_image(frame.image_path, self.videos.max_pixels)
+        if frame.mask_path is None:
+            return np.asarray(picture), np.full(picture.size[::-1], IGNORED, dtype=np.uint8)
+        labels = read_mask(frame.mask_path, picture.size, self.videos.rule, self.videos.max_pixels)
+        return np.asarray(picture), labels

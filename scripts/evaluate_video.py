@@ -1,0 +1,106 @@
+"""Print a row of Tables 4.1 and 5.6, and the per-class Table 5.8, for a CFFM, an MRCFA or a SegFormer.
+
+    python scripts/evaluate_video.py --model runs/cffm_b1 --data_dir data/VSPW_480p --skip_incomplete
+    torchrun --standalone --nproc_per_node 4 scripts/evaluate_video.py ...   # the same numbers, sooner
+
+--model is a folder or a name on the Hub. Every video is segmented frame by frame, the encoder sees a frame once, and
+label maps are compared at the size of the frames. The default is the released protocol: frames are resized to fit
+853 x 480 and then up to multiples of 32, videos of up to 16 frames count in nothing, mIoU is the mean over annotated
+classes. --protocol thesis follows the text (see `evaluate_videos` for the differences).
+
+    --split test --output numbers.json
+    --save_predictions predictions/cffm_b1   # PNGs like the masks: data/VIDEO/mask/FRAME.png
+
+With --save_predictions a stopped run goes on where it was: videos that are there are read instead of segmented.
+"""
+
+import json
+import math
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from transformers import HfArgumentParser
+
+import dense_hf  # noqa: F401  AutoConfig knows its models from here on
+from dense_hf.data import write_file
+from dense_hf.errors import InvalidDataError
+from dense_hf.training.video_arguments import ManualFormatter, VideoFolderArguments
+from dense_hf.training.video_evaluation import evaluate_videos
+from dense_hf.training.video_methods import METHODS, load_video_model
+from dense_hf.training.video_predictions import VideoPredictions, describe_maker
+from dense_hf.training.video_run import check_once
+from dense_hf.training.video_tables import about_the_speed, class_table, count_parameters, results_row
+
+
+@dataclass
+class EvaluationArguments:
+    """What is evaluated, and where it goes."""
+
+    model: str = field(metadata={"help": "A folder or a name on the Hub."})
+    split: str = field(default="validation", metadata={"help": "train, validation or test."})
+    test_scale: list[int] | None = field(
+        default=None,
+        metadata={"help": "Long and short side that frames fit. Default: the checkpoint's, else 853 480."},
+    )
+    save_predictions: str | None = field(default=None, metadata={"help": "A folder for label maps as PNG files."})
+    output: str | None = field(default=None, metadata={"help": "A JSON file for the numbers."})
+    quiet: bool = field(default=False, metadata={"help": "No progress bars."})
+
+
+def main() -> None:
+    """Read, segment, print."""
+    classes: Any = [EvaluationArguments, VideoFolderArguments]
+    parser = HfArgumentParser(classes, description=__doc__, formatter_class=ManualFormatter)
+    # without `cpu`, torchrun on a machine without a GPU starts independent runs instead of one (accelerate 1.15)
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    try:
+        arguments, data = parser.parse_args_into_dataclasses()
+        videos = data.read()
+        model, processor = load_video_model(arguments.model, arguments.test_scale)
+        check_once(videos, [arguments.split], data.skip_incomplete, progress=not arguments.quiet)
+        predictions = None
+        if arguments.save_predictions is not None:
+            maker = describe_maker(arguments.model, model, processor)
+            predictions = VideoPredictions(arguments.save_predictions, videos, maker)
+        results = evaluate_videos(
+            model.to(state.device),
+            processor,
+            videos,
+            videos.splits[arguments.split],
+            data.protocol,
+            predictions,
+            measure_speed=True,
+            progress=not arguments.quiet,
+            description=arguments.split,
+        )
+    except (InvalidDataError, OSError, ValueError) as error:
+        sys.exit(f"evaluate_video.py: {error}")
+    if state.is_main_process:
+        names = videos.rule.names
+        print(results_row(METHODS[model.config.model_type].title, model, results))
+        print(
+            f"\n{arguments.split}: {results['num_videos']} videos, {results['num_skipped_videos']} too short to count."
+        )
+        print(about_the_speed(state.device))
+        if "per_class_iou" in results:
+            print(f"\n{class_table(names, results)}")
+        if arguments.output is not None:
+            numbers = {"model": arguments.model, "split": arguments.split, "protocol": data.protocol}
+            numbers |= {"parameters": count_parameters(model), **results, "classes": list(names)}
+            write_file(arguments.output, (json.dumps(without_nan(numbers), indent=2) + "\n").encode())
+
+
+def without_nan(value: Any) -> Any:
+    """JSON has no NaN: null for a class that does not occur."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+if __name__ == "__main__":
+    main()

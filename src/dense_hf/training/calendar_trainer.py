@@ -1,0 +1,193 @@
+"""The Trainer of transformers with a calendar of epochs, and with runs that can be stopped and resumed bit for bit.
+
+What differs from the stock Trainer, and why:
+- Evaluation and saving by a calendar of epochs: every n epochs from a first one on, and after the last.
+- The order of samples is a pure function of (seed, epoch), see `epoch_sampler.py`.
+- A checkpoint is read as `from_pretrained` reads it. The stock Trainer knows no old names of tensors, but those are
+  what `save_pretrained` writes for SegFormer: it went on with an encoder of new random weights, and a warning.
+- A checkpoint's state file is written after all processes have written theirs, so its presence means completeness.
+
+Optimizer and schedule are those of a recipe: `recipe_trainer.py` (counting), `video_trainer.py`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch.utils.data import DataLoader
+from transformers import DefaultFlowCallback, PreTrainedModel, Trainer, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+
+from .epoch_sampler import EpochSampler, StartEpoch
+
+# What a recipe decides itself. A value for one of these would be ignored in silence, so it is an error.
+_FIXED = ("lr_scheduler_type", "lr_scheduler_kwargs", "optim", "optim_args", "train_sampling_strategy")
+
+
+@dataclass
+class CalendarArguments(TrainingArguments):
+    """`TrainingArguments` with a calendar of epochs, and with what all recipes here have in common.
+
+    With `eval_strategy="epoch"` and `save_strategy="epoch"` the calendar below decides; "steps" and "no" mean what
+    they always mean. A checkpoint is saved at every evaluation, so the best one always exists.
+
+    Raises:
+        ValueError: Values that cannot work; the message lists all that `find_problems` names.
+    """
+
+    recipe: ClassVar[str] = ""
+
+    max_grad_norm: float = field(default=0.0, metadata={"help": "Gradient clipping; 0 is off (released)."})
+    eval_start_epoch: int = field(default=0, metadata={"help": "No evaluation after fewer epochs than this."})
+    eval_every_epochs: int = field(default=1, metadata={"help": "Epochs from one evaluation to the next."})
+    save_every_epochs: int = field(default=1, metadata={"help": "Epochs from one checkpoint to the next."})
+    save_total_limit: int | None = field(
+        default=2, metadata={"help": "Checkpoints that are kept; the best and the last always are."}
+    )
+    metric_for_best_model: str | None = field(default=None, metadata={"help": "What best means."})
+    greater_is_better: bool | None = field(default=None, metadata={"help": "Whether more is better."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Data sets here have no columns."})
+    ddp_find_unused_parameters: bool | None = field(
+        default=False, metadata={"help": "All parameters are used in every step; looking for others costs time."}
+    )
+    label_names: list[str] | None = field(default_factory=lambda: ["labels"], metadata={"help": "For the Trainer."})
+    logging_steps: float = field(default=50, metadata={"help": "Steps from one line of the log to the next."})
+
+    def find_problems(self) -> list[str]:
+        """What cannot work, one sentence each; recipes add their own."""
+        problems = [
+            f"{name} must be at least {least}, received {getattr(self, name)}"
+            for name, least in (
+                ("per_device_train_batch_size", 1),
+                ("per_device_eval_batch_size", 1),
+                ("gradient_accumulation_steps", 1),
+                ("eval_start_epoch", 0),
+                ("eval_every_epochs", 1),
+                ("save_every_epochs", 1),
+            )
+            if getattr(self, name) < least
+        ]
+        problems += [
+            f"{name} must be positive, received {getattr(self, name)}"
+            for name in ("learning_rate", "num_train_epochs")
+            if not getattr(self, name) > 0
+        ]
+        fields = type(self).__dataclass_fields__
+        return problems + [
+            f"{name} is fixed by the recipe ({self.recipe}), received {getattr(self, name)}"
+            for name in _FIXED
+            if getattr(self, name) != fields[name].default
+        ]
+
+    def __post_init__(self):
+        if problems := self.find_problems():
+            raise ValueError("; ".join(problems))
+        # Without this, `torchrun` on a machine without a GPU starts independent runs instead of one (accelerate 1.15).
+        self.use_cpu |= not torch.accelerator.is_available()
+        # The stock check wants equal strategies, so that the best weights are on disk. Here every evaluation is
+        # followed by a checkpoint (see CalendarFlow), whatever the strategy of saving.
+        load_best, self.load_best_model_at_end = self.load_best_model_at_end, False
+        super().__post_init__()
+        self.load_best_model_at_end = load_best
+
+
+class CalendarFlow(DefaultFlowCallback):
+    """The stock flow, but "epoch" means the calendar of [`CalendarArguments`].
+
+    All is decided when the last *step* of an epoch ends, not when the epoch ends: evaluation then comes before the
+    checkpoint of the same step, and a run resumed from it neither repeats nor skips an evaluation.
+    """
+
+    def __init__(self, steps_per_epoch: int):
+        self.steps_per_epoch = steps_per_epoch
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """Log, evaluate and save."""
+        control = super().on_step_end(args, state, control, **kwargs)
+        if not isinstance(args, CalendarArguments):
+            raise ValueError(f"CalendarFlow needs CalendarArguments. Received: {type(args).__name__}")
+        epoch, rest = divmod(state.global_step, self.steps_per_epoch)
+        is_last = state.global_step >= state.max_steps
+        if rest == 0 or is_last:
+            if args.eval_strategy == IntervalStrategy.EPOCH:
+                is_due = epoch >= args.eval_start_epoch and epoch % args.eval_every_epochs == 0
+                control.should_evaluate |= (rest == 0 and is_due) or is_last
+            if args.save_strategy == SaveStrategy.EPOCH:
+                control.should_save |= (rest == 0 and epoch % args.save_every_epochs == 0) or is_last
+            control.should_log |= args.logging_strategy == IntervalStrategy.EPOCH
+        if control.should_evaluate and args.save_strategy not in (SaveStrategy.NO, SaveStrategy.BEST):
+            control.should_save = True
+        return control
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """Nothing: the last step of the epoch did it."""
+        return control
+
+
+class CalendarTrainer(Trainer):
+    """Trainer for data sets that are indexed by (epoch, index), see [`EpochSampler`].
+
+    Args:
+        train_samples: Samples of an epoch.
+        kwargs: As for `Trainer`; `args` must be [`CalendarArguments`].
+    """
+
+    args: CalendarArguments
+
+    def __init__(self, *, train_samples: int = 1, **kwargs: Any):
+        super().__init__(**kwargs)
+        args = self.args
+        global_batch = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
+        self.epoch_sampler = EpochSampler(train_samples, args.seed, multiple_of=global_batch)
+        self.steps_per_epoch = len(self.epoch_sampler) // global_batch
+        self.pop_callback(DefaultFlowCallback)
+        # first in the list, as the stock one: progress bars and loggers see its decisions
+        self.callback_handler.callbacks.insert(0, CalendarFlow(self.steps_per_epoch))
+        self.add_callback(StartEpoch(self.epoch_sampler))
+
+    def get_train_dataloader(self) -> DataLoader:
+        """The stock loader, without its draws from the global generator.
+
+        It draws a seed for its workers whenever an iterator starts, but not when persistent ones go on, so the random
+        numbers that dropout sees would depend on the number and kind of workers (measured).
+        """
+        loader: Any = super().get_train_dataloader()
+        loader.base_dataloader.generator = torch.Generator()
+        return loader
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
+        return self.epoch_sampler
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if isinstance(self.model, PreTrainedModel):
+            load_weights(self.model, resume_from_checkpoint)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        if isinstance(self.model, PreTrainedModel):
+            load_weights(self.model, str(self.state.best_model_checkpoint))
+        else:
+            super()._load_best_model()
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        # process 0 writes trainer_state.json next, and then deletes old checkpoints: not before all have arrived
+        self.accelerator.wait_for_everyone()
+
+
+def load_weights(model: PreTrainedModel, folder: str) -> None:
+    """Load what `model.save_pretrained(folder)` has written.
+
+    Raises:
+        ValueError: tensors are missing, unexpected or of another shape.
+    """
+    loaded: Any = type(model).from_pretrained(folder, config=model.config, output_loading_info=True)
+    problems = {name: sorted(map(str, keys)) for name, keys in loaded[1].items() if name != "error_msgs" and keys}
+    if problems:
+        raise ValueError(f"{folder} must have all tensors of the model and no others. Received: {problems}")
+    model.load_state_dict(loaded[0].state_dict())

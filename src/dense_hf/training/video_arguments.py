@@ -1,0 +1,227 @@
+"""A training run of CFFM, MRCFA or their baseline as a YAML file and a command line (see `run_config.py`)."""
+
+import sys
+from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+from transformers import HfArgumentParser, PreTrainedConfig
+from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+from ..data.cityscapes_folder import read_cityscapes_folder
+from ..data.video_folder import read_video_folder
+from ..data.videos import VideoSet
+from ..errors import InvalidDataError
+from .run_config import as_command_line, field_names, read_config
+from .video_augmentation import ClipAugmentation
+from .video_methods import METHODS, VideoMethod
+from .video_trainer import VideoTrainingArguments
+
+LAYOUTS = ("vspw", "cityscapes", "cityscapes_label_ids")
+PROTOCOLS = ("released", "thesis")
+
+
+@dataclass
+class VideoModelArguments:
+    """Where the model comes from. What describes it beyond `backbone` are fields of its configuration, in the file."""
+
+    backbone: str | None = field(
+        default=None,
+        metadata={"help": "Mix Transformer b0, b1, b2 or b5, with the thesis' values for it. Default: b1."},
+    )
+    backbone_weights: str | None = field(
+        default=None,
+        metadata={
+            "help": "ImageNet weights of the encoder: the authors' mit_b1.pth, or a folder or name on the Hub "
+            "(nvidia/mit-b1). Default: random."
+        },
+    )
+    model_name_or_path: str | None = field(
+        default=None,
+        metadata={
+            "help": "A trained model to go on from, a folder or a name on the Hub. Its classifiers start anew if the "
+            "data has another number of classes."
+        },
+    )
+
+    def __post_init__(self):
+        if self.model_name_or_path is not None and (self.backbone or self.backbone_weights):
+            raise ValueError(
+                "model_name_or_path has its own encoder; leave out backbone and backbone_weights. Received: "
+                f"{self.model_name_or_path}, {self.backbone}, {self.backbone_weights}"
+            )
+
+
+@dataclass
+class VideoFolderArguments:
+    """Where the videos are, and how they are judged.
+
+    Raises:
+        ValueError: Values that cannot work.
+    """
+
+    data_dir: str | None = field(
+        default=None,
+        metadata={"help": "A folder in the layout of VSPW: data/VIDEO/{origin,mask}, train.txt, val.txt."},
+    )
+    layout: str = field(
+        default="vspw",
+        metadata={"help": "vspw, cityscapes (*_labelTrainIds.png) or cityscapes_label_ids (*_labelIds.png)."},
+    )
+    class_file: str | None = field(
+        default=None, metadata={"help": "Class names. Default: label_num_dic_final.json of data_dir, else VSPW's."}
+    )
+    ignore_zero: bool = field(
+        default=True, metadata={"help": "Number 0 in a mask has no label, k is label k - 1 (VSPW). Else k is label k."}
+    )
+    sparse: bool = field(default=False, metadata={"help": "Frames may have no mask."})
+    skip_incomplete: bool = field(
+        default=False, metadata={"help": "Leave out frames that are missing or empty, as VSPW_480p has some."}
+    )
+    protocol: str = field(
+        default="released",
+        metadata={"help": "How videos are judged: released (as the published numbers) or thesis (as its text)."},
+    )
+
+    def find_problems(self) -> list[str]:
+        """What cannot work, one sentence each."""
+        return [
+            f"{name} must be one of {', '.join(choices)}, received {getattr(self, name)}"
+            for name, choices in (("layout", LAYOUTS), ("protocol", PROTOCOLS))
+            if getattr(self, name) not in choices
+        ]
+
+    def __post_init__(self):
+        if problems := self.find_problems():
+            raise ValueError("; ".join(problems))
+
+    def read(self) -> VideoSet:
+        """The set; no picture is opened.
+
+        Raises:
+            InvalidDataError: no such set.
+            ValueError: no `data_dir`.
+        """
+        if self.data_dir is None:
+            raise ValueError("data_dir must name a folder of videos (layout says how it is arranged). Received: none")
+        if self.layout == "vspw":
+            return read_video_folder(self.data_dir, self.class_file, self.ignore_zero, self.sparse)
+        return read_cityscapes_folder(self.data_dir, label_ids=self.layout == "cityscapes_label_ids")
+
+
+@dataclass
+class VideoDataArguments(VideoFolderArguments):
+    """The videos, and how frames are prepared.
+
+    Raises:
+        ValueError: Values that cannot work.
+    """
+
+    dataset_name: str | None = field(default=None, metadata={"help": "For the model card. Default: the folder's."})
+    samples_per_video: int = field(default=50, metadata={"help": "Clips of each video in an epoch (50 is released)."})
+    frame_cache_size: int = field(
+        default=0, metadata={"help": "Decoded frames kept in memory per loader process; for few videos."}
+    )
+    test_scale: list[int] = field(
+        default_factory=lambda: [853, 480], metadata={"help": "Long and short side that frames fit when tested."}
+    )
+    size_divisor: int = field(default=32, metadata={"help": "Tested frames are then resized up to multiples of it."})
+    image_mean: list[float] = field(
+        default_factory=lambda: list(IMAGENET_DEFAULT_MEAN), metadata={"help": "Of the encoder's weights."}
+    )
+    image_std: list[float] = field(
+        default_factory=lambda: list(IMAGENET_DEFAULT_STD), metadata={"help": "Of the encoder's weights."}
+    )
+
+    def find_problems(self) -> list[str]:
+        """As in the parent, and what training adds."""
+        problems = super().find_problems()
+        problems += [
+            f"{name} must be three numbers{rule}, received {getattr(self, name)}"
+            for name, rule in (("image_mean", ""), ("image_std", " above 0"))
+            if len(getattr(self, name)) != 3 or (name == "image_std" and min(self.image_std) <= 0)
+        ]
+        problems += [
+            f"{name} must be at least {least}, received {getattr(self, name)}"
+            for name, least in (("samples_per_video", 1), ("frame_cache_size", 0), ("size_divisor", 1))
+            if getattr(self, name) < least
+        ]
+        if len(self.test_scale) != 2 or min(self.test_scale) < 1:
+            problems.append(f"test_scale must be two whole numbers from 1 on, received {self.test_scale}")
+        return problems
+
+    @property
+    def processor_options(self) -> dict[str, Any]:
+        """How frames are prepared when the model is used."""
+        return {
+            "size": {"longest_edge": max(self.test_scale), "shortest_edge": min(self.test_scale)},
+            "size_divisor": self.size_divisor,
+            "image_mean": self.image_mean,
+            "image_std": self.image_std,
+        }
+
+
+@dataclass
+class VideoRun:
+    """All that is known about a run before data and weights are read; `sections` is what the file said."""
+
+    method: VideoMethod
+    config: PreTrainedConfig
+    model: VideoModelArguments
+    data: VideoDataArguments
+    augmentation: ClipAugmentation
+    training: VideoTrainingArguments
+    sections: dict[str, dict[str, Any]]
+
+
+class ManualFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
+    """Keeps the lines of the manual, and tells the default of an option where its help does not."""
+
+    def _get_help_string(self, action: Any) -> str | None:
+        told = action.default in (None, "", []) or "default:" in (action.help or "").lower()
+        return action.help if told else super()._get_help_string(action)
+
+
+def parse_video_run(method: str, manual: str | None = None, arguments: Sequence[str] | None = None) -> VideoRun:
+    """Read `--config FILE` and the options after it, which win over the file.
+
+    Args:
+        method: key of `METHODS`.
+        manual: what `--help` says before it lists the options.
+        arguments: the command line; default is that of the process.
+
+    Raises:
+        InvalidDataError: The file has unknown keys or values that the model cannot have.
+        ValueError: Values that cannot work.
+        SystemExit: Options that do not exist or have values of the wrong type, as argparse does.
+    """
+    chosen = METHODS[method]
+    known_keys = {
+        "model": [*chosen.config_keys, *field_names(VideoModelArguments)],
+        "data": field_names(VideoDataArguments, ClipAugmentation),
+        "training": field_names(VideoTrainingArguments),
+    }
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    classes: Any = [VideoModelArguments, VideoDataArguments, ClipAugmentation, VideoTrainingArguments]
+    usage = "%(prog)s --config FILE [options]"
+    parser = HfArgumentParser(classes, usage=usage, description=manual, formatter_class=ManualFormatter)
+    parser.add_argument("--config", help="A YAML file with sections model, data and training.")
+    path = parser.parse_known_args(words)[0].config
+    sections: dict[str, dict[str, Any]] = {name: {} for name in known_keys}
+    if path is not None:
+        sections = read_config(path, known_keys)
+    from_file = {key: value for section in sections.values() for key, value in section.items()}
+    of_config = {key: from_file.pop(key) for key in chosen.config_keys if key in sections["model"]}
+    parsed: Any = parser.parse_args_into_dataclasses([*as_command_line(from_file), *words])
+    model, data, augmentation, training, _ = parsed
+    try:
+        if model.model_name_or_path is None:
+            config = chosen.make_config(model.backbone or "b1", of_config)
+        else:
+            config = chosen.config_class.from_pretrained(model.model_name_or_path, **of_config)
+    except (StrictDataclassError, ValueError, TypeError) as error:
+        expected = f"a model section that {chosen.config_class.__name__} takes"
+        raise InvalidDataError(path or "command line", expected, error) from error
+    return VideoRun(chosen, config, model, data, augmentation, training, sections)

@@ -1,0 +1,102 @@
+"""The card of a trained video model: what was run, on which data, and the numbers of the results file."""
+
+import json
+from pathlib import Path
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from .model_card import RESULTS_FILE, RunDescription, how_it_was_made
+
+METRIC_NAMES = {"mean_iou": "mIoU", "weighted_iou": "weighted IoU", "vc8": "mVC8", "vc16": "mVC16"}
+
+_USE = """```python
+import dense_hf
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModel
+
+model = AutoModel.from_pretrained("this/repository").eval()
+processor = AutoImageProcessor.from_pretrained("this/repository")
+session = model.new_session()
+for name in ("00000001.jpg", "00000002.jpg"):
+    frame = processor(Image.open(name), return_tensors="pt")["pixel_values"][:, 0]
+    logits = model.segment_frame(frame, session)
+```"""
+_USE_SEGFORMER = """```python
+from transformers import pipeline
+
+segment = pipeline("image-segmentation", model="this/repository")
+segment("frame.jpg")
+```"""
+
+
+def write_video_card(output_dir: Path, run: RunDescription) -> None:
+    """Write `README.md` beside the weights. All numbers come from `results.json` in the same folder.
+
+    Without that file (a push in the middle of a run) the card says that there are no results yet.
+    """
+    file = output_dir / RESULTS_FILE
+    results = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    splits = {name: values for name, values in results.items() if isinstance(values, dict)}
+    eval_results = [
+        EvalResult(
+            task_type="video-semantic-segmentation",
+            dataset_type=run.dataset,
+            dataset_name=run.dataset,
+            dataset_split=split,
+            metric_type=key,
+            metric_name=name,
+            metric_value=values[key],
+        )
+        for split, values in splits.items()
+        for key, name in METRIC_NAMES.items()
+        if key in values
+    ]
+    is_baseline = run.title == "SegFormer"
+    data = ModelCardData(
+        library_name="transformers",
+        tags=["image-segmentation" if is_baseline else "video-semantic-segmentation", "dense_hf", run.title.lower()],
+        model_name=run.title,
+        eval_results=eval_results or None,
+    )
+    if is_baseline:
+        about = "Segments single images. The baseline of CFFM and MRCFA, trained on the frames of clips"
+    else:
+        about = "Segments video with the help of earlier frames. Trained"
+    body = f"""# {run.title}
+
+{about} with dense_hf on: **{run.dataset}**.
+
+{_USE_SEGFORMER if is_baseline else _USE}
+
+## Results
+
+{results_table(splits) if splits else "None: no videos to judge by, or a run that has not come to its end."}
+
+{_selection(results)}
+
+{how_it_was_made(run, "videos")}
+"""
+    ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}").save(output_dir / "README.md")
+
+
+def results_table(splits: dict[str, dict[str, float]]) -> str:
+    """Numbers in percent, a row per split; a dash for what the masks did not allow."""
+    rows = [f"| split | videos | {' | '.join(METRIC_NAMES.values())} |", "|---" * (2 + len(METRIC_NAMES)) + "|"]
+    for split, values in splits.items():
+        counted = values["num_videos"] - values["num_skipped_videos"]
+        rows.append(f"| {split} | {counted:.0f} | {' | '.join(percent(values.get(key)) for key in METRIC_NAMES)} |")
+    return "\n".join(rows)
+
+
+def percent(share: float | None) -> str:
+    """0.385 as "38.5", nothing as a dash."""
+    return "-" if share is None or share != share else f"{100 * share:.1f}"
+
+
+def _selection(results: dict[str, object]) -> str:
+    if "best_step" not in results:
+        return ""
+    return (
+        f"These are the weights after step {results['best_step']} of {results['steps']}. "
+        f"Seed {results['seed']}, one run, {results['protocol']} protocol."
+    )
