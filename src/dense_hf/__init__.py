@@ -17,6 +17,8 @@ _PUBLIC_NAMES = {
     "CFFMConfig": "video_segmentation.configuration_cffm",
     "CFFMForVideoSemanticSegmentation": "video_segmentation.modeling_cffm",
     "CFFMImageProcessor": "video_segmentation.image_processing_cffm",
+    "CFFMPlusConfig": "video_segmentation.configuration_cffm_plus",
+    "CFFMPlusForVideoSemanticSegmentation": "video_segmentation.modeling_cffm_plus",
     "InvalidDataError": "errors",
     "IOCFormerConfig": "counting.configuration_iocformer",
     "IOCFormerForObjectCounting": "counting.modeling_iocformer",
@@ -45,8 +47,12 @@ if TYPE_CHECKING:
         VideoSemanticSegmentationPipeline as VideoSemanticSegmentationPipeline,
     )
     from .video_segmentation.configuration_cffm import CFFMConfig as CFFMConfig
+    from .video_segmentation.configuration_cffm_plus import CFFMPlusConfig as CFFMPlusConfig
     from .video_segmentation.image_processing_cffm import CFFMImageProcessor as CFFMImageProcessor
     from .video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation as CFFMForVideoSemanticSegmentation
+    from .video_segmentation.modeling_cffm_plus import (
+        CFFMPlusForVideoSemanticSegmentation as CFFMPlusForVideoSemanticSegmentation,
+    )
 
 
 def __getattr__(name: str):

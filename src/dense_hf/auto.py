@@ -23,8 +23,10 @@ from .counting.image_processing_iocformer import IOCFormerImageProcessor
 from .counting.modeling_iocformer import IOCFormerForObjectCounting
 from .pipelines import register_pipelines
 from .video_segmentation.configuration_cffm import CFFMConfig
+from .video_segmentation.configuration_cffm_plus import CFFMPlusConfig
 from .video_segmentation.image_processing_cffm import CFFMImageProcessor
 from .video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation
+from .video_segmentation.modeling_cffm_plus import CFFMPlusForVideoSemanticSegmentation
 
 
 class AutoModelForObjectCounting(_BaseAutoModelClass):
@@ -59,6 +61,7 @@ def register() -> None:
     IOCFormerForObjectCounting.register_for_auto_class("AutoModel")
     IOCFormerImageProcessor.register_for_auto_class()
     register_video_segmentation(CFFMConfig, CFFMForVideoSemanticSegmentation, CFFMImageProcessor)
+    register_video_segmentation(CFFMPlusConfig, CFFMPlusForVideoSemanticSegmentation, CFFMImageProcessor)
     register_pipelines()
 
 

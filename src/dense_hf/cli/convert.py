@@ -98,4 +98,6 @@ def image_processor(config: Any) -> Any:
 
     if config.model_type == "iocformer":
         return IOCFormerImageProcessor(tile_size=config.tile_size)
-    return {"cffm": CFFMImageProcessor, "segformer": SegformerImageProcessor}[config.model_type]()
+    if config.model_type == "segformer":
+        return SegformerImageProcessor()
+    return CFFMImageProcessor()

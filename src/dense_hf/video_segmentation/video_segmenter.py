@@ -213,8 +213,13 @@ class VideoSegmenterModel(PreTrainedModel):
     ) -> tuple[Tensor, list[Tensor]]:
         """`mine`, enlarged to 1/4 of the image and cropped to `size`, the image's."""
         logits, others = self.mine(target, references)
-        logits, *others = (_crop(resize(maps, target.fused.shape[-2:]), size) for maps in (logits, *others))
+        logits, *others = (self._enlarge(maps, target, size) for maps in (logits, *others))
         return logits, others
+
+    @staticmethod
+    def _enlarge(maps: Tensor, target: FrameFeatures, size: Sequence[int]) -> Tensor:
+        """[N, K, h // 2, w // 2] -> 1/4 of the image, cropped to what belongs to `size`, the image's."""
+        return _crop(resize(maps, target.fused.shape[-2:]), size)
 
     # -- frame by frame --------------------------------------------------------------------------------------------
 
