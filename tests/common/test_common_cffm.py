@@ -48,14 +48,15 @@ class CFFMModelTest(ModelTesterMixin, unittest.TestCase):
     """All common tests, with the class that has a head."""
 
     all_model_classes = (CFFMForVideoSemanticSegmentation,)
+    config_class, model_tester_class = CFFMConfig, CFFMModelTester
     pipeline_model_mapping: dict = {}
     test_resize_embeddings = False  # there are no token embeddings
 
     def setUp(self):
-        self.model_tester = CFFMModelTester(self)
+        self.model_tester = self.model_tester_class(self)
         self.config_tester = ConfigTester(
             self,
-            config_class=CFFMConfig,
+            config_class=self.config_class,
             has_text_modality=False,
             common_properties=["hidden_size", "num_attention_heads", "num_hidden_layers"],
         )
@@ -73,7 +74,7 @@ class CFFMModelTest(ModelTesterMixin, unittest.TestCase):
     def test_attention_outputs(self):
         """As upstream, less its one size for all layers: queries and keys of the encoder shrink from map to map."""
         config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
-        model = CFFMForVideoSemanticSegmentation._from_config(config, attn_implementation="eager").eval()
+        model = self.all_model_classes[0]._from_config(config, attn_implementation="eager").eval()
         with torch.no_grad():
             attentions = model(**inputs, output_attentions=True).attentions
         heads, sides = config.encoder_config.num_attention_heads, (8, 4, 2, 1)
@@ -85,7 +86,7 @@ class CFFMModelTest(ModelTesterMixin, unittest.TestCase):
         config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
         for where in ("argument", "config"):
             config.output_hidden_states = where == "config"
-            model = CFFMForVideoSemanticSegmentation(config).eval()
+            model = self.all_model_classes[0](config).eval()
             with torch.no_grad():
                 asked = {"output_hidden_states": True} if where == "argument" else {}
                 maps = model(**inputs, **asked).hidden_states

@@ -1,16 +1,13 @@
 """Loading by Auto class, with this package imported and without it."""
 
 import builtins
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_cffm import tiny_model
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForSemanticSegmentation
+from without_the_package import run_without_the_package
 
 from dense_hf import (
     AutoModelForVideoSemanticSegmentation,
@@ -42,8 +39,7 @@ def test_auto_classes_give_our_classes(checkpoint, auto_class, monkeypatch):
 
 
 WITHOUT_THE_PACKAGE = """
-import importlib.util, sys, torch
-assert importlib.util.find_spec("dense_hf") is None, "this interpreter must not have the package"
+import sys, torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoModel
 folder, inputs, outputs = sys.argv[1:]
@@ -63,12 +59,7 @@ def test_a_checkpoint_brings_its_code(checkpoint, tmp_path):
     """Same logits in an interpreter that has transformers but not dense_hf."""
     frames = torch.randint(0, 256, (4, 3, 48, 80), dtype=torch.uint8)
     save_file({"frames": frames}, tmp_path / "frames.safetensors")
-    site = next(path for path in sys.path if Path(path, "transformers").is_dir())
-    environment = {**os.environ, "PYTHONPATH": site, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
-    arguments = [checkpoint, *(str(tmp_path / name) for name in ("frames.safetensors", "out.safetensors"))]
-    command = [sys.executable, "-S", "-c", WITHOUT_THE_PACKAGE, *arguments]
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_without_the_package(WITHOUT_THE_PACKAGE, tmp_path, checkpoint, "frames.safetensors", "out.safetensors")
     theirs = load_file(tmp_path / "out.safetensors")
     model = CFFMForVideoSemanticSegmentation.from_pretrained(checkpoint).eval()
     pixels = CFFMImageProcessor.from_pretrained(checkpoint)(frames, return_tensors="pt")["pixel_values"]

@@ -1,5 +1,7 @@
 """k-means against brute force, against scipy, and what must hold for any points."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -46,7 +48,7 @@ def test_inertia_never_rises(values, num_centres, seed):
         float(nearest_centres(points, kmeans(points, num_centres, iterations, seed))[1].sum())
         for iterations in range(1, 7)
     ]
-    assert all(after <= before + 1e-9 * (1 + before) for before, after in zip(inertia, inertia[1:]))
+    assert all(after <= before + 1e-9 * (1 + before) for before, after in pairwise(inertia))
 
 
 @given(st.permutations(range(40)), st.integers(0, 3))

@@ -78,7 +78,7 @@ def test_prototypes_go_with_their_video():
 def test_as_many_videos_as_prototypes():
     model = tiny_plus()
     session = model.new_session(random_prototypes(batch_size=3))
-    with pytest.raises(ValueError, match="prototypes of 3 videos. Received: 2 frames"):
+    with pytest.raises(ValueError, match=r"prototypes of 3 videos\. Received: 2 frames"):
         model.segment_frame(random_clip()[:, 0], session)
     assert session.num_frames == 0
     with pytest.raises(ValueError, match=r"Received: \[6, 32\]"):

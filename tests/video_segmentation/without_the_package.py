@@ -1,0 +1,20 @@
+"""Running a program in an interpreter that has transformers but not dense_hf."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+GUARD = """
+import importlib.util
+assert importlib.util.find_spec("dense_hf") is None, "this interpreter must not have the package"
+"""
+
+
+def run_without_the_package(program: str, folder: Path, *arguments: str) -> None:
+    """Run Python code in `folder`, offline, with the arguments, and fail with what it wrote if it fails."""
+    site = next(path for path in sys.path if Path(path, "transformers").is_dir())
+    environment = {**os.environ, "PYTHONPATH": site, "HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-S", "-c", GUARD + program, *arguments]
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
