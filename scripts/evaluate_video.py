@@ -1,4 +1,4 @@
-"""Print a row of Tables 4.1 and 5.6, and the per-class Table 5.8, for a CFFM, an MRCFA or a SegFormer.
+"""Print a row of Tables 4.1 and 5.6, and the per-class Table 5.8, for a CFFM, CFFM++, MRCFA or SegFormer.
 
     python scripts/evaluate_video.py --model runs/cffm_b1 --data_dir data/VSPW_480p --skip_incomplete
     torchrun --standalone --nproc_per_node 4 scripts/evaluate_video.py ...   # the same numbers, sooner
@@ -10,6 +10,9 @@ classes. --protocol thesis follows the text (see `evaluate_videos` for the diffe
 
     --split test --output numbers.json
     --save_predictions predictions/cffm_b1   # PNGs like the masks: data/VIDEO/mask/FRAME.png
+
+CFFM++ needs prototypes of a video before its first frame: they are made first, from frames of the whole video, or read
+from a folder (--prototypes), which gets those that it lacks. They are not in the frames per second.
 
 With --save_predictions a stopped run goes on where it was: videos that are there are read instead of segmented.
 """
@@ -27,6 +30,7 @@ from transformers import HfArgumentParser
 import dense_hf  # noqa: F401  AutoConfig knows its models from here on
 from dense_hf.data import write_file
 from dense_hf.errors import InvalidDataError
+from dense_hf.training.prototype_files import PrototypeMaker, make_prototypes
 from dense_hf.training.video_arguments import ManualFormatter, VideoFolderArguments
 from dense_hf.training.video_evaluation import evaluate_videos
 from dense_hf.training.video_methods import METHODS, load_video_model
@@ -46,6 +50,9 @@ class EvaluationArguments:
         metadata={"help": "Long and short side that frames fit. Default: the checkpoint's, else 853 480."},
     )
     save_predictions: str | None = field(default=None, metadata={"help": "A folder for label maps as PNG files."})
+    prototypes: str | None = field(
+        default=None, metadata={"help": "For CFFM++: a folder of prototypes. Default: they are made and not kept."}
+    )
     output: str | None = field(default=None, metadata={"help": "A JSON file for the numbers."})
     quiet: bool = field(default=False, metadata={"help": "No progress bars."})
 
@@ -61,17 +68,27 @@ def main() -> None:
         videos = data.read()
         model, processor = load_video_model(arguments.model, arguments.test_scale)
         check_once(videos, [arguments.split], data.skip_incomplete, progress=not arguments.quiet)
+        model.to(state.device)
+        extra_inputs = None
+        if model.config.model_type == "cffm_plus":
+            extra_inputs = PrototypeMaker.of(model, processor, videos.max_pixels)
+            if arguments.prototypes is not None:
+                members = videos.splits[arguments.split]
+                extra_inputs = make_prototypes(extra_inputs, members, arguments.prototypes, not arguments.quiet)
+        elif arguments.prototypes is not None:
+            raise ValueError(f"--prototypes is for CFFM++. Received: {model.config.model_type}")
         predictions = None
         if arguments.save_predictions is not None:
             maker = describe_maker(arguments.model, model, processor)
             predictions = VideoPredictions(arguments.save_predictions, videos, maker)
         results = evaluate_videos(
-            model.to(state.device),
+            model,
             processor,
             videos,
             videos.splits[arguments.split],
             data.protocol,
             predictions,
+            extra_inputs,
             measure_speed=True,
             progress=not arguments.quiet,
             description=arguments.split,

@@ -201,10 +201,10 @@ def parse_video_run(method: str, manual: str | None = None, arguments: Sequence[
     known_keys = {
         "model": [*chosen.config_keys, *field_names(VideoModelArguments)],
         "data": field_names(VideoDataArguments, ClipAugmentation),
-        "training": field_names(VideoTrainingArguments),
+        "training": field_names(chosen.training_class),
     }
     words = list(sys.argv[1:] if arguments is None else arguments)
-    classes: Any = [VideoModelArguments, VideoDataArguments, ClipAugmentation, VideoTrainingArguments]
+    classes: Any = [VideoModelArguments, VideoDataArguments, ClipAugmentation, chosen.training_class]
     usage = "%(prog)s --config FILE [options]"
     parser = HfArgumentParser(classes, usage=usage, description=manual, formatter_class=ManualFormatter)
     parser.add_argument("--config", help="A YAML file with sections model, data and training.")

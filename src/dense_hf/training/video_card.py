@@ -21,6 +21,21 @@ for name in ("00000001.jpg", "00000002.jpg"):
     frame = processor(Image.open(name), return_tensors="pt")["pixel_values"][:, 0]
     logits = model.segment_frame(frame, session)
 ```"""
+_USE_CFFM_PLUS = """```python
+import dense_hf
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModel
+from dense_hf.video_segmentation.prototypes import prototype_frame_numbers
+
+model = AutoModel.from_pretrained("this/repository").eval()
+processor = AutoImageProcessor.from_pretrained("this/repository")
+names = [f"{number:08d}.jpg" for number in range(48)]  # of all frames of a video, which must be known in advance
+frames = [processor(Image.open(name), return_tensors="pt")["pixel_values"][:, 0] for name in names]
+prototypes = model.find_prototypes(frames[number][0] for number in prototype_frame_numbers(len(frames)))
+session = model.new_session(prototypes[None])
+for frame in frames:
+    logits = model.segment_frame(frame, session)
+```"""
 _USE_SEGFORMER = """```python
 from transformers import pipeline
 
@@ -52,6 +67,7 @@ def write_video_card(output_dir: Path, run: RunDescription) -> None:
         if key in values
     ]
     is_baseline = run.title == "SegFormer"
+    use = {"SegFormer": _USE_SEGFORMER, "CFFM++": _USE_CFFM_PLUS}.get(run.title, _USE)
     data = ModelCardData(
         library_name="transformers",
         tags=["image-segmentation" if is_baseline else "video-semantic-segmentation", "dense_hf", run.title.lower()],
@@ -66,7 +82,7 @@ def write_video_card(output_dir: Path, run: RunDescription) -> None:
 
 {about} with dense_hf on: **{run.dataset}**.
 
-{_USE_SEGFORMER if is_baseline else _USE}
+{use}
 
 ## Results
 

@@ -29,6 +29,7 @@ class VideoMethod:
         title: its name in the tables.
         config, model, processor: "module:class", a module of this package if it begins with a dot.
         encoder: attribute of the model that holds its Mix Transformer; all other parameters are "the head".
+        training: the training arguments, whose defaults are its recipe.
     """
 
     title: str
@@ -36,6 +37,7 @@ class VideoMethod:
     model: str
     processor: str
     encoder: str = "encoder"
+    training: str = ".video_trainer:VideoTrainingArguments"
 
     @property
     def config_class(self) -> type[PreTrainedConfig]:
@@ -51,6 +53,11 @@ class VideoMethod:
     def processor_class(self) -> Any:
         """The class of the image processor that is saved beside it."""
         return _load(self.processor)
+
+    @property
+    def training_class(self) -> Any:
+        """The class of its training arguments."""
+        return _load(self.training)
 
     @property
     def config_keys(self) -> list[str]:
@@ -93,6 +100,13 @@ METHODS = {
         "..video_segmentation.configuration_cffm:CFFMConfig",
         "..video_segmentation.modeling_cffm:CFFMForVideoSemanticSegmentation",
         "..video_segmentation.image_processing_cffm:CFFMImageProcessor",
+    ),
+    "cffm_plus": VideoMethod(
+        "CFFM++",
+        "..video_segmentation.configuration_cffm_plus:CFFMPlusConfig",
+        "..video_segmentation.modeling_cffm_plus:CFFMPlusForVideoSemanticSegmentation",
+        "..video_segmentation.image_processing_cffm:CFFMImageProcessor",
+        training=".cffm_plus_run:CFFMPlusTrainingArguments",
     ),
     "mrcfa": VideoMethod(
         "MRCFA",
