@@ -71,7 +71,7 @@ def main() -> None:
         model.to(state.device)
         extra_inputs = None
         if model.config.model_type == "cffm_plus":
-            extra_inputs = PrototypeMaker.of(model, processor, videos.max_pixels)
+            extra_inputs = PrototypeMaker.of(model, processor, max_pixels=videos.max_pixels)
             if arguments.prototypes is not None:
                 members = videos.splits[arguments.split]
                 extra_inputs = make_prototypes(extra_inputs, members, arguments.prototypes, not arguments.quiet)

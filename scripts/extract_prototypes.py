@@ -10,8 +10,8 @@ the whole video before it segments the first frame: it cannot be used on a live 
     --splits validation test              only these
     --num_prototypes 50 --seed 1          other prototypes, in a folder of their own
 
-OUTPUT gets a file per video, VIDEO.safetensors, with one tensor "prototypes" [100, 256]. Stopped, the same command goes
-on where it was. A folder whose files another model made is refused. scripts/train_cffm_plus.py and
+OUTPUT gets a file per video, VIDEO.safetensors, with one tensor "prototypes" [100, 256]. Stopped, the same command
+goes on where it was. A folder whose files another model made is refused. scripts/train_cffm_plus.py and
 scripts/evaluate_video.py read such a folder (--prototypes), and make what it lacks.
 """
 
@@ -36,8 +36,10 @@ def main() -> None:
     parser.add_argument("--class_file", help="class names (default: label_num_dic_final.json of data_dir)")
     parser.add_argument("--output", required=True, help="a folder for the files")
     parser.add_argument("--splits", nargs="+", choices=sorted(VIDEO_LISTS), help="default: all that have a list")
-    parser.add_argument("--num_prototypes", type=int, default=100, help="centres per video (100)")
-    parser.add_argument("--num_frames", type=int, default=10, help="frames per video that are clustered (10)")
+    parser.add_argument("--num_prototypes", type=int, help="centres per video (100, or as CFFM++ has it)")
+    parser.add_argument(
+        "--num_frames", type=int, help="frames of a video that are clustered (10, or as CFFM++ has it)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="where k-means starts (0)")
     parser.add_argument("--skip_incomplete", action="store_true", help="go on without missing and empty files")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -46,8 +48,9 @@ def main() -> None:
     # without `cpu`, torchrun on a machine without a GPU starts independent runs instead of one (accelerate 1.15)
     state = PartialState(cpu=not torch.accelerator.is_available())
     try:
-        if min(arguments.num_prototypes, arguments.num_frames) < 1:
-            raise ValueError("--num_prototypes and --num_frames must be at least 1")
+        for name in ("num_prototypes", "num_frames"):
+            if (value := getattr(arguments, name)) is not None and value < 1:
+                raise ValueError(f"--{name} must be at least 1. Received: {value}")
         videos = read_video_folder(arguments.data_dir, arguments.class_file, sparse=True)  # masks are of no use here
         if not arguments.skip_incomplete:
             videos.check_complete()
@@ -57,13 +60,13 @@ def main() -> None:
         model, processor = load_video_model(arguments.model)
         if model.config.model_type not in ("cffm", "cffm_plus"):
             raise ValueError(f"{arguments.model} must be a CFFM or a CFFM++. Received: {model.config.model_type}")
-        maker = PrototypeMaker(
+        maker = PrototypeMaker.of(
             model.to(state.device),
             processor,
-            arguments.num_prototypes,
-            arguments.num_frames,
-            arguments.seed,
-            videos.max_pixels,
+            num_prototypes=arguments.num_prototypes,
+            num_frames=arguments.num_frames,
+            seed=arguments.seed,
+            max_pixels=videos.max_pixels,
         )
         members = [video for split in splits for video in videos.splits[split]]
         make_prototypes(maker, members, arguments.output, progress=not arguments.quiet)

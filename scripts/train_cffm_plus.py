@@ -18,8 +18,8 @@ On VSPW, with the released recipe: AdamW 2e-4, 40,000 steps of 8 clips, 1,500 of
         --per_device_train_batch_size 2 --output_dir runs/cffm_plus_b1
     accelerate launch scripts/train_cffm_plus.py ...                          # one GPU
 
-Data and classes are those of the CFFM. --model_name_or_path may also be a CFFM++, to go on from. What train_cffm.py says
-about options, about stopping and going on (--resume_from_checkpoint auto), uploading and own videos holds here.
+Data and classes are those of the CFFM. --model_name_or_path may also be a CFFM++, to go on from. What train_cffm.py
+says about options, about stopping and going on (--resume_from_checkpoint auto), uploading and own videos holds here.
 
 CFFM++ needs the prototypes of a video before its first frame is segmented, so it sees the whole video in advance.
 

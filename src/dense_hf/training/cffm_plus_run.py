@@ -77,7 +77,7 @@ def prepare_prototypes(
     arguments: Any = run.training
     was_training, device = model.training, model.device
     model.eval().to(PartialState().device)
-    maker = PrototypeMaker.of(model, ClipImageProcessor(**run.data.processor_options), videos.max_pixels)
+    maker = PrototypeMaker.of(model, ClipImageProcessor(**run.data.processor_options), max_pixels=videos.max_pixels)
     members = [video for split in ("train", *evaluated_splits(videos)) for video in videos.splits[split]]
     folder = make_prototypes(maker, members, arguments.prototypes, progress=not arguments.disable_tqdm)
     model.train(was_training).to(device)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from accelerate import PartialState
@@ -50,10 +50,19 @@ class PrototypeMaker:
     max_pixels: int = DEFAULT_MAX_PIXELS
 
     @classmethod
-    def of(cls, model: PreTrainedModel, processor: ClipImageProcessor, max_pixels: int = DEFAULT_MAX_PIXELS):
-        """With the numbers that a CFFM++ was configured for."""
-        config: Any = model.config
-        return cls(model, processor, config.num_prototypes, config.num_prototype_frames, max_pixels=max_pixels)
+    def of(cls, model: PreTrainedModel, processor: ClipImageProcessor, **options: Any) -> Self:
+        """With the numbers that a CFFM++ was configured for, or those of the release for a CFFM.
+
+        Args:
+            model, processor: as above.
+            options: values of other attributes; None is as if it were not there.
+        """
+        configured = {
+            "num_prototypes": getattr(model.config, "num_prototypes", None),
+            "num_frames": getattr(model.config, "num_prototype_frames", None),
+        }
+        given = {name: value for name, value in options.items() if value is not None}
+        return cls(model, processor, **{name: value for name, value in configured.items() if value} | given)
 
     def __call__(self, video: Video) -> dict[str, Tensor]:
         """`{"prototypes": [P,E]}`, fp32, in main memory.

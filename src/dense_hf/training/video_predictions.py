@@ -24,6 +24,7 @@ from ..errors import InvalidDataError
 
 MANIFEST = "predictions.json"
 _MAX_MANIFEST_BYTES = 2**16
+_NAMES_OF_PROCESSORS = ("auto_map", "image_processor_type", "processor_class")
 
 
 class VideoPredictions:
@@ -99,7 +100,9 @@ def describe_maker(name: str, model: PreTrainedModel, processor: Any) -> dict[st
     for key, tensor in model.state_dict().items():
         digest.update(key.encode())
         digest.update(tensor.numpy(force=True).tobytes())
-    digest.update(json.dumps(processor.to_dict(), sort_keys=True, default=str).encode())
+    # under which name it was saved is not what it does
+    settings = {key: value for key, value in processor.to_dict().items() if key not in _NAMES_OF_PROCESSORS}
+    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
     return {"model": name, "hash": digest.hexdigest()[:32]}
 
 
