@@ -129,35 +129,37 @@ class CFFMPlusForVideoSemanticSegmentation(CFFMForVideoSemanticSegmentation):
         target = features.of_frame(-1, num_frames)
         known = self.prototype_state(prototypes, len(pixel_values))
         references = None if self.training else self._references_of_clip(features, target, num_frames)
-        logits, branch = self._add_branch(target, references, known, size)
+        logits, branch = self._add_branch(target, references, known)
         auxiliary_logits = None
         if output_auxiliary_logits:
             auxiliary_logits = self._enlarge(self.decoder.classify(features.fused), target, size)
             auxiliary_logits = auxiliary_logits.unflatten(0, (-1, num_frames))
         loss = None
         if labels is not None:
+            branch = self._enlarge(branch, target, size)
             loss = mean_cross_entropy(branch[:, None], labels[:, -1:], self.config)
         return VideoSegmenterOutput(
             loss=loss,
-            logits=logits,
+            logits=self._enlarge(logits, target, size),
             auxiliary_logits=auxiliary_logits,
             hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
         )
 
     def _add_branch(
-        self, target: FrameFeatures, references: Sequence[State] | None, prototypes: State, size: Sequence[int]
+        self, target: FrameFeatures, references: Sequence[State] | None, prototypes: State
     ) -> tuple[Tensor, Tensor]:
-        """Logits [B, K, h, w] of both together and of the branch, which starts at the target's features.
+        """Logits [B, K, H, W] of both together and of the branch; without references both are the branch's.
 
-        Not at what CFFM made of them (released code). Without references both are the branch's.
+        The branch starts at the target's features, not at what CFFM made of them. Both are added before they are
+        enlarged, which is linear; the released code adds them afterwards.
         """
         pixels = self.prototype_attention(target.halved.flatten(2).transpose(1, 2), *prototypes)
         enriched = pixels.transpose(1, 2).unflatten(2, target.halved.shape[-2:])
-        branch = self._enlarge(self.prototype_classifier(self.prototype_dropout(enriched)), target, size)
+        branch = self.prototype_classifier(self.prototype_dropout(enriched))
         if references is None:
             return branch, branch
-        return self._mine(target, references, size)[0] + self.config.prototype_weight * branch, branch
+        return self.mine(target, references)[0] + self.config.prototype_weight * branch, branch
 
     def step(self, frame: Tensor, references: tuple[State, ...] | None) -> tuple[Tensor, tuple[State, ...]]:
         """As in the parent; one state more than there are roles is that of the prototypes (`prototype_state`)."""
@@ -166,8 +168,8 @@ class CFFMPlusForVideoSemanticSegmentation(CFFMForVideoSemanticSegmentation):
             return super().step(frame, references)
         _, features = self.extract(frame)
         states = self.remember(features, range(num_roles))
-        logits, _ = self._add_branch(features, references[:num_roles], references[num_roles], frame.shape[-2:])
-        return logits, states
+        logits, _ = self._add_branch(features, references[:num_roles], references[num_roles])
+        return self._enlarge(logits, features, frame.shape[-2:]), states
 
     # -- prototypes ------------------------------------------------------------------------------------------------
 
