@@ -68,8 +68,8 @@ def test_every_file_is_a_run_with_the_released_recipe(path):
     assert (training.max_steps, training.warmup_steps, training.per_device_train_batch_size) == (160_000, 1500, 8)
     assert (training.save_steps, training.eval_strategy) == (4000, "no")
     if published := re.search(r"([\d.]+) M parameters", comment):
-        # SegFormer's published numbers are up to 0.12 above what its code gives
-        tolerance = 0.12 if path.parent.name == "segformer" else 0.051
+        # SegFormer's published numbers are up to 0.12 above what its code gives; so are those of Video Swin upon it
+        tolerance = 0.12 if path.parent.name == "segformer" or "vswin" in path.stem else 0.051
         assert count_parameters(model) / 1e6 == pytest.approx(float(published[1]), abs=tolerance)
     if backbone := re.search(r"MiT-B\d", comment):
         assert backbone_name(run.config) == backbone[0]

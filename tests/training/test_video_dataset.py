@@ -172,3 +172,37 @@ def test_a_frame_that_breaks_later_is_named(folder):
         frame.image_path.write_bytes(frame.image_path.read_bytes()[:-200])
     with pytest.raises(InvalidDataError, match=r"synthetic_train_0000.*\.jpg: expected a complete"):
         data[0, 0]
+
+
+def test_frames_that_are_kept_change_nothing(tiny_videos, monkeypatch):
+    """With room for all of them every frame is decoded once; with little room few are kept."""
+    videos = read_video_folder(tiny_videos)
+    keys = [(epoch, index) for epoch in range(4) for index in range(6)]
+    plain = VideoTrainingSet(videos, "train", (9, 6, 3), SMALL, 1, 2)
+    expected = [plain[key] for key in keys]
+    assert not plain._cache
+    for size in (5, 36):
+        data, decoded = VideoTrainingSet(videos, "train", (9, 6, 3), SMALL, 1, 2, frame_cache_size=size), []
+        decode = data._decode
+
+        def noting(frame, decode=decode, decoded=decoded):
+            decoded.append(frame.image_path)
+            return decode(frame)
+
+        monkeypatch.setattr(data, "_decode", noting)
+        assert all(same(data[key], sample) for key, sample in zip(keys, expected))
+        assert len(data._cache) == min(size, len(set(decoded)))
+    assert len(decoded) == len(set(decoded))
+
+
+def test_extra_inputs_are_those_of_the_video(tiny_videos):
+    videos = read_video_folder(tiny_videos)
+    data = VideoTrainingSet(
+        videos,
+        "train",
+        (9, 6, 3),
+        SMALL,
+        1,
+        extra_inputs=lambda video: {"prototypes": torch.tensor(int(video.video_id[-1]))},
+    )
+    assert [int(data[0, index]["prototypes"]) for index in range(6)] == [0, 1, 2, 0, 1, 2]

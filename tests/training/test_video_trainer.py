@@ -1,12 +1,13 @@
 """The released recipe: which parameter has which rate and decay, the schedule, the losses, and runs that go on."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from tiny_video import sections
+from tiny_video import ENCODER, sections
 from torch import nn
 from torch.nn import functional as F
 from transformers import set_seed
@@ -14,7 +15,12 @@ from transformers import set_seed
 from dense_hf.training.video_arguments import parse_video_run
 from dense_hf.training.video_methods import METHODS
 from dense_hf.training.video_run import build_model, build_trainer, read_training_videos
-from dense_hf.training.video_trainer import VideoTrainingArguments, learning_rate_factor, video_parameter_groups
+from dense_hf.training.video_trainer import (
+    VideoTrainingArguments,
+    learning_rate_factor,
+    video_parameter_groups,
+    with_synchronized_norms,
+)
 from dense_hf.video_segmentation.convert_cffm import rename_checkpoint
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "cffm"
@@ -189,6 +195,50 @@ def test_a_model_with_more_inputs_for_each_clip(make_trainer, tmp_path):
         name for name, parameter in trainer.model.named_parameters() if not torch.equal(parameter, before[name])
     }
     assert changed == {"branch.weight", "branch.bias"}
+
+
+VARIANTS = [
+    ("cffm", {}),
+    ("cffm", {"motional_contexts": False}),
+    ("cffm", {"cross_frame_mining": False}),
+    ("cffm", {"frame_offsets": [3]}),
+    ("cffm", {"auxiliary_loss_frames": "target"}),
+    ("mrcfa", {}),
+    ("mrcfa", {"num_scales": 1}),
+    ("mrcfa", {"num_scales": 2, "affinity_width": 1}),
+    ("mrcfa", {"use_sar": False}),
+    ("mrcfa", {"use_maa": False}),
+    ("mrcfa", {"mining": "feature_pyramid"}),
+    ("mrcfa", {"mining": "video_swin"}),
+]
+
+
+@pytest.mark.parametrize(("method", "fields"), VARIANTS)
+def test_every_parameter_takes_part_in_a_step(method, fields):
+    """Several processes wait for the gradient of every parameter (`ddp_find_unused_parameters` is off)."""
+    if method == "mrcfa" and find_spec("dense_hf.video_segmentation.modeling_mrcfa") is None:
+        pytest.skip("MRCFA is not there yet")
+    config = METHODS[method].make_config("b1", {"encoder_config": ENCODER, "decoder_hidden_size": 16, **fields})
+    set_seed(0)
+    model = METHODS[method].model_class(config)
+    clip = torch.randn(2, config.num_reference_frames + 1, 3, 96, 96)
+    model(clip, labels=torch.zeros(2, config.num_reference_frames + 1, 96, 96, dtype=torch.int64)).loss.backward()
+    without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert without == []
+
+
+def test_norms_are_synchronized_on_gpus_only():
+    """Only the conversion; several GPUs were not there to try it."""
+    set_seed(0)
+    config = METHODS["cffm"].make_config("b0", {"encoder_config": ENCODER, "decoder_hidden_size": 16})
+    model = METHODS["cffm"].model_class(config).eval()
+    before, keys = model(torch.ones(1, 4, 3, 64, 64)).logits, model.state_dict().keys()
+    for world_size, device in ((1, "cuda"), (2, "cpu")):
+        assert type(with_synchronized_norms(model, world_size, device).decoder.batch_norm) is nn.BatchNorm2d
+    converted = with_synchronized_norms(model, 2, "cuda")
+    assert type(converted.decoder.batch_norm) is nn.SyncBatchNorm
+    assert converted.state_dict().keys() == keys
+    assert torch.equal(converted(torch.ones(1, 4, 3, 64, 64)).logits, before)
 
 
 def test_initial_weights_are_a_function_of_the_seed(make_trainer, tmp_path):
