@@ -87,9 +87,9 @@ def test_a_video_becomes_a_video_labels_and_a_table(segment, video, expected, tm
         assert float(row["seconds"]) == pytest.approx(number / FPS, abs=1e-3)
         shares = [(labels_of_frame == label).mean() for label in range(5)]
         np.testing.assert_allclose([float(row[name]) for name in NAMES], shares, atol=1e-5)
-        mask = read_mask(labels / "street" / "mask" / f"{number:08}.png", (96, 64), rule)
+        mask = read_mask(labels / "data" / "street" / "mask" / f"{number:08}.png", (96, 64), rule)
         np.testing.assert_array_equal(mask, labels_of_frame)
-    assert len(list((labels / "street" / "mask").iterdir())) == NUM_FRAMES
+    assert len(list((labels / "data" / "street" / "mask").iterdir())) == NUM_FRAMES
 
 
 def test_the_overlay_has_the_colours_of_the_classes(segment, video, expected, tmp_path):
@@ -143,7 +143,7 @@ def test_a_folder_becomes_a_video_or_a_folder(segment, folder, tmp_path):
     fps, size, overlays = read_video(tmp_path / "o.mkv")
     assert (fps, size, len(overlays)) == (15, (96, 64), NUM_FRAMES)
     names = {str(number) for number in range(1, NUM_FRAMES + 1)}
-    assert {path.stem for path in (tmp_path / "labels" / "1001" / "mask").iterdir()} == names
+    assert {path.stem for path in (tmp_path / "labels" / "data" / "1001" / "mask").iterdir()} == names
     assert segment(folder, "--output", tmp_path / "o", "--table", tmp_path / "t.csv") == 0
     assert {path.name for path in (tmp_path / "o").iterdir()} == {f"{name}.jpg" for name in names}
     assert [row["name"] for row in read_table(tmp_path / "t.csv")] == sorted(names, key=int)
@@ -167,7 +167,7 @@ def test_frames_that_are_damaged_or_of_another_size(segment, frames, tmp_path, c
     assert [row["frame"] for row in rows if row["error"]] == ["5"]
     assert "005.png" in rows[5]["error"]
     assert rows[5]["wall"] == ""
-    masks = {path.stem: Image.open(path).size for path in (tmp_path / "labels" / "frames" / "mask").iterdir()}
+    masks = {path.stem: Image.open(path).size for path in (tmp_path / "labels" / "data" / "frames" / "mask").iterdir()}
     assert masks == {f"{n:03}": (96, 64) if n < 8 else (70, 50) for n in range(NUM_FRAMES) if n != 5}
     assert any("frame 8 is 70 x 50" in message for message in caplog.messages)
 

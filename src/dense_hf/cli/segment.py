@@ -75,7 +75,7 @@ def add_parser(subparsers: Any) -> None:
         "--labels-dir",
         type=Path,
         metavar="DIR",
-        help="labels as PNG files in the layout of VSPW: DIR/VIDEO/mask/FRAME.png, number k + 1 for label k",
+        help="labels as PNG files in the layout of VSPW: DIR/data/VIDEO/mask/FRAME.png, number k + 1 for label k",
     )
     parser.add_argument(
         "--table",

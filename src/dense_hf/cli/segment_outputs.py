@@ -81,7 +81,7 @@ class Overlay:
 
 
 class LabelFolder:
-    """Labels as `data.read_video_folder` reads them: VIDEO/mask/NAME.png, and the names of the classes beside VIDEO.
+    """Labels as `data.read_video_folder` reads them: data/VIDEO/mask/NAME.png, the names of the classes beside data.
 
     As in VSPW, number k + 1 in a file is label k. The files have colours, for the eye.
 
@@ -93,7 +93,7 @@ class LabelFolder:
     """
 
     def __init__(self, directory: Path, video: str, names: Sequence[str], palette: np.ndarray):
-        self.folder = directory / video / "mask"
+        self.folder = directory / "data" / video / "mask"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.palette = np.concatenate([np.zeros((1, 3), np.uint8), palette])
         numbers = {"others": 0} | {name: number for number, name in enumerate(names, start=1)}
