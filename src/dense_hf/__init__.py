@@ -21,6 +21,9 @@ _PUBLIC_NAMES = {
     "IOCFormerConfig": "counting.configuration_iocformer",
     "IOCFormerForObjectCounting": "counting.modeling_iocformer",
     "IOCFormerImageProcessor": "counting.image_processing_iocformer",
+    "MRCFAConfig": "video_segmentation.configuration_mrcfa",
+    "MRCFAForVideoSemanticSegmentation": "video_segmentation.modeling_mrcfa",
+    "MRCFAImageProcessor": "video_segmentation.image_processing_mrcfa",
     "ObjectCountingPipeline": "pipelines.object_counting",
     "convert_original_checkpoint": "convert",
     "data": None,
@@ -41,8 +44,13 @@ if TYPE_CHECKING:
     from .errors import InvalidDataError as InvalidDataError
     from .pipelines.object_counting import ObjectCountingPipeline as ObjectCountingPipeline
     from .video_segmentation.configuration_cffm import CFFMConfig as CFFMConfig
+    from .video_segmentation.configuration_mrcfa import MRCFAConfig as MRCFAConfig
     from .video_segmentation.image_processing_cffm import CFFMImageProcessor as CFFMImageProcessor
+    from .video_segmentation.image_processing_mrcfa import MRCFAImageProcessor as MRCFAImageProcessor
     from .video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation as CFFMForVideoSemanticSegmentation
+    from .video_segmentation.modeling_mrcfa import (
+        MRCFAForVideoSemanticSegmentation as MRCFAForVideoSemanticSegmentation,
+    )
 
 
 def __getattr__(name: str):

@@ -23,8 +23,11 @@ from .counting.image_processing_iocformer import IOCFormerImageProcessor
 from .counting.modeling_iocformer import IOCFormerForObjectCounting
 from .pipelines import register_pipelines
 from .video_segmentation.configuration_cffm import CFFMConfig
+from .video_segmentation.configuration_mrcfa import MRCFAConfig
 from .video_segmentation.image_processing_cffm import CFFMImageProcessor
+from .video_segmentation.image_processing_mrcfa import MRCFAImageProcessor
 from .video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation
+from .video_segmentation.modeling_mrcfa import MRCFAForVideoSemanticSegmentation
 
 
 class AutoModelForObjectCounting(_BaseAutoModelClass):
@@ -59,6 +62,7 @@ def register() -> None:
     IOCFormerForObjectCounting.register_for_auto_class("AutoModel")
     IOCFormerImageProcessor.register_for_auto_class()
     register_video_segmentation(CFFMConfig, CFFMForVideoSemanticSegmentation, CFFMImageProcessor)
+    register_video_segmentation(MRCFAConfig, MRCFAForVideoSemanticSegmentation, MRCFAImageProcessor)
     register_pipelines()
 
 
