@@ -95,7 +95,9 @@ def image_processor(config: Any) -> Any:
 
     from ..counting.image_processing_iocformer import IOCFormerImageProcessor
     from ..video_segmentation.image_processing_cffm import CFFMImageProcessor
+    from ..video_segmentation.image_processing_mrcfa import MRCFAImageProcessor
 
     if config.model_type == "iocformer":
         return IOCFormerImageProcessor(tile_size=config.tile_size)
-    return {"cffm": CFFMImageProcessor, "segformer": SegformerImageProcessor}[config.model_type]()
+    processors = {"cffm": CFFMImageProcessor, "mrcfa": MRCFAImageProcessor, "segformer": SegformerImageProcessor}
+    return processors[config.model_type]()

@@ -33,7 +33,7 @@ class ImageLayer(nn.Module):
         normed = torch.batch_norm(
             torch.cat(convolved), None, None, None, None, True, 0.0, self.norm.eps, torch.backends.cudnn.enabled
         )
-        return F.relu_(torch.addcmul(_per_channel(self.norm.bias), normed, _per_channel(self.norm.weight)))
+        return F.relu_((normed * _per_channel(self.norm.weight)).add_(_per_channel(self.norm.bias)))
 
     def _convolve(self, images: Tensor, kernels: Tensor, bias: Tensor) -> Tensor:
         """[c, M, h, w] and kernels [c, k, k] of one output channel -> [1, M, h, w]."""

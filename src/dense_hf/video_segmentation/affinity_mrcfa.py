@@ -147,7 +147,8 @@ def tokens_at_once(affinity: Tensor) -> int:
 
 def _as_images(affinity: Tensor, size: Sequence[int]) -> Tensor:
     """[B, P, M] -> [1, B * M, *size], tokens innermost in memory."""
-    return affinity.transpose(0, 1).flatten(1).unflatten(0, tuple(size)).permute(2, 0, 1)[None]
+    pixels = affinity.transpose(0, 1).flatten(1).unflatten(0, tuple(size))
+    return pixels[None].permute(0, 3, 1, 2)  # in this order, or strides do not say that channels come last
 
 
 def _as_columns(images: Tensor, batch_size: int) -> Tensor:

@@ -76,10 +76,8 @@ class CFFMForVideoSemanticSegmentation(VideoSegmenterModel):
         ]
         return tuple(tuple(tokens[index] for tokens in layers) for index in range(len(roles)))
 
-    def mine(
-        self, features: FrameFeatures, references: Sequence[State], output_others: bool = False
-    ) -> tuple[Tensor, list[Tensor]]:
-        """N layers of mining, then a classifier over what came in and what came out; there are no others."""
+    def mine(self, features: FrameFeatures, references: Sequence[State]) -> tuple[Tensor, list[Tensor]]:
+        """N layers of mining, then a classifier over what came in and what came out."""
         layout, pixels = self._layout(features.halved), _to_pixels(features.halved)
         for index, layer in enumerate(self.mining_layers):
             pixels = layer(pixels, layout, *(state[index] for state in references))

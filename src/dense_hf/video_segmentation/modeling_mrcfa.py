@@ -72,13 +72,14 @@ class MRCFAForVideoSemanticSegmentation(VideoSegmenterModel):
         """The same keys and values in every role."""
         return (self.mining.remember(features),) * len(roles)
 
-    def mine(
-        self, features: FrameFeatures, references: Sequence[State], output_others: bool = False
-    ) -> tuple[Tensor, list[Tensor]]:
-        """A classifier over the merged features, and one over what each reference offered."""
+    def mine(self, features: FrameFeatures, references: Sequence[State]) -> tuple[Tensor, list[Tensor]]:
+        """A classifier over the merged features; and what each reference offered [B, E, h, w]."""
         merged, retrieved = self.mining(features, references)
-        others = zip(self.auxiliary_classifiers, retrieved) if output_others else ()
-        return self.classifier(self.dropout(merged)), [head(self.dropout(maps)) for head, maps in others]
+        return self.classifier(self.dropout(merged)), retrieved
+
+    def classify_others(self, others: list[Tensor]) -> list[Tensor]:
+        """A classifier of its own over what each reference offered."""
+        return [head(self.dropout(maps)) for head, maps in zip(self.auxiliary_classifiers, others)]
 
 
 __all__ = ["MRCFAForVideoSemanticSegmentation"]

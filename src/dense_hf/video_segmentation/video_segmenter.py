@@ -122,11 +122,13 @@ class VideoSegmenterModel(PreTrainedModel):
         """What a frame leaves behind for each of `roles`, the places in `frame_offsets` that it may take."""
         raise NotImplementedError
 
-    def mine(
-        self, features: FrameFeatures, references: Sequence[State], output_others: bool = False
-    ) -> tuple[Tensor, list[Tensor]]:
-        """The target's logits [B, K, h // 2, w // 2], and if asked for others that its labels judge as well."""
+    def mine(self, features: FrameFeatures, references: Sequence[State]) -> tuple[Tensor, list[Tensor]]:
+        """The target's logits [B, K, h // 2, w // 2], and from what `classify_others` makes others."""
         raise NotImplementedError
+
+    def classify_others(self, others: list[Tensor]) -> list[Tensor]:
+        """Other logits [B, K, h // 2, w // 2] that are judged by the target's labels; made only when they are."""
+        return others
 
     # -- clips -----------------------------------------------------------------------------------------------------
 
@@ -216,10 +218,11 @@ class VideoSegmenterModel(PreTrainedModel):
         return tuple(self.remember(features.of_frame(role, num_frames), [role])[0] for role in roles)
 
     def _mine(
-        self, target: FrameFeatures, references: Sequence[State], size: Sequence[int], output_others: bool = False
+        self, target: FrameFeatures, references: Sequence[State], size: Sequence[int], output_others: bool = True
     ) -> tuple[Tensor, list[Tensor]]:
         """`mine`, enlarged to 1/4 of the image and cropped to `size`, the image's."""
-        logits, others = self.mine(target, references, output_others)
+        logits, others = self.mine(target, references)
+        others = self.classify_others(others) if output_others else []
         logits, *others = (_crop(resize(maps, target.fused.shape[-2:]), size) for maps in (logits, *others))
         return logits, others
 
@@ -267,7 +270,7 @@ class VideoSegmenterModel(PreTrainedModel):
         states = self.remember(features, range(self.config.num_reference_frames))
         if references is None or not self.uses_references:
             return _crop(self.decoder.classify(features.fused), frame.shape[-2:]), states
-        return self._mine(features, references, frame.shape[-2:])[0], states
+        return self._mine(features, references, frame.shape[-2:], output_others=False)[0], states
 
 
 def _pad(frames: Tensor, divisor: int) -> Tensor:
