@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from tiny_cffm import random_clip, random_labels, tiny_model
+from tiny_video import random_clip, random_labels
 from torch.testing import assert_close
 
 CLOSE = {"atol": 1e-4, "rtol": 0}
