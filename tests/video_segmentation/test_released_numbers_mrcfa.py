@@ -73,7 +73,7 @@ def test_selected_tokens(converted, monkeypatch):
     assert_close(mask_of(indices[0], seen[0]), case.golden["selection_mask"].to(torch.uint8))
 
 
-# -- from encoder maps: both decoders, both grids of the reference, another n -------------------------------------------
+# -- from encoder maps: both decoders, both grids of the reference, another n -----------------------------------------
 
 HEADS = ["head_b1_p50", "head_b0_p80", "head_b1_ref16_p50"]
 
@@ -116,15 +116,14 @@ def test_what_happens_to_affinities(name, monkeypatch):
         importance = token_importance(mining.coarse_affinity(target, keys[0]), case.model.config)
         assert_close(mining.to_reference_grid(importance, target), golden["out.importance"], **CLOSE)
         for scale, maps, tokens in zip((4, 3, 2), target.maps[:0:-1], affinities):
-            finer = maps if scale < 4 else None
-            affinity = tokens if finer is None else mining.affinity(finer, tokens.flatten(1, 2)).unflatten(
-                2, tokens.shape[1:3]
-            )
+            affinity = tokens  # at 1/32 the affinities themselves, at finer scales the selected keys
+            if scale < 4:
+                affinity = mining.affinity(maps, tokens.flatten(1, 2)).unflatten(2, tokens.shape[1:3])
             expected = golden[f"out.affinity_s{scale}"]  # [B, R, S, h, w]
             assert_close(affinity.permute(0, 2, 3, 1), expected.flatten(3), **CLOSE)
 
 
-# -- sizes -------------------------------------------------------------------------------------------------------------
+# -- sizes ------------------------------------------------------------------------------------------------------------
 
 
 def count(backbone: str, auxiliary: bool = False, **fields) -> int:

@@ -63,7 +63,7 @@ class VolumeLayer(nn.Module):
 
 
 class AffinityBlock(nn.Module):
-    """G of Eq. 5.5 and 5.6: layers that keep the number of channels but for the last, and shrink their kernels to 3."""
+    """G of Eq. 5.5 and 5.6: layers that keep the number of channels but for the last; all but the first are 3 x 3."""
 
     def __init__(self, config: MRCFAConfig, in_channels: int, out_channels: int, kernel_size: int = 3):
         super().__init__()

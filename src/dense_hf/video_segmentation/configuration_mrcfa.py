@@ -101,9 +101,7 @@ class MRCFAConfig(VideoSegmentationConfig):
                 "with use_sar=False there must be several scales to aggregate, received "
                 f"use_maa={self.use_maa}, num_scales={self.num_scales}"
             )
-        if self.mining == "video_swin" and (
-            self.num_swin_heads < 1 or self.decoder_hidden_size % self.num_swin_heads
-        ):
+        if self.mining == "video_swin" and (self.num_swin_heads < 1 or self.decoder_hidden_size % self.num_swin_heads):
             problems.append(
                 f"decoder_hidden_size ({self.decoder_hidden_size}) must be a multiple of num_swin_heads, "
                 f"received {self.num_swin_heads}"

@@ -88,7 +88,7 @@ class VideoSession:
         return twin
 
     def to(self, *args, **kwargs) -> Self:
-        """Move or cast the memory, in place, with the arguments of `torch.Tensor.to`. What roles share stays shared."""
+        """Move or cast the memory, in place, with the arguments of `torch.Tensor.to`. What roles share stays one."""
         tensors = {id(tensor): tensor for states in self._states for state in states for tensor in state}
         moved = {key: tensor.to(*args, **kwargs) for key, tensor in tensors.items()}
         for states in self._states:
