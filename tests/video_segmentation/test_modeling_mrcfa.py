@@ -153,12 +153,12 @@ def test_fewer_tokens_and_other_tokens_change_the_result():
         assert (other - logits[0]).abs().max() > 1e-3
 
 
-def test_few_tokens_at_a_time_or_all(monkeypatch):
+def test_few_images_at_a_time_or_all(monkeypatch):
     model, clip = tiny_model(), random_clip(size=(96, 160))
     with torch.no_grad():
-        monkeypatch.setattr(affinity_mrcfa, "TOKENS_AT_ONCE", 4)
+        monkeypatch.setattr(affinity_mrcfa, "PIXELS_AT_ONCE", 500)
         some = model(clip).logits
-        monkeypatch.setattr(affinity_mrcfa, "TOKENS_AT_ONCE", 10**6)
+        monkeypatch.setattr(affinity_mrcfa, "PIXELS_AT_ONCE", 10**9)
         assert_close(model(clip).logits, some, **CLOSE)
     assert_close(model(clip).logits, some, **CLOSE)  # with gradients
 

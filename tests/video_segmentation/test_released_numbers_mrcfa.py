@@ -103,7 +103,7 @@ def test_loss_where_only_the_target_has_labels(name):
 @pytest.mark.parametrize("name", [*HEADS, "hyper_T3"])
 @torch.no_grad()
 def test_what_happens_to_affinities(name, monkeypatch):
-    monkeypatch.setattr(affinity_mrcfa, "TOKENS_AT_ONCE", 7)
+    monkeypatch.setattr(affinity_mrcfa, "PIXELS_AT_ONCE", 1000)
     case = from_features(name)
     mining, golden = case.model.mining, case.golden
     *references, target = features_of(case)

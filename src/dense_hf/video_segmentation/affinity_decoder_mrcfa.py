@@ -38,12 +38,14 @@ class ImageLayer(nn.Module):
     def _convolve(self, images: Tensor, kernels: Tensor, bias: Tensor) -> Tensor:
         """[c, M, h, w] and kernels [c, k, k] of one output channel -> [1, M, h, w]."""
         count, size = images.shape[1], kernels.shape[-1]
-        total = None
-        for image, kernel in zip(images.split(1), kernels):
-            weight = kernel.expand(count, 1, size, size)
-            shift = bias.expand(count) if total is None else None
-            convolved = F.conv2d(image, weight, shift, padding=size // 2, groups=count)
-            total = convolved if total is None else total + convolved
+
+        def convolve(image: Tensor, kernel: Tensor, shift: Tensor | None = None) -> Tensor:
+            return F.conv2d(image, kernel.expand(count, 1, size, size), shift, padding=size // 2, groups=count)
+
+        first, *others = images.split(1)
+        total = convolve(first, kernels[0], bias.expand(count))
+        for image, kernel in zip(others, kernels[1:]):
+            total = total + convolve(image, kernel)
         return total
 
 

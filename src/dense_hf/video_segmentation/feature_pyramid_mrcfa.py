@@ -26,14 +26,18 @@ class FeaturePyramid(CrossFrameAffinity):
     def forward(self, features: FrameFeatures, references: Sequence[State]) -> tuple[Tensor, list[Tensor]]:
         """As `AffinityMining`."""
         *keys, values = (torch.stack(tokens, dim=1) for tokens in zip(*references))
-        total = None
-        for scale, maps in enumerate(features.maps[: -1 - len(keys) : -1]):
-            affinity = self.affinity(maps, keys[scale].flatten(1, 2)).unflatten(2, keys[scale].shape[1:3])
-            if scale == 0:
-                affinity = self.to_reference_grid(affinity, features)
-            attention = (affinity * maps.shape[1] ** -0.5).softmax(dim=-1)
-            retrieved = (attention.transpose(1, 2) @ values).flatten(0, 1)  # [B * R, P, E]
-            images = retrieved.transpose(1, 2).unflatten(2, maps.shape[-2:])
-            total = images if total is None else resize(total, images.shape[-2:]) + images
+        maps = features.maps[: -1 - len(keys) : -1]
+        total = self._at_scale(features, maps[0], keys[0], values)
+        for finer, key in zip(maps[1:], keys[1:]):
+            total = resize(total, finer.shape[-2:]) + self._at_scale(features, finer, key, values)
         total = resize(total, features.halved.shape[-2:]) / len(keys)
         return merge(features, total.flatten(2).transpose(1, 2).unflatten(0, (-1, len(references))))
+
+    def _at_scale(self, features: FrameFeatures, maps: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """The target's maps [B, C, h_l, w_l], keys [B, R, N, C + 1] and values [B, R, N, E] -> [B * R, E, h_l, w_l]."""
+        affinity = self.affinity(maps, keys.flatten(1, 2)).unflatten(2, keys.shape[1:3])
+        if maps is features.maps[-1]:
+            affinity = self.to_reference_grid(affinity, features)
+        attention = (affinity * maps.shape[1] ** -0.5).softmax(dim=-1)
+        retrieved = (attention.transpose(1, 2) @ values).flatten(0, 1)
+        return retrieved.transpose(1, 2).unflatten(2, maps.shape[-2:])
