@@ -1,7 +1,7 @@
 """What video segmentation costs: ratios measured in one run, and memory.
 
-    python benchmarks/video.py                     # CFFM-B1, 480 x 864, 124 labels, one thread
-    python benchmarks/video.py --backbone b0 --repeats 3
+    python benchmarks/video.py                     # CFFM-B1 and MRCFA-B1, 480 x 864, 124 labels, one thread
+    python benchmarks/video.py --methods mrcfa --backbone b0 --repeats 3
 
 Times of this machine mean little, ratios do. Each row is measured in turn with what it is compared to (A B A B ...)
 and prints the median of the ratios of CPU time, with the lowest and the highest.
@@ -22,7 +22,18 @@ from pathlib import Path
 import torch
 from transformers import SegformerForSemanticSegmentation
 
-from dense_hf import CFFMConfig, CFFMForVideoSemanticSegmentation
+from dense_hf import (
+    CFFMConfig,
+    CFFMForVideoSemanticSegmentation,
+    MRCFAConfig,
+    MRCFAForVideoSemanticSegmentation,
+)
+from dense_hf.video_segmentation.video_segmenter import VideoSegmenterModel
+
+METHODS = {
+    "cffm": (CFFMConfig, CFFMForVideoSemanticSegmentation),
+    "mrcfa": (MRCFAConfig, MRCFAForVideoSemanticSegmentation),
+}
 
 
 def ratios(ours: Callable[[], object], theirs: Callable[[], object], repeats: int) -> tuple[list[float], float, float]:
@@ -44,9 +55,29 @@ def resident_mebibytes() -> float:
     return int(line.split()[1]) / 1024
 
 
+def measure(model: VideoSegmenterModel, segformer: torch.nn.Module, frame: torch.Tensor, repeats: int) -> None:
+    """Print the rows of one model."""
+    clip = torch.randn(1, model.config.num_reference_frames + 1, *frame.shape[1:])
+    session = model.new_session()
+    sizes = []
+    for _ in range(60):
+        model.segment_frame(frame, session)
+        sizes.append(resident_mebibytes())
+    for name, run in (
+        ("new frame / SegFormer", lambda: model.segment_frame(frame, session)),
+        ("clip / SegFormer", lambda: model(clip)),
+    ):
+        pairs, seconds, others = ratios(run, lambda: segformer(frame), repeats)
+        spread = f"{statistics.median(pairs):.2f} ({min(pairs):.2f} to {max(pairs):.2f})"
+        print(f"{name:24s} {spread:24s} {seconds:.2f} s / {others:.2f} s", flush=True)
+    print(f"memory of a video        {session.num_bytes() / 2**20:.0f} MiB")
+    print(f"growth of the process    {max(sizes[40:]) - max(sizes[20:40]):.1f} MiB")
+
+
 def main() -> None:
     """Print the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--backbone", default="b1", choices=("b0", "b1", "b2", "b5"))
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=864)
@@ -55,33 +86,20 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)
-    config = CFFMConfig.from_backbone(arguments.backbone, num_labels=arguments.num_labels)
-    model = CFFMForVideoSemanticSegmentation(config).eval()
-    config.encoder_config.num_labels = arguments.num_labels
-    segformer = SegformerForSemanticSegmentation(config.encoder_config).eval()
     frame = torch.randn(1, 3, arguments.height, arguments.width)
-    clip = torch.randn(1, 4, 3, arguments.height, arguments.width)
-    session = model.new_session()
-
-    with torch.no_grad():
+    for method in arguments.methods:
+        torch.manual_seed(0)
+        config_class, model_class = METHODS[method]
+        config = config_class.from_backbone(arguments.backbone, num_labels=arguments.num_labels)
+        model = model_class(config).eval()
+        config.encoder_config.num_labels = arguments.num_labels
+        segformer = SegformerForSemanticSegmentation(config.encoder_config).eval()
         print(
-            f"CFFM-{arguments.backbone}, {arguments.height} x {arguments.width}, {arguments.num_labels} labels, fp32, "
-            f"{arguments.threads} thread(s), torch {torch.__version__}, {arguments.repeats} pairs"
+            f"{method.upper()}-{arguments.backbone}, {arguments.height} x {arguments.width}, {arguments.num_labels} "
+            f"labels, fp32, {arguments.threads} thread(s), torch {torch.__version__}, {arguments.repeats} pairs"
         )
-        sizes = []
-        for _ in range(60):
-            model.segment_frame(frame, session)
-            sizes.append(resident_mebibytes())
-        for name, run in (
-            ("new frame / SegFormer", lambda: model.segment_frame(frame, session)),
-            ("clip / SegFormer", lambda: model(clip)),
-        ):
-            pairs, seconds, others = ratios(run, lambda: segformer(frame), arguments.repeats)
-            spread = f"{statistics.median(pairs):.2f} ({min(pairs):.2f} to {max(pairs):.2f})"
-            print(f"{name:24s} {spread:24s} {seconds:.2f} s / {others:.2f} s", flush=True)
-    print(f"memory of a video        {session.num_bytes() / 2**20:.0f} MiB")
-    print(f"growth of the process    {max(sizes[40:]) - max(sizes[20:40]):.1f} MiB")
+        with torch.no_grad():
+            measure(model, segformer, frame, arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,9 @@ _PUBLIC_NAMES = {
     "IOCFormerConfig": "counting.configuration_iocformer",
     "IOCFormerForObjectCounting": "counting.modeling_iocformer",
     "IOCFormerImageProcessor": "counting.image_processing_iocformer",
+    "MRCFAConfig": "video_segmentation.configuration_mrcfa",
+    "MRCFAForVideoSemanticSegmentation": "video_segmentation.modeling_mrcfa",
+    "MRCFAImageProcessor": "video_segmentation.image_processing_mrcfa",
     "ObjectCountingPipeline": "pipelines.object_counting",
     "VideoSemanticSegmentationPipeline": "pipelines.video_semantic_segmentation",
     "convert_original_checkpoint": "convert",
@@ -48,10 +51,15 @@ if TYPE_CHECKING:
     )
     from .video_segmentation.configuration_cffm import CFFMConfig as CFFMConfig
     from .video_segmentation.configuration_cffm_plus import CFFMPlusConfig as CFFMPlusConfig
+    from .video_segmentation.configuration_mrcfa import MRCFAConfig as MRCFAConfig
     from .video_segmentation.image_processing_cffm import CFFMImageProcessor as CFFMImageProcessor
+    from .video_segmentation.image_processing_mrcfa import MRCFAImageProcessor as MRCFAImageProcessor
     from .video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation as CFFMForVideoSemanticSegmentation
     from .video_segmentation.modeling_cffm_plus import (
         CFFMPlusForVideoSemanticSegmentation as CFFMPlusForVideoSemanticSegmentation,
+    )
+    from .video_segmentation.modeling_mrcfa import (
+        MRCFAForVideoSemanticSegmentation as MRCFAForVideoSemanticSegmentation,
     )
 
 

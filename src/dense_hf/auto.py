@@ -24,9 +24,12 @@ from .counting.modeling_iocformer import IOCFormerForObjectCounting
 from .pipelines import register_pipelines
 from .video_segmentation.configuration_cffm import CFFMConfig
 from .video_segmentation.configuration_cffm_plus import CFFMPlusConfig
+from .video_segmentation.configuration_mrcfa import MRCFAConfig
 from .video_segmentation.image_processing_cffm import CFFMImageProcessor
+from .video_segmentation.image_processing_mrcfa import MRCFAImageProcessor
 from .video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation
 from .video_segmentation.modeling_cffm_plus import CFFMPlusForVideoSemanticSegmentation
+from .video_segmentation.modeling_mrcfa import MRCFAForVideoSemanticSegmentation
 
 
 class AutoModelForObjectCounting(_BaseAutoModelClass):
@@ -62,6 +65,7 @@ def register() -> None:
     IOCFormerImageProcessor.register_for_auto_class()
     register_video_segmentation(CFFMConfig, CFFMForVideoSemanticSegmentation, CFFMImageProcessor)
     register_video_segmentation(CFFMPlusConfig, CFFMPlusForVideoSemanticSegmentation, CFFMImageProcessor)
+    register_video_segmentation(MRCFAConfig, MRCFAForVideoSemanticSegmentation, MRCFAImageProcessor)
     register_pipelines()
 
 

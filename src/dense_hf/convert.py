@@ -17,6 +17,7 @@ CONVERTERS = {
     "cltr": ("counting.convert_iocformer", "convert_cltr"),
     "cffm": ("video_segmentation.convert_cffm", "convert_cffm"),
     "cffm_plus": ("video_segmentation.convert_cffm_plus", "convert_cffm_plus"),
+    "mrcfa": ("video_segmentation.convert_mrcfa", "convert_mrcfa"),
     "segformer": ("video_segmentation.convert_segformer", "convert_segformer"),
 }
 
@@ -30,8 +31,8 @@ def convert_original_checkpoint(path: str | Path, architecture: str, **config_ov
 
     Args:
         path: The authors' `.pth` file. `module.` prefixes, optimizer state and epoch counters are tolerated.
-        architecture: One of `CONVERTERS`: "iocformer", "cltr", "cffm", "cffm_plus", "segformer" (a Mix Transformer
-            trained on ImageNet, without its classifier).
+        architecture: One of `CONVERTERS`: "iocformer", "cltr", "cffm", "cffm_plus", "mrcfa", "segformer" (a Mix
+            Transformer trained on ImageNet, without its classifier).
         config_overrides: Fields of the model's config.
 
     Raises:

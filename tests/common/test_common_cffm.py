@@ -1,98 +1,19 @@
-"""The common tests of transformers against CFFM (`make test-common`). Each skip says why."""
+"""The common tests of transformers against CFFM (`make test-common`)."""
 
-import sys
 import unittest
-from pathlib import Path
 
 import pytest
-import torch
-from upstream_tests import fetch
+from common_video import VideoModelTesterMixin
+from tiny_cffm import tiny_config
 
-fetch()
-
-from transformers_common_tests.test_configuration_common import ConfigTester  # noqa: E402
-from transformers_common_tests.test_modeling_common import ModelTesterMixin, floats_tensor  # noqa: E402
-
-from dense_hf import CFFMConfig, CFFMForVideoSemanticSegmentation  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "video_segmentation"))
-from tiny_cffm import TINY_ENCODER, random_labels, tiny_config  # noqa: E402
+from dense_hf import CFFMForVideoSemanticSegmentation
 
 pytestmark = [pytest.mark.common, pytest.mark.network, pytest.mark.xdist_group("common")]
 
 
-class CFFMModelTester:
-    """A tiny model and its inputs, as the common tests want to be told."""
-
-    batch_size = 2
-    num_frames = 4
-    image_size = 32
-    is_training = True
-    num_hidden_layers = 2
-    hidden_size = 32
-    num_attention_heads = 4
-
-    def __init__(self, parent: unittest.TestCase):
-        self.parent = parent
-
-    def get_config(self) -> CFFMConfig:
-        """No dropout, so that two runs agree."""
-        return tiny_config(encoder_config=TINY_ENCODER | {"drop_path_rate": 0.0}, classifier_dropout_prob=0.0)
-
-    def prepare_config_and_inputs_for_common(self) -> tuple[CFFMConfig, dict]:
-        size = [self.batch_size, self.num_frames, 3, self.image_size, self.image_size]
-        return self.get_config(), {"pixel_values": floats_tensor(size)}
-
-
-class CFFMModelTest(ModelTesterMixin, unittest.TestCase):
-    """All common tests, with the class that has a head."""
+class CFFMModelTest(VideoModelTesterMixin, unittest.TestCase):
+    """What is special about it."""
 
     all_model_classes = (CFFMForVideoSemanticSegmentation,)
-    config_class, model_tester_class = CFFMConfig, CFFMModelTester
-    pipeline_model_mapping: dict = {}
-    test_resize_embeddings = False  # there are no token embeddings
-
-    def setUp(self):
-        self.model_tester = self.model_tester_class(self)
-        self.config_tester = ConfigTester(
-            self,
-            config_class=self.config_class,
-            has_text_modality=False,
-            common_properties=["hidden_size", "num_attention_heads", "num_hidden_layers"],
-        )
-
-    def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
-        inputs_dict = super()._prepare_for_class(inputs_dict, model_class, return_labels)
-        if return_labels:
-            inputs_dict["labels"] = random_labels(inputs_dict["pixel_values"])
-        return inputs_dict
-
-    @unittest.skip("pixels go in, there are no input embeddings")
-    def test_model_get_set_embeddings(self):
-        pass
-
-    def test_attention_outputs(self):
-        """As upstream, less its one size for all layers: queries and keys of the encoder shrink from map to map."""
-        config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
-        model = self.all_model_classes[0]._from_config(config, attn_implementation="eager").eval()
-        with torch.no_grad():
-            attentions = model(**inputs, output_attentions=True).attentions
-        heads, sides = config.encoder_config.num_attention_heads, (8, 4, 2, 1)
-        for weights, head_count, side in zip(attentions, heads, sides, strict=True):
-            assert weights.shape == (8, head_count, side**2, 1)
-
-    def test_hidden_states_output(self):
-        """As upstream, less its one size for all layers."""
-        config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
-        for where in ("argument", "config"):
-            config.output_hidden_states = where == "config"
-            model = self.all_model_classes[0](config).eval()
-            with torch.no_grad():
-                asked = {"output_hidden_states": True} if where == "argument" else {}
-                maps = model(**inputs, **asked).hidden_states
-                assert where == "config" or model(**inputs).hidden_states is None
-            widths = config.encoder_config.hidden_sizes
-            assert [tuple(one.shape) for one in maps] == [(8, c, s, s) for c, s in zip(widths, (8, 4, 2, 1))]
-
-    def test_config(self):
-        self.config_tester.run_common_tests()
+    tiny_config = staticmethod(tiny_config)
+    common_properties = ["hidden_size", "num_attention_heads", "num_hidden_layers"]

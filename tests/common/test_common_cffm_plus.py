@@ -5,32 +5,37 @@ Each skip says why.
 
 import unittest
 
-import test_common_cffm as cffm
+import pytest
+from common_video import VideoModelTester, VideoModelTesterMixin
+from tiny_cffm import tiny_config
 from tiny_cffm_plus import random_prototypes
 
 from dense_hf import CFFMPlusConfig, CFFMPlusForVideoSemanticSegmentation
 
-pytestmark = cffm.pytestmark
+pytestmark = [pytest.mark.common, pytest.mark.network, pytest.mark.xdist_group("common")]
 
 
-class CFFMPlusModelTester(cffm.CFFMModelTester):
+def tiny_plus_config(**fields) -> CFFMPlusConfig:
+    """Fields that CFFM has too, as there."""
+    values = tiny_config(**fields).to_dict()
+    return CFFMPlusConfig.from_dict({name: value for name, value in values.items() if name != "model_type"})
+
+
+class CFFMPlusModelTester(VideoModelTester):
     """A tiny model and its inputs."""
-
-    def get_config(self) -> CFFMPlusConfig:
-        """Fields that CFFM has too, as there."""
-        fields = super().get_config().to_dict()
-        return CFFMPlusConfig.from_dict({name: value for name, value in fields.items() if name != "model_type"})
 
     def prepare_config_and_inputs_for_common(self) -> tuple[CFFMPlusConfig, dict]:
         config, inputs = super().prepare_config_and_inputs_for_common()
         return config, inputs | {"prototypes": random_prototypes(self.batch_size, width=self.hidden_size)}
 
 
-class CFFMPlusModelTest(cffm.CFFMModelTest):
-    """All common tests that CFFM runs."""
+class CFFMPlusModelTest(VideoModelTesterMixin, unittest.TestCase):
+    """What is special about it."""
 
     all_model_classes = (CFFMPlusForVideoSemanticSegmentation,)
-    config_class, model_tester_class = CFFMPlusConfig, CFFMPlusModelTester
+    model_tester_class = CFFMPlusModelTester
+    tiny_config = staticmethod(tiny_plus_config)
+    common_properties = ["hidden_size", "num_attention_heads", "num_hidden_layers"]
 
     @unittest.skip("nothing before the branch learns, so no gradient goes to hidden states and attentions")
     def test_retain_grad_hidden_states_attentions(self):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tiny_video import CFFM, ENCODER
+from tiny_video_runs import CFFM, ENCODER
 from transformers import SegformerForImageClassification, SegformerModel, set_seed
 
 from dense_hf.errors import InvalidDataError

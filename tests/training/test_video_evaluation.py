@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_video import CFFM, SEGFORMER
+from tiny_video_runs import CFFM, SEGFORMER
 from torch.nn import functional as F
 from transformers import set_seed
 

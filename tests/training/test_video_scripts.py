@@ -15,7 +15,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 from PIL import Image
-from tiny_video import sections
+from tiny_video_runs import sections
 from transformers import pipeline
 
 from dense_hf import CFFMForVideoSemanticSegmentation

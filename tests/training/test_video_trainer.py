@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tiny_video import ENCODER, sections
+from tiny_video_runs import ENCODER, sections
 from torch import nn
 from torch.nn import functional as F
 from transformers import set_seed

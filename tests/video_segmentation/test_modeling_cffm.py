@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from tiny_cffm import random_clip, random_labels, tiny_config, tiny_model
+from tiny_cffm import tiny_config, tiny_model
+from tiny_video import plain_mean, random_clip, random_labels
 from torch.nn import functional as F
 from torch.testing import assert_close
 
@@ -10,38 +11,8 @@ from dense_hf.video_segmentation.clip_loss import clip_loss
 from dense_hf.video_segmentation.configuration_cffm import CFFMConfig
 from dense_hf.video_segmentation.context_layout_cffm import context_layout
 from dense_hf.video_segmentation.mining_cffm import WindowPooling
-from dense_hf.video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation
 
 CLOSE = {"atol": 1e-5, "rtol": 0}
-
-
-# sizes: one pixel, less than the encoder takes, odd, a multiple of nothing, one window, many windows
-@pytest.mark.parametrize("size", [(1, 1), (20, 45), (33, 37), (57, 56), (56, 56), (96, 160)])
-def test_any_size(size):
-    model = tiny_model()
-    clip = random_clip(size=size, batch_size=1)
-    outputs = model(clip, labels=random_labels(clip))
-    expected = (-(-size[0] // 4), -(-size[1] // 4))
-    assert outputs.logits.shape == (1, 5, *expected)
-    assert outputs.auxiliary_logits.shape == (1, 4, 5, *expected)
-    assert torch.isfinite(outputs.loss)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("size", [(480, 853), (1080, 1920)])
-def test_sizes_of_real_videos(size):
-    model = tiny_model()
-    with torch.no_grad():
-        logits = model(random_clip(size=size, batch_size=1)).logits
-    assert logits.shape[-2:] == (size[0] // 4, -(-size[1] // 4))
-
-
-def test_clips_of_a_batch_do_not_mix():
-    model, clip = tiny_model(), random_clip(batch_size=3)
-    with torch.no_grad():
-        together = model(clip).logits
-        alone = torch.cat([model(one[None]).logits for one in clip])
-    assert_close(together, alone, **CLOSE)
 
 
 def test_few_windows_at_a_time_or_all(monkeypatch):
@@ -53,38 +24,7 @@ def test_few_windows_at_a_time_or_all(monkeypatch):
     assert_close(model(clip).logits, some, **CLOSE)  # with gradients
 
 
-@pytest.mark.parametrize("num_frames", [0, 5])
-def test_frames_that_are_none_or_too_many(num_frames):
-    with pytest.raises(ValueError, match=r"with 1 to 4 frames. Received: \[2, "):
-        tiny_model()(random_clip(num_frames))
-
-
-def test_shapes_that_are_wrong():
-    model, clip = tiny_model(), random_clip()
-    with pytest.raises(ValueError, match=r"Received: \[2, 3, 64, 96\]"):
-        model(clip[:, 0])
-    with pytest.raises(ValueError, match=r"labels must be \[2, 4, 64, 96\]. Received: \[2, 64, 96\]"):
-        model(clip, labels=random_labels(clip)[:, 0])
-
-
-def test_auxiliary_logits_on_demand():
-    model, clip = tiny_model(), random_clip()
-    with torch.no_grad():
-        assert model(clip).auxiliary_logits is None
-        asked = model(clip, output_auxiliary_logits=True).auxiliary_logits
-        alone = torch.stack([model(clip[:, t][:, None]).logits for t in range(4)], dim=1)
-        assert model.train()(clip).auxiliary_logits is not None
-    assert_close(asked, alone, **CLOSE)
-
-
 # -- the loss ---------------------------------------------------------------------------------------------------------
-
-
-def plain_mean(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Every pixel by hand; ignored ones count as zero."""
-    enlarged = F.interpolate(logits.flatten(0, 1), labels.shape[-2:], mode="bilinear").unflatten(0, labels.shape[:2])
-    scores = enlarged.log_softmax(2).gather(2, labels.clamp(max=logits.shape[2] - 1)[:, :, None])[:, :, 0]
-    return -(scores * (labels != 255)).mean()
 
 
 @pytest.mark.parametrize("frames", ["all", "target"])
@@ -96,13 +36,6 @@ def test_loss_by_hand(frames):
     expected = plain_mean(outputs.logits[:, None], labels[:, -1:])
     expected = expected + 0.3 * plain_mean(outputs.auxiliary_logits[:, first:], labels[:, first:])
     assert_close(outputs.loss, expected)
-
-
-def test_loss_of_short_clips_is_that_of_the_frames():
-    model, clip = tiny_model(), random_clip(num_frames=2)
-    labels = random_labels(clip)
-    outputs = model(clip, labels=labels)
-    assert_close(outputs.loss, plain_mean(outputs.auxiliary_logits, labels))
 
 
 def test_several_maps_of_the_target_share_its_labels():
@@ -180,6 +113,16 @@ def test_static_contexts():
         expected = moving(clip[:, -1:].expand(-1, 4, -1, -1, -1)).logits
         assert_close(static(clip).logits, expected, **CLOSE)
         assert_close(static(clip[:, -1:]).logits, expected, **CLOSE)
+
+
+def test_static_contexts_frame_by_frame():
+    model = tiny_model(motional_contexts=False)
+    video = random_clip(num_frames=3)
+    session = model.new_session()
+    for frame in video.unbind(1):
+        with torch.no_grad():
+            expected = model(frame[:, None].expand(-1, 4, -1, -1, -1)).logits
+        assert_close(model.segment_frame(frame, session), expected, **CLOSE)
 
 
 def test_assembling_without_mining():
@@ -275,22 +218,3 @@ def test_backbones():
     assert CFFMConfig.from_backbone("b1", num_mining_layers=4).num_mining_layers == 4
     with pytest.raises(ValueError, match=r"one of \['b0', 'b1', 'b2', 'b5'\]. Received: 'b9'"):
         CFFMConfig.from_backbone("b9")
-
-
-def test_layer_norms_of_the_encoder():
-    model = tiny_model()
-    for name, module in model.encoder.named_modules():
-        if isinstance(module, torch.nn.LayerNorm):
-            shallow = "patch_embeddings" in name or "sequence_reduction" in name
-            assert module.eps == (1e-5 if shallow else 1e-6), name
-
-
-def test_saved_and_loaded(tmp_path):
-    model, clip = tiny_model(), random_clip()
-    model.save_pretrained(tmp_path)
-    loaded, info = CFFMForVideoSemanticSegmentation.from_pretrained(tmp_path, output_loading_info=True)
-    assert not info["missing_keys"]
-    assert not info["unexpected_keys"]
-    with torch.no_grad():
-        assert_close(loaded(clip).logits, model(clip).logits, atol=1e-6, rtol=0)
-    assert loaded.encoder.stages[0].layer_norm.eps == 1e-6

@@ -4,9 +4,9 @@ import copy
 
 import pytest
 import torch
-from test_modeling_cffm import plain_mean
-from tiny_cffm import random_clip, random_labels, tiny_model
+from tiny_cffm import tiny_model
 from tiny_cffm_plus import random_prototypes, tiny_plus
+from tiny_video import plain_mean, random_clip, random_labels
 from torch.nn import functional as F
 from torch.testing import assert_close
 

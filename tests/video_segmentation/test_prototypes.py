@@ -4,8 +4,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_cffm import random_clip, tiny_model
+from tiny_cffm import tiny_model
 from tiny_cffm_plus import tiny_plus
+from tiny_video import random_clip
 from torch.testing import assert_close
 
 from dense_hf.video_segmentation.kmeans import kmeans

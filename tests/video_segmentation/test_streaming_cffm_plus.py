@@ -4,9 +4,9 @@ import pickle
 
 import pytest
 import torch
-from test_streaming_cffm import RELEASED
-from tiny_cffm import random_clip
+from test_streaming_video import RELEASED
 from tiny_cffm_plus import random_prototypes, tiny_plus
+from tiny_video import random_clip
 from torch.testing import assert_close
 
 CLOSE = {"atol": 1e-4, "rtol": 0}

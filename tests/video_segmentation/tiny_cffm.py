@@ -1,18 +1,13 @@
 """A CFFM small enough for tests: one block a stage, 32 features, 5 labels."""
 
 import torch
-from torch import Tensor
+from tiny_video import TINY_ENCODER, random_clip, random_labels
 
 from dense_hf.video_segmentation.configuration_cffm import CFFMConfig
 from dense_hf.video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation
 from dense_hf.video_segmentation.position_bias_cffm import ContextPositionBias
 
-TINY_ENCODER = {
-    "hidden_sizes": [8, 8, 16, 16],
-    "depths": [1, 1, 1, 1],
-    "num_attention_heads": [1, 1, 2, 2],
-    "mlp_ratios": [2, 2, 2, 2],
-}
+__all__ = ["TINY_ENCODER", "random_clip", "random_labels", "tiny_config", "tiny_model"]
 
 
 def tiny_config(**fields) -> CFFMConfig:
@@ -43,15 +38,3 @@ def tiny_model(seed: int = 0, **fields) -> CFFMForVideoSemanticSegmentation:
         model.decoder.batch_norm.running_mean.normal_(std=0.1)
         model.decoder.batch_norm.running_var.uniform_(0.5, 2)
     return model
-
-
-def random_clip(num_frames: int = 4, size: tuple[int, int] = (64, 96), batch_size: int = 2, seed: int = 0) -> Tensor:
-    """[B, T, 3, height, width]."""
-    return torch.randn(batch_size, num_frames, 3, *size, generator=torch.Generator().manual_seed(seed))
-
-
-def random_labels(clip: Tensor, num_labels: int = 5, seed: int = 0) -> Tensor:
-    """[B, T, height, width], some of it 255."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, num_labels + 1, (*clip.shape[:2], *clip.shape[-2:]), generator=generator)
-    return labels.masked_fill(labels == num_labels, 255)

@@ -95,9 +95,14 @@ def image_processor(config: Any) -> Any:
 
     from ..counting.image_processing_iocformer import IOCFormerImageProcessor
     from ..video_segmentation.image_processing_cffm import CFFMImageProcessor
+    from ..video_segmentation.image_processing_mrcfa import MRCFAImageProcessor
 
     if config.model_type == "iocformer":
         return IOCFormerImageProcessor(tile_size=config.tile_size)
-    if config.model_type == "segformer":
-        return SegformerImageProcessor()
-    return CFFMImageProcessor()
+    processors = {
+        "cffm": CFFMImageProcessor,
+        "cffm_plus": CFFMImageProcessor,
+        "mrcfa": MRCFAImageProcessor,
+        "segformer": SegformerImageProcessor,
+    }
+    return processors[config.model_type]()

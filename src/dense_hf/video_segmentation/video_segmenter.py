@@ -40,6 +40,9 @@ class VideoSegmenterOutput(ModelOutput):
         auxiliary_logits (`torch.Tensor`, *optional*):
             Scores of every frame on its own, `(batch_size, num_frames, num_labels, height / 4, width / 4)`: when
             training, with `labels` or on demand.
+        retrieved_logits (`torch.Tensor`, *optional*):
+            Scores of the target by what each reference frame offers, `(batch_size, num_reference_frames, num_labels,
+            height / 4, width / 4)`: MRCFA, when there are `auxiliary_logits`.
         hidden_states (`tuple(torch.Tensor)`, *optional*):
             Feature maps of the encoder for all `batch_size * num_frames` frames, with `output_hidden_states=True`.
         attentions (`tuple(torch.Tensor)`, *optional*):
@@ -49,6 +52,7 @@ class VideoSegmenterOutput(ModelOutput):
     loss: Tensor | None = None
     logits: Tensor | None = None
     auxiliary_logits: Tensor | None = None
+    retrieved_logits: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
 
@@ -119,8 +123,12 @@ class VideoSegmenterModel(PreTrainedModel):
         raise NotImplementedError
 
     def mine(self, features: FrameFeatures, references: Sequence[State]) -> tuple[Tensor, list[Tensor]]:
-        """The target's logits [B, K, h // 2, w // 2], and others that are judged by the target's labels as well."""
+        """The target's logits [B, K, h // 2, w // 2], and from what `classify_others` makes others."""
         raise NotImplementedError
+
+    def classify_others(self, others: list[Tensor]) -> list[Tensor]:
+        """Other logits [B, K, h // 2, w // 2] that are judged by the target's labels; made only when they are."""
+        return others
 
     # -- clips -----------------------------------------------------------------------------------------------------
 
@@ -143,7 +151,7 @@ class VideoSegmenterModel(PreTrainedModel):
                 Classes of all frames' pixels, `config.semantic_loss_ignore_index` where there is none.
             output_auxiliary_logits (`bool`, *optional*):
                 Whether the scores of every frame on its own are returned. Defaults to when they are needed: in
-                training and with labels.
+                training and with labels. The same holds for `retrieved_logits`.
         """
         num_frames = self._check_clip(pixel_values, labels)
         size = pixel_values.shape[-2:]
@@ -158,7 +166,7 @@ class VideoSegmenterModel(PreTrainedModel):
         if output_auxiliary_logits:
             auxiliary_logits = _crop(self.decoder.classify(features.fused), size).unflatten(0, (-1, num_frames))
         if references is not None:
-            logits, others = self._mine(target, references, size)
+            logits, others = self._mine(target, references, size, output_auxiliary_logits)
         elif auxiliary_logits is not None:
             logits = auxiliary_logits[:, -1]
         else:
@@ -176,6 +184,7 @@ class VideoSegmenterModel(PreTrainedModel):
             loss=loss,
             logits=logits,
             auxiliary_logits=auxiliary_logits,
+            retrieved_logits=torch.stack(others, dim=1) if others else None,
             hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
         )
@@ -209,10 +218,11 @@ class VideoSegmenterModel(PreTrainedModel):
         return tuple(self.remember(features.of_frame(role, num_frames), [role])[0] for role in roles)
 
     def _mine(
-        self, target: FrameFeatures, references: Sequence[State], size: Sequence[int]
+        self, target: FrameFeatures, references: Sequence[State], size: Sequence[int], output_others: bool = True
     ) -> tuple[Tensor, list[Tensor]]:
         """`mine`, enlarged to 1/4 of the image and cropped to `size`, the image's."""
         logits, others = self.mine(target, references)
+        others = self.classify_others(others) if output_others else []
         logits, *others = (self._enlarge(maps, target, size) for maps in (logits, *others))
         return logits, others
 
@@ -265,7 +275,7 @@ class VideoSegmenterModel(PreTrainedModel):
         states = self.remember(features, range(self.config.num_reference_frames))
         if references is None or not self.uses_references:
             return _crop(self.decoder.classify(features.fused), frame.shape[-2:]), states
-        return self._mine(features, references, frame.shape[-2:])[0], states
+        return self._mine(features, references, frame.shape[-2:], output_others=False)[0], states
 
 
 def _pad(frames: Tensor, divisor: int) -> Tensor:

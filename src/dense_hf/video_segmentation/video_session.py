@@ -88,10 +88,12 @@ class VideoSession:
         return twin
 
     def to(self, *args, **kwargs) -> Self:
-        """Move or cast the memory, in place, with the arguments of `torch.Tensor.to`."""
+        """Move or cast the memory, in place, with the arguments of `torch.Tensor.to`. What roles share stays one."""
+        tensors = {id(tensor): tensor for states in self._states for state in states for tensor in state}
+        moved = {key: tensor.to(*args, **kwargs) for key, tensor in tensors.items()}
         for states in self._states:
             for index, state in enumerate(states):
-                states[index] = tuple(tensor.to(*args, **kwargs) for tensor in state)
+                states[index] = tuple(moved[id(tensor)] for tensor in state)
         return self
 
     def num_bytes(self) -> int:

@@ -1,12 +1,13 @@
-"""Frame by frame is the same as clip by clip."""
+"""Frame by frame is the same as clip by clip, for every method (`tiny_model`, see conftest)."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_cffm import random_clip, tiny_model
+from tiny_video import random_clip
 from torch.testing import assert_close
 
 from dense_hf.video_segmentation.video_session import VideoSession, reference_frames
@@ -35,7 +36,7 @@ def clip_logits(model, video: torch.Tensor, references: list[int], index: int) -
         return model(video[:, [*references, index]]).logits
 
 
-def test_a_video_from_its_first_frame():
+def test_a_video_from_its_first_frame(tiny_model):
     model = tiny_model()
     video = random_clip(num_frames=len(RELEASED), size=(61, 90))
     session = model.new_session()
@@ -45,7 +46,7 @@ def test_a_video_from_its_first_frame():
     assert session.num_frames == len(RELEASED)
 
 
-def test_references_matter():
+def test_references_matter(tiny_model):
     """Guards the test above: another reference frame changes the result by far more than its tolerance."""
     model, video = tiny_model(), random_clip(num_frames=5)
     difference = clip_logits(model, video, [0, 1, 2], 4) - clip_logits(model, video, [3, 1, 2], 4)
@@ -53,7 +54,7 @@ def test_references_matter():
 
 
 @pytest.mark.parametrize("offsets", [(3,), (3, 2, 1), (6, 2), (5, 4, 3, 2, 1)])
-def test_any_offsets(offsets):
+def test_any_offsets(tiny_model, offsets):
     model = tiny_model(frame_offsets=offsets)
     video = random_clip(num_frames=offsets[0] + 3)
     session = model.new_session()
@@ -75,7 +76,7 @@ def test_references_lie_in_the_past_and_not_beyond_their_offsets(index, offsets)
             assert index < max(chosen)
 
 
-def test_each_frame_is_encoded_once():
+def test_each_frame_is_encoded_once(tiny_model):
     model, seen = tiny_model(), []
     model.encoder.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
     session = model.new_session()
@@ -84,7 +85,7 @@ def test_each_frame_is_encoded_once():
     assert seen == [2] * 12
 
 
-def test_memory_is_bounded():
+def test_memory_is_bounded(tiny_model):
     model, session, sizes = tiny_model(), None, []
     session = model.new_session()
     for frame in random_clip(num_frames=30, size=(32, 32)).unbind(1):
@@ -95,7 +96,25 @@ def test_memory_is_bounded():
     assert not any(tensor.requires_grad for states in session._states for state in states for tensor in state)
 
 
-def test_videos_of_one_batch_do_not_mix():
+@pytest.mark.slow
+def test_a_thousand_frames(smallest_model):
+    """Neither the session nor the process grows."""
+    model = smallest_model()
+    session = model.new_session()
+    frames, resident, sizes = torch.randn(4, 1, 3, 32, 32), [], set()
+    for number in range(1000):
+        model.segment_frame(frames[number % 4], session)
+        if number >= 100:
+            sizes.add(session.num_bytes())
+            status = Path("/proc/self/status")
+            if status.exists():
+                resident.append(next(int(line.split()[1]) for line in status.open() if line.startswith("VmRSS")))
+    assert len(sizes) == 1
+    if resident:
+        assert max(resident[-100:]) - max(resident[:100]) < 4096  # KiB
+
+
+def test_videos_of_one_batch_do_not_mix(tiny_model):
     model, video = tiny_model(), random_clip(num_frames=11, batch_size=3)
     together = model.new_session()
     alone = [model.new_session() for _ in video]
@@ -105,7 +124,7 @@ def test_videos_of_one_batch_do_not_mix():
             assert_close(model.segment_frame(video[number, index][None], session)[0], logits[number], **CLOSE)
 
 
-def test_copies_go_their_own_way():
+def test_copies_go_their_own_way(tiny_model):
     model, video = tiny_model(), random_clip(num_frames=12)
     session = model.new_session()
     for index in range(10):
@@ -118,7 +137,7 @@ def test_copies_go_their_own_way():
         assert_close(model.segment_frame(video[:, 10], other), expected, atol=0, rtol=0)
 
 
-def test_reset():
+def test_reset(tiny_model):
     model, video = tiny_model(), random_clip(num_frames=5)
     session = model.new_session()
     first = [model.segment_frame(frame, session) for frame in video.unbind(1)]
@@ -130,21 +149,21 @@ def test_reset():
     model.segment_frame(random_clip(size=(40, 40))[:, 0], session)  # another size is another video
 
 
-def test_moved_and_cast():
+def test_moved_and_cast(tiny_model):
     model, video = tiny_model(), random_clip(num_frames=10)
     session = model.new_session()
     for frame in video[:, :9].unbind(1):
         model.segment_frame(frame, session)
     exact = session.copy()
     size = session.num_bytes()
-    assert session.to("cpu", torch.bfloat16).num_bytes() * 2 == size
+    assert session.to("cpu", torch.bfloat16).num_bytes() * 2 == size  # what roles share stays shared
     session.to(torch.float32)
     close = model.segment_frame(video[:, 9], session)
     assert_close(close, model.segment_frame(video[:, 9], exact), atol=0.05, rtol=0)
     assert exact.to("meta").references()[0][0].device.type == "meta"
 
 
-def test_frames_that_do_not_belong():
+def test_frames_that_do_not_belong(tiny_model):
     model = tiny_model()
     session = model.new_session()
     model.segment_frame(torch.randn(1, 3, 64, 64), session)
@@ -157,16 +176,6 @@ def test_frames_that_do_not_belong():
     assert session.num_frames == 1
     with pytest.raises(ValueError, match="training mode"):
         model.train().segment_frame(torch.randn(1, 3, 64, 64), session)
-
-
-def test_static_contexts_need_no_other_frame():
-    model = tiny_model(motional_contexts=False)
-    video = random_clip(num_frames=3)
-    session = model.new_session()
-    for frame in video.unbind(1):
-        with torch.no_grad():
-            expected = model(frame[:, None].expand(-1, 4, -1, -1, -1)).logits
-        assert_close(model.segment_frame(frame, session), expected, **CLOSE)
 
 
 def test_a_session_knows_nothing_of_models():

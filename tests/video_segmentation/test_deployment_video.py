@@ -1,16 +1,15 @@
-"""Reduced precision, gradient checkpointing, compilation and export, of clips and of the streaming step."""
+"""Reduced precision, gradient checkpointing, compilation, export: clips and the streaming step of every method."""
 
 import copy
 
 import pytest
 import torch
-from tiny_cffm import random_clip, random_labels, tiny_model
+from tiny_video import random_clip, random_labels
 from torch.testing import assert_close
 
 CLOSE = {"atol": 1e-4, "rtol": 0}
 # traces everything; generating C++ for these graphs takes minutes on a CPU
 COMPILER = {"backend": "aot_eager"}
-SMALLER = {"num_mining_layers": 1, "frame_offsets": (3,)}
 
 
 class Step(torch.nn.Module):
@@ -42,7 +41,7 @@ def references_of(model, clip):
     return session.references()
 
 
-def test_bfloat16_autocast(clip):
+def test_bfloat16_autocast(tiny_model, clip):
     model = tiny_model()
     with torch.no_grad():
         exact = model(clip).logits
@@ -51,7 +50,7 @@ def test_bfloat16_autocast(clip):
     assert_close(fast.float(), exact, atol=0.05 * exact.abs().max().item(), rtol=0)
 
 
-def test_bfloat16_weights(clip):
+def test_bfloat16_weights(tiny_model, clip):
     model = tiny_model()
     session = model.new_session()
     with torch.no_grad():
@@ -65,7 +64,7 @@ def test_bfloat16_weights(clip):
         assert half.segment_frame(frame, session).dtype == torch.bfloat16
 
 
-def test_training_under_bfloat16_autocast(clip, labels):
+def test_training_under_bfloat16_autocast(tiny_model, clip, labels):
     model = tiny_model().train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = model(clip, labels=labels).loss
@@ -74,7 +73,7 @@ def test_training_under_bfloat16_autocast(clip, labels):
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
 
 
-def test_gradient_checkpointing(clip, labels):
+def test_gradient_checkpointing(tiny_model, clip, labels):
     gradients = []
     for checkpointing in (False, True):
         model = tiny_model().train()
@@ -85,7 +84,9 @@ def test_gradient_checkpointing(clip, labels):
                 module.drop_prob = 0.0
         if checkpointing:
             model.gradient_checkpointing_enable()
-            assert any(module.gradient_checkpointing for module in model.mining_layers)
+            parts = [n for n, module in model.named_modules() if getattr(module, "gradient_checkpointing", False)]
+            assert any("mining" in name for name in parts)
+            assert any("encoder" in name for name in parts)
         model(clip, labels=labels).loss.backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
     for plain, recomputed in zip(*gradients):
@@ -93,16 +94,16 @@ def test_gradient_checkpointing(clip, labels):
 
 
 @pytest.mark.slow
-def test_compile(clip):
-    model = tiny_model(**SMALLER)
+def test_compile(smallest_model, clip):
+    model = smallest_model()
     compiled = torch.compile(copy.deepcopy(model), fullgraph=True, **COMPILER)
     with torch.no_grad():
         assert_close(compiled(clip[:, :2]).logits, model(clip[:, :2]).logits, **CLOSE)
 
 
 @pytest.mark.slow
-def test_compiled_step(clip):
-    model = tiny_model(**SMALLER)
+def test_compiled_step(smallest_model, clip):
+    model = smallest_model()
     references, frame = references_of(model, clip), clip[:, -1]
     compiled = torch.compile(Step(copy.deepcopy(model)), fullgraph=True, **COMPILER)
     with torch.no_grad():
@@ -111,8 +112,8 @@ def test_compiled_step(clip):
 
 
 @pytest.mark.slow
-def test_compiled_training(clip, labels):
-    model, compiled = tiny_model(**SMALLER), tiny_model(**SMALLER)
+def test_compiled_training(smallest_model, clip, labels):
+    model, compiled = smallest_model(), smallest_model()
     loss = torch.compile(compiled, **COMPILER)(clip[:, :2], labels=labels[:, :2]).loss
     loss.backward()
     model(clip[:, :2], labels=labels[:, :2]).loss.backward()
@@ -121,7 +122,7 @@ def test_compiled_training(clip, labels):
 
 
 @pytest.mark.parametrize("num_frames", [1, 4])
-def test_export(clip, num_frames):
+def test_export(tiny_model, clip, num_frames):
     model = tiny_model()
     program = torch.export.export(model, (clip[:, -num_frames:],))
     other = torch.randn_like(clip[:, -num_frames:])
@@ -129,7 +130,7 @@ def test_export(clip, num_frames):
         assert_close(program.module()(other)["logits"], model(other).logits, **CLOSE)
 
 
-def test_exported_step(clip):
+def test_exported_step(tiny_model, clip):
     """A video segmented by nothing but the exported programs: one for frames alone, one with references."""
     model = tiny_model()
     references = references_of(model, clip)
@@ -145,7 +146,7 @@ def test_exported_step(clip):
             assert_close(logits, model.segment_frame(frame, session), **CLOSE)
 
 
-def test_exporting_does_not_change_training(clip, labels):
+def test_exporting_does_not_change_training(tiny_model, clip, labels):
     """Constants made while tracing must not be kept for later (they would not be differentiable)."""
     model = tiny_model()
     torch.export.export(model, (clip,))
