@@ -149,8 +149,8 @@ def find_people(
         least_area: pixels of the smallest person, who is far away.
 
     Returns:
-        bool [h,w] people, and bool [h,w] where it is unsure: their borders and shadows, and what is clear but too
-        small or too thin for a person (the tape in the wind).
+        bool [h,w] people, and bool [h,w] where it is unsure: their borders, shadows of up to 6 pixels, and what is
+        clear but too small or too thin for a person (the tape in the wind).
     """
     difference = np.abs(frame.astype(np.float32) - background).max(axis=2)
     moving = difference > clear
