@@ -63,8 +63,10 @@ BSD-3-Clause as the package says); nothing of it is in this repository.
 """
 
 
-def percent(numbers: Mapping[str, float]) -> str:
-    """ "61.2 (60.1 to 62.4)": mean, lowest and highest over the seeds, in percent."""
+def percent(numbers: Mapping[str, float] | float | None) -> str:
+    """ "61.2 (60.1 to 62.4)": mean, lowest and highest of several seeds, in percent; "61.2" of one; a dash of none."""
+    if numbers is None or isinstance(numbers, float | int):
+        return "-" if numbers is None else f"{100 * numbers:.1f}"
     return f"{100 * numbers['mean']:.1f} ({100 * numbers['lowest']:.1f} to {100 * numbers['highest']:.1f})"
 
 
@@ -90,7 +92,7 @@ def results_table(results: Mapping[str, Any]) -> str:
     for method in methods.values():
         cells = [percent(method[protocol][key]) for protocol, key in columns]
         lines.append(f"| {method['title']} | {method['parameters'] / 1e6:.2f} M | {' | '.join(cells)} |")
-    cells = [f"{100 * constant[protocol][key]:.1f}" for protocol, key in columns]
+    cells = [percent(constant[protocol][key]) for protocol, key in columns]
     lines.append(f"| most frequent label of each pixel, no model | - | {' | '.join(cells)} |")
     lines += [
         "",
@@ -108,7 +110,7 @@ def results_table(results: Mapping[str, Any]) -> str:
     for method in methods.values():
         cells = [percent(method["per_class_iou"][name]) for name in names]
         lines.append(f"| {method['title']} | {' | '.join(cells)} |")
-    cells = [f"{100 * constant['per_class_iou'][name]:.1f}" for name in names]
+    cells = [percent(constant["per_class_iou"][name]) for name in names]
     lines.append(f"| most frequent label | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -126,7 +126,8 @@ def summarize(per_run: Mapping[str, Mapping[int, dict[str, Any]]], constant: dic
                 for key in NUMBERS
             }
         rows["per_class_iou"] = {
-            name: spread([run["per_class_iou"][name] for run in seeds.values()]) for name in first["per_class_iou"]
+            name: None if iou is None else spread([run["per_class_iou"][name] for run in seeds.values()])
+            for name, iou in first["per_class_iou"].items()
         }
         methods[method] = rows | {"seeds": [{"seed": seed} | run for seed, run in seeds.items()]}
     return {"checkpoint": "cffm-street", "labels": "pseudo", "methods": methods, "most_frequent_label": constant}

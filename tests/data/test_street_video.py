@@ -234,10 +234,10 @@ def test_one_file_of_a_package(scripts, tmp_path):
     taken = module.take_from_package(package, "vtest.avi", tmp_path / "out")
     assert taken.read_bytes() == (root / "usr" / "share" / "vtest.avi").read_bytes()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["vtest.avi"]
-    with pytest.raises(InvalidDataError, match="tree.avi"):
+    with pytest.raises(InvalidDataError, match=r"tree\.avi"):
         module.take_from_package(package, "tree.avi", tmp_path / "out")
     package.write_bytes(b"no package")
-    with pytest.raises(InvalidDataError, match="Debian package|with vtest.avi"):
+    with pytest.raises(InvalidDataError, match=r"Debian package|with vtest\.avi"):
         module.take_from_package(package, "vtest.avi", tmp_path / "out")
 
 

@@ -106,7 +106,7 @@ def test_iou_against_counted_pixels(truth, wrong):
 @pytest.mark.parametrize("protocol", ["released", "thesis"])
 @pytest.mark.parametrize("wrong", WRONG)
 def test_consistency_against_brute_force(truth, wrong, protocol):
-    """Windows of 2 to 5 frames; the released protocol leaves the last one out, and videos that are no longer than n."""
+    """Windows of 2 to 5 frames; the released protocol leaves the last one out, and videos no longer than n."""
     predicted = WRONG[wrong](truth)
     lengths = (2, 3, 4) if protocol == "released" else (2, 3, 4, 5)
     results = VideoConsistency(windows=lengths, protocol=protocol).update(predicted, truth).compute()
