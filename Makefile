@@ -4,10 +4,10 @@ VENV := .venv
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-fast test-common lint format demo train-demo benchmark readme-results
+.PHONY: help install test test-fast test-common lint format demo train-demo train-demo-video benchmark readme-results
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 $(VENV)/.installed: setup.cfg pyproject.toml tests/constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -39,11 +39,18 @@ format: install ## rewrite the code in the project's style
 demo_data/trees: | $(VENV)/.installed
 	$(RUN)/python dataset_scripts/tree_crowns.py $@
 
-demo: install | demo_data/trees ## count tree crowns on real photos with the bundled model
+demo_data/street: | $(VENV)/.installed
+	$(RUN)/python dataset_scripts/street_video.py $@
+
+demo: install | demo_data/trees demo_data/street ## count trees on real photos, segment real video, with the bundled models
 	$(RUN)/python scripts/demo_counting.py demo_data/trees --output demo_output
+	$(RUN)/python scripts/demo_video.py demo_data/street --output demo_output
 
 train-demo: install | demo_data/trees ## train the bundled model again, with three seeds
 	$(RUN)/python scripts/train_demo_counting.py demo_data/trees --output runs/trees
+
+train-demo-video: install | demo_data/street ## train small CFFM, MRCFA and SegFormer on real video, with three seeds
+	$(RUN)/python scripts/train_demo_video.py demo_data/street --output runs/street
 
 benchmark: install ## speed of the counting model, as ratios, and its memory
 	$(RUN)/python benchmarks/counting.py
