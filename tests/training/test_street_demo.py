@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from tiny_video import sections
+from tiny_video_runs import sections
 
 from dense_hf import CFFMConfig, CFFMForVideoSemanticSegmentation, InvalidDataError
 from dense_hf.data import VideoReader, read_video_folder
