@@ -59,3 +59,4 @@ benchmark: install ## speed of the counting model, as ratios, and its memory
 RESULTS ?= $(firstword $(wildcard runs/trees/results.json) demo_output/results.json)
 readme-results: install ## put the numbers of the demo, or of its training, into README.md
 	$(RUN)/python scripts/update_readme_results.py $(RESULTS)
+	for file in $(wildcard runs/street/results.json); do $(RUN)/python scripts/update_readme_results.py $$file; done

@@ -87,12 +87,15 @@ def judge(videos: VideoSet, video: Video, maps: dict[int, np.ndarray]) -> dict[s
     return results
 
 
-def overlay(picture: Image.Image, labels: np.ndarray, names: tuple[str, ...]) -> Image.Image:
+def overlay(
+    picture: Image.Image, labels: np.ndarray, names: tuple[str, ...], palette: np.ndarray | None
+) -> Image.Image:
     """The frame with its labels, enlarged, with a legend of all classes."""
     size = (ENLARGED * picture.width, ENLARGED * picture.height)
     enlarged = labels.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1)
-    legend = range(len(names))
-    return draw_labels(picture.resize(size, Image.Resampling.BICUBIC), enlarged, names, opacity=0.4, legend=legend)
+    return draw_labels(
+        picture.resize(size, Image.Resampling.BICUBIC), enlarged, names, palette, 0.4, range(len(names))
+    )
 
 
 def run(model_path: str | Path, folder: Path, output: Path, first: int, count: int) -> dict[str, Any]:
@@ -106,7 +109,7 @@ def run(model_path: str | Path, folder: Path, output: Path, first: int, count: i
     videos = read_street(folder)
     video = stretch_of(videos.splits["test"][0], first, count)
     model, processor = load_video_model(str(model_path))
-    names = videos.rule.names
+    names, palette = videos.rule.names, getattr(model.config, "palette", None)
     output.mkdir(parents=True, exist_ok=True)
     size = tuple(ENLARGED * side for side in open_image(video.frames[0].image_path).size)
     maps: dict[int, np.ndarray] = {}
@@ -115,7 +118,8 @@ def run(model_path: str | Path, folder: Path, output: Path, first: int, count: i
         frames = segment_video(model, processor, videos, video, range(count), {})
         for number, labels, elapsed in tqdm(frames, desc=video.video_id, total=count, unit=" frames"):
             maps[number] = labels
-            picture = overlay(open_image(video.frames[number].image_path), labels, names)
+            picture = open_image(video.frames[number].image_path)
+            picture = overlay(picture, labels, names, None if palette is None else np.array(palette, dtype=np.uint8))
             writer.write(np.asarray(picture))
             if number == count // 2:
                 picture.save(output / "street_overlay.png")

@@ -48,6 +48,8 @@ METHODS = {"segformer": "SegFormer", "cffm": "CFFM", "mrcfa": "MRCFA"}
 SEEDS = (1, 2, 3)
 BUNDLED = ("cffm", 1)
 NUMBERS = ("mean_iou", "vc8", "vc16")
+# colours of road, grass, building, car, post and person in pictures; `dense-hf segment` looks for them in the config
+PALETTE = [[120, 110, 130], [70, 160, 60], [190, 110, 70], [40, 110, 220], [250, 210, 0], [235, 30, 120]]
 
 
 def train(street: Path, output: Path, method: str, seed: int) -> float | None:
@@ -140,6 +142,8 @@ def bundle(run: Path, folder: Path, results: dict[str, Any]) -> None:
     for name in ("config.json", "preprocessor_config.json"):
         content = json.loads((run / name).read_text(encoding="utf-8"))
         content.pop("auto_map", None)
+        if name == "config.json":
+            content["palette"] = PALETTE
         write_file(folder / name, json.dumps(content, indent=2, sort_keys=True).encode() + b"\n")
     write_card(folder / "README.md", results)
 

@@ -3,9 +3,11 @@
     make readme-results                                                # after `make demo` or `make train-demo`
     python scripts/update_readme_results.py demo_output/results.json   # the bundled model
     python scripts/update_readme_results.py runs/trees/results.json    # all seeds of `make train-demo`
+    python scripts/update_readme_results.py runs/street/results.json   # all runs of `make train-demo-video`
 
-Only the lines between `<!-- results:begin -->` and `<!-- results:end -->` change. Every number there comes from the
-file; rounding happens here and nowhere else.
+Only the lines between `<!-- results:begin -->` and `<!-- results:end -->` change; for video those between
+`<!-- video-results:begin -->` and `<!-- video-results:end -->`. Every number there comes from the file; rounding
+happens here (for video, in street_card.py) and nowhere else.
 """
 
 import argparse
@@ -15,8 +17,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from street_card import results_table
+
 README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,8 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--readme", type=Path, default=README, help="the file to change (default: README.md)")
     options = parser.parse_args(arguments)
     try:
-        section = format_results(json.loads(options.results.read_text(encoding="utf-8")))
-        text = replace_section(options.readme.read_text(encoding="utf-8"), section)
+        results = json.loads(options.results.read_text(encoding="utf-8"))
+        is_video = "methods" in results
+        section = results_table(results) if is_video else format_results(results)
+        mark = "video-results" if is_video else "results"
+        text = replace_section(options.readme.read_text(encoding="utf-8"), section, mark)
     except KeyError as error:
         print(f"{options.results}: expected the numbers of the demo. Received: nothing for {error}", file=sys.stderr)
         return 1
@@ -38,16 +44,17 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def replace_section(text: str, section: str) -> str:
-    """`text` with `section` between the two marks.
+def replace_section(text: str, section: str, mark: str = "results") -> str:
+    """`text` with `section` between `<!-- MARK:begin -->` and `<!-- MARK:end -->`.
 
     Raises:
         ValueError: if a mark is missing, doubled, or they are in the wrong order.
     """
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"the README needs one {BEGIN} and one {END} after it")
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n{section}\n{END}{rest.split(END)[1]}"
+    begin, end = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f"the README needs one {begin} and one {end} after it")
+    before, rest = text.split(begin)
+    return f"{before}{begin}\n{section}\n{end}{rest.split(end)[1]}"
 
 
 def format_results(results: dict[str, Any]) -> str:

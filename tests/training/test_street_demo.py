@@ -31,7 +31,14 @@ def script(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     monkeypatch.syspath_prepend(str(ROOT / "dataset_scripts"))
     yield import_module
-    for name in ("demo_video", "train_demo_video", "street_card", "street_video", "street_labels"):
+    for name in (
+        "demo_video",
+        "train_demo_video",
+        "street_card",
+        "update_readme_results",
+        "street_video",
+        "street_labels",
+    ):
         sys.modules.pop(name, None)
 
 
@@ -151,6 +158,22 @@ def test_the_table_of_three_seeds(script):
     assert "| SegFormer | 90.0 (90.0 to 90.0) | 30.0 (20.0 to 40.0) |" in table
 
 
+def test_the_readme_gets_the_table(script, tmp_path):
+    per_run = {"segformer": {1: numbers(0.5, 0.9, 0.2)}, "cffm": {1: numbers(0.52, 0.95, 0.3)}}
+    results = script("train_demo_video").summarize(per_run, numbers(0.4, 1.0, None))
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    trees = "<!-- results:begin -->\nof trees\n<!-- results:end -->"
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{trees}\n<!-- video-results:begin -->\nold\n<!-- video-results:end -->\nafter\n")
+    arguments = [str(tmp_path / "results.json"), "--readme", str(readme)]
+    assert script("update_readme_results").main(arguments) == 0
+    before, table, after = readme.read_text().split("<!-- video-results:")
+    assert before == f"before\n{trees}\n"
+    assert after == "end -->\nafter\n"
+    assert "| CFFM | 1.23 M | 52.0 (52.0 to 52.0) | 95.0 (95.0 to 95.0) |" in table
+    assert "| most frequent label | 90.0 | - |" in table
+
+
 @pytest.fixture
 def demo_training(script, monkeypatch):
     """The script, whose training is replaced by models of random weights, all of them small CFFMs."""
@@ -195,6 +218,7 @@ def test_nine_runs_are_judged_and_one_is_bundled(demo_training, street, tmp_path
     ]
     assert "auto_map" not in (bundled / "config.json").read_text() + (bundled / "preprocessor_config.json").read_text()
     assert (bundled / "model.safetensors").read_bytes() == (output / "cffm_seed_1" / "model.safetensors").read_bytes()
+    assert len(load_video_model(str(bundled))[0].config.palette) == 6
     card = (bundled / "README.md").read_text()
     table = capsys.readouterr().out
     assert all(line in table for line in card.splitlines() if line.startswith("| CFFM"))
