@@ -9,11 +9,16 @@ and prints the median of the ratios of CPU time, with the lowest and the highest
 - new frame / SegFormer: one frame of a running video against the same frame through transformers'
   SegformerForSemanticSegmentation with the same encoder, 256 decoder features and fused attention.
 - clip / SegFormer: the whole clip of four frames, as the released code computes every target.
+- frames per second: of a running video, as the thesis counts them (Tables 4.1 and 5.6; there on a Quadro RTX 6000).
 - memory of a video: what a session holds, and by how much the largest size of the process in frames 40 to 60 exceeds
   that in frames 20 to 40.
+- peak memory (with --memory): by how much the largest size of a process of its own, while a video of frames of some
+  size runs, exceeds that of the model alone.
 """
 
 import argparse
+import multiprocessing
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -34,6 +39,7 @@ METHODS = {
     "cffm": (CFFMConfig, CFFMForVideoSemanticSegmentation),
     "mrcfa": (MRCFAConfig, MRCFAForVideoSemanticSegmentation),
 }
+SIZES = ((240, 432), (480, 864), (720, 1280), (1080, 1920))
 
 
 def ratios(ours: Callable[[], object], theirs: Callable[[], object], repeats: int) -> tuple[list[float], float, float]:
@@ -70,8 +76,29 @@ def measure(model: VideoSegmenterModel, segformer: torch.nn.Module, frame: torch
         pairs, seconds, others = ratios(run, lambda: segformer(frame), repeats)
         spread = f"{statistics.median(pairs):.2f} ({min(pairs):.2f} to {max(pairs):.2f})"
         print(f"{name:24s} {spread:24s} {seconds:.2f} s / {others:.2f} s", flush=True)
+        if name.startswith("new frame"):
+            print(f"frames per second        {1 / seconds:.2f}")
     print(f"memory of a video        {session.num_bytes() / 2**20:.0f} MiB")
     print(f"growth of the process    {max(sizes[40:]) - max(sizes[20:40]):.1f} MiB")
+
+
+def peak_mebibytes(method: str, backbone: str, num_labels: int, size: tuple[int, int]) -> float:
+    """Largest size of this process, less that before the first frame, after 12 frames of a video."""
+    torch.set_num_threads(1)
+    config_class, model_class = METHODS[method]
+    model = model_class(config_class.from_backbone(backbone, num_labels=num_labels)).eval()
+    session, before = model.new_session(), resident_mebibytes()
+    for frame in torch.randn(12, 1, 3, *size).unbind():
+        model.segment_frame(frame, session)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+
+
+def print_memory(method: str, backbone: str, num_labels: int) -> None:
+    """Peak memory for frames of several sizes, each in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        for size in SIZES:
+            peak = pool.apply(peak_mebibytes, (method, backbone, num_labels, size))
+            print(f"peak memory {size[0]:4d} x {size[1]:4d}  {peak:.0f} MiB", flush=True)
 
 
 def main() -> None:
@@ -84,6 +111,7 @@ def main() -> None:
     parser.add_argument("--num-labels", type=int, default=124)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--memory", action="store_true", help="also print the peak memory for frames of several sizes")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     frame = torch.randn(1, 3, arguments.height, arguments.width)
@@ -100,6 +128,8 @@ def main() -> None:
         )
         with torch.no_grad():
             measure(model, segformer, frame, arguments.repeats)
+        if arguments.memory:
+            print_memory(method, arguments.backbone, arguments.num_labels)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from .selection_mrcfa import gather_tokens, resize_tokens, select_tokens, token_
 from .video_segmenter import FrameFeatures
 from .video_session import State
 
-# of images in the affinity decoder, on a CPU; 2 MB in fp32. One thread, 480 x 864: 0.19 s, and 0.32 s with 2**17
-PIXELS_AT_ONCE = 2**19
+# of images in the affinity decoder, on a CPU: 4 MB in fp32. One thread, MRCFA-B1 without its encoder: 0.19 s for
+# 480 x 864 (2**17: 0.32 s, all at once: 0.21 s), 4.6 s for 1088 x 1920 (20 s, 11.9 s)
+PIXELS_AT_ONCE = 2**20
 
 
 class CrossFrameAffinity(nn.Module):

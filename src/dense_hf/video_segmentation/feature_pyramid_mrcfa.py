@@ -34,7 +34,7 @@ class FeaturePyramid(CrossFrameAffinity):
         return merge(features, total.flatten(2).transpose(1, 2).unflatten(0, (-1, len(references))))
 
     def _at_scale(self, features: FrameFeatures, maps: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """The target's maps [B, C, h_l, w_l], keys [B, R, N, C + 1] and values [B, R, N, E] -> [B * R, E, h_l, w_l]."""
+        """Maps [B, C, h_l, w_l] of the target, keys [B, R, N, C + 1], values [B, R, N, E] -> [B * R, E, h_l, w_l]."""
         affinity = self.affinity(maps, keys.flatten(1, 2)).unflatten(2, keys.shape[1:3])
         if maps is features.maps[-1]:
             affinity = self.to_reference_grid(affinity, features)
