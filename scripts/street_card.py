@@ -51,7 +51,7 @@ make train-demo-video
 ```
 
 Seed 1, the last weights, decided before any result was seen. Frames 0 to 599 of the video were for training, 600 to
-794 for the test. Learning rate, length and sizes were chosen on frames 520 to 599, with trainings that ended at frame
+794 for the test. Learning rate and batch were chosen on frames 520 to 599, with trainings that ended at frame
 509.
 
 ```yaml

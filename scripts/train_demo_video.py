@@ -7,7 +7,7 @@ Does attention over earlier frames make the labels of a video steadier, as the t
 scripts/configs/{segformer,cffm,mrcfa}/street.yaml: the same encoder, clips, steps and batches for SegFormer (each
 frame alone), CFFM and MRCFA, one thread each so that the weights are the same on every run. They learn from frames 0
 to 599 of a street video with PSEUDO labels (see dataset_scripts/street_video.py) and are judged on frames 600 to 794.
-Learning rate, length and sizes were chosen on frames 520 to 599, with trainings that ended at frame 509; nothing is
+Learning rate and batch were chosen on frames 520 to 599, with trainings that ended at frame 509; nothing is
 selected by the test frames, every run ends with its last weights. The checkpoint that is bundled is that of CFFM with
 seed 1, decided before any result was seen.
 
