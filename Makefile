@@ -52,8 +52,9 @@ train-demo: install | demo_data/trees ## train the bundled model again, with thr
 train-demo-video: install | demo_data/street ## train small CFFM, MRCFA and SegFormer on real video, with three seeds
 	$(RUN)/python scripts/train_demo_video.py demo_data/street --output runs/street
 
-benchmark: install ## speed of the counting model, as ratios, and its memory
+benchmark: install ## speed of all models, as ratios, and their memory
 	$(RUN)/python benchmarks/counting.py
+	$(RUN)/python benchmarks/video.py
 
 # three seeds if `make train-demo` has run, else what `make demo` says about the bundled model
 RESULTS ?= $(firstword $(wildcard runs/trees/results.json) demo_output/results.json)

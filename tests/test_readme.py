@@ -26,10 +26,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 
 from dense_hf.cli import main as dense_hf_main
+from dense_hf.data import VideoWriter, generate_miniature_videos
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -154,6 +156,10 @@ def clone(tmp_path, monkeypatch, noise, counter_checkpoint) -> Path:
     shutil.copytree(counter_checkpoint, tmp_path / STAND_INS["org/iocformer"])
     for name in ("forest.jpg", "reef.jpg", "survey/a.jpg", "survey/deep/b.png", "photos/a.jpg", "photos/b.jpg"):
         noise(150, 100).save(tmp_path / name)
+    with VideoWriter(tmp_path / "street.mp4", fps=10, size=(96, 64)) as video:
+        for seed in range(5):
+            video.write(np.asarray(noise(96, 64, seed)))
+    generate_miniature_videos(tmp_path / "data" / "own_videos", 1, 1, 0, num_frames=3, frame_size=(40, 32))
     (tmp_path / "points.csv").write_text("image,x,y\na.jpg,12,40.5\na.jpg,100,7\nb.jpg,,\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
