@@ -23,11 +23,15 @@ _PUBLIC_NAMES = {
     "IOCFormerConfig": "counting.configuration_iocformer",
     "IOCFormerForObjectCounting": "counting.modeling_iocformer",
     "IOCFormerImageProcessor": "counting.image_processing_iocformer",
+    "MCISConfig": "weak_segmentation.configuration_mcis",
+    "MCISForImageClassification": "weak_segmentation.modeling_mcis",
+    "MCISImageProcessor": "weak_segmentation.image_processing_mcis",
     "ObjectCountingPipeline": "pipelines.object_counting",
     "VideoSemanticSegmentationPipeline": "pipelines.video_semantic_segmentation",
     "convert_original_checkpoint": "convert",
     "data": None,
     "metrics": None,
+    "weak_segmentation": None,
 }
 
 __all__ = ["__version__", *_PUBLIC_NAMES]
@@ -35,6 +39,7 @@ __all__ = ["__version__", *_PUBLIC_NAMES]
 if TYPE_CHECKING:
     from . import data as data
     from . import metrics as metrics
+    from . import weak_segmentation as weak_segmentation
     from .auto import AutoModelForObjectCounting as AutoModelForObjectCounting
     from .auto import AutoModelForVideoSemanticSegmentation as AutoModelForVideoSemanticSegmentation
     from .convert import convert_original_checkpoint as convert_original_checkpoint
@@ -53,6 +58,9 @@ if TYPE_CHECKING:
     from .video_segmentation.modeling_cffm_plus import (
         CFFMPlusForVideoSemanticSegmentation as CFFMPlusForVideoSemanticSegmentation,
     )
+    from .weak_segmentation.configuration_mcis import MCISConfig as MCISConfig
+    from .weak_segmentation.image_processing_mcis import MCISImageProcessor as MCISImageProcessor
+    from .weak_segmentation.modeling_mcis import MCISForImageClassification as MCISForImageClassification
 
 
 def __getattr__(name: str):

@@ -10,6 +10,7 @@ from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModel,
+    AutoModelForImageClassification,
     AutoModelForSemanticSegmentation,
     BaseImageProcessor,
     PreTrainedConfig,
@@ -27,6 +28,9 @@ from .video_segmentation.configuration_cffm_plus import CFFMPlusConfig
 from .video_segmentation.image_processing_cffm import CFFMImageProcessor
 from .video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation
 from .video_segmentation.modeling_cffm_plus import CFFMPlusForVideoSemanticSegmentation
+from .weak_segmentation.configuration_mcis import MCISConfig
+from .weak_segmentation.image_processing_mcis import MCISImageProcessor
+from .weak_segmentation.modeling_mcis import MCISForImageClassification
 
 
 class AutoModelForObjectCounting(_BaseAutoModelClass):
@@ -62,6 +66,7 @@ def register() -> None:
     IOCFormerImageProcessor.register_for_auto_class()
     register_video_segmentation(CFFMConfig, CFFMForVideoSemanticSegmentation, CFFMImageProcessor)
     register_video_segmentation(CFFMPlusConfig, CFFMPlusForVideoSemanticSegmentation, CFFMImageProcessor)
+    register_weak_segmentation()
     register_pipelines()
 
 
@@ -77,6 +82,18 @@ def register_video_segmentation(
     config.register_for_auto_class()
     model.register_for_auto_class("AutoModel")
     processor.register_for_auto_class()
+
+
+def register_weak_segmentation() -> None:
+    """The same for the classifier whose maps become masks."""
+    AutoConfig.register(MCISConfig.model_type, MCISConfig)
+    for auto_class in (AutoModel, AutoModelForImageClassification):
+        auto_class.register(MCISConfig, MCISForImageClassification)
+    backends: dict[str, type] = {"torchvision": MCISImageProcessor, "pil": MCISImageProcessor}
+    AutoImageProcessor.register(MCISConfig, image_processor_classes=backends)
+    MCISConfig.register_for_auto_class()
+    MCISForImageClassification.register_for_auto_class("AutoModel")
+    MCISImageProcessor.register_for_auto_class()
 
 
 register()

@@ -1,0 +1,95 @@
+"""Co-attention of two images (thesis section 3.3.1, Eq. 3.2-3.4, and section 3.3.2 for several domains).
+
+B pairs, C channels, h x w features of the one image (m in the thesis), h2 x w2 of its partner (n); sizes may differ.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.utils.generic import maybe_autocast
+
+from .configuration_mcis import MCISConfig
+
+
+class CoAttention(nn.Module):
+    """What two images have in common: each position of one image as a weighted mean of the other image's features.
+
+    P = F_m^T W_P F_n (Eq. 3.2); its rows, after a softmax, weigh F_n for each position of image m, its columns F_m for
+    each position of image n (Eq. 3.3-3.4). There is no scaling by 1 / sqrt(C). Attention in the sense of PyTorch, with
+    F_m^T W_P for the queries; P itself is never stored.
+
+    With D domains there are D (D + 1) / 2 matrices W_P, one for each unordered pair of domains. If the images come in
+    the other order than the domains, W_P is transposed: P(n, m) = P(m, n)^T across domains, so that one matrix
+    serves both orders (the thesis leaves the order open).
+    """
+
+    def __init__(self, config: MCISConfig):
+        super().__init__()
+        self.num_domains = config.num_domains
+        # (0, 0), (0, 1), (1, 1): the linear layer applied to F_m is W_P^T, as in the released code
+        num_pairs = config.num_domains * (config.num_domains + 1) // 2
+        self.affinities = nn.ModuleList(
+            nn.Linear(config.hidden_size, config.hidden_size, bias=False) for _ in range(num_pairs)
+        )
+
+    def forward(
+        self,
+        features: Tensor,
+        paired_features: Tensor,
+        domains: Tensor | None = None,
+        paired_domains: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The co-attentive features of both images (Eq. 3.4).
+
+        Args:
+            features: [B, C, h, w]
+            paired_features: [B, C, h2, w2]
+            domains, paired_domains: [B], whole numbers below `num_domains`; `None` is domain 0.
+
+        Returns:
+            [B, C, h, w], made of the partner's features, and [B, C, h2, w2], made of the image's.
+        """
+        queries = self.project(features, domains, paired_domains)
+        return (
+            attend(queries, paired_features, paired_features, features.shape[-2:]),
+            attend(paired_features, queries, features, paired_features.shape[-2:]),
+        )
+
+    def project(self, features: Tensor, domains: Tensor | None = None, paired_domains: Tensor | None = None) -> Tensor:
+        """F_m^T W_P, laid out like the features [B, C, h, w]."""
+        weight = self._weight(domains, paired_domains)
+        with maybe_autocast(features.device.type, enabled=False):  # see attend
+            return (weight @ features.flatten(2).to(weight.dtype)).unflatten(2, features.shape[-2:])
+
+    def _weight(self, domains: Tensor | None, paired_domains: Tensor | None) -> Tensor:
+        """W_P^T, [C, C], or [B, C, C] if domains are given."""
+        if domains is None and paired_domains is None:
+            return self.affinities[0].weight
+        given = domains if domains is not None else paired_domains
+        domains = torch.zeros_like(given) if domains is None else domains
+        paired_domains = torch.zeros_like(given) if paired_domains is None else paired_domains
+        low, high = torch.minimum(domains, paired_domains), torch.maximum(domains, paired_domains)
+        index = low * self.num_domains - low * (low - 1) // 2 + high - low  # place in the rows of an upper triangle
+        # stacked, so that matrices which no pair of a batch needs have a gradient, of zeros, on every process
+        weights = torch.stack([affinity.weight for affinity in self.affinities])[index]
+        return torch.where((domains > paired_domains)[:, None, None], weights.transpose(1, 2), weights)
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    """For each query, the mean of `values` weighted by softmax(query . key).
+
+    Without autocast: products of unnormalised features reach the hundreds, where bfloat16 has steps of 1 and more.
+
+    Args:
+        queries: [B, C, h, w]
+        keys, values: [B, C, h2, w2]
+        size: (h, w)
+
+    Returns:
+        [B, C, h, w]
+    """
+    with maybe_autocast(queries.device.type, enabled=False):
+        dtype = torch.promote_types(queries.dtype, keys.dtype)  # one of them is projected, in the weights' precision
+        tokens = [features.flatten(2).transpose(1, 2).to(dtype) for features in (queries, keys, values)]
+        attended = F.scaled_dot_product_attention(*tokens, scale=1.0)
+    return attended.transpose(1, 2).unflatten(2, size)
