@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 _PUBLIC_NAMES = {
     "FeatureCache": "feature_cache",
-    "ImageGroup": "localization",
+    "ImageGroup": "image_group",
     "LocalizationSettings": "localization",
     "Localizer": "localization",
     "MCISConfig": "configuration_mcis",
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .configuration_mcis import MCISConfig as MCISConfig
     from .feature_cache import FeatureCache as FeatureCache
     from .image_processing_mcis import MCISImageProcessor as MCISImageProcessor
-    from .localization import ImageGroup as ImageGroup
+    from .image_group import ImageGroup as ImageGroup
     from .localization import LocalizationSettings as LocalizationSettings
     from .localization import Localizer as Localizer
     from .modeling_mcis import MCISForImageClassification as MCISForImageClassification
