@@ -95,9 +95,9 @@ def image_processor(config: Any) -> Any:
 
     from ..counting.image_processing_iocformer import IOCFormerImageProcessor
     from ..video_segmentation.image_processing_cffm import CFFMImageProcessor
+    from ..weak_segmentation.image_processing_mcis import MCISImageProcessor
 
     if config.model_type == "iocformer":
         return IOCFormerImageProcessor(tile_size=config.tile_size)
-    if config.model_type == "segformer":
-        return SegformerImageProcessor()
-    return CFFMImageProcessor()
+    processors = {"mcis": MCISImageProcessor, "segformer": SegformerImageProcessor}
+    return processors.get(config.model_type, CFFMImageProcessor)()

@@ -193,21 +193,23 @@ class Localizer:
         """The co-attentive features of an image with each of `others`, [R, C, h, w]."""
         theirs = torch.cat([self._features(other) for other in others])
         own = features.expand(len(others), -1, -1, -1)
-        queries = self.model.co_attention.project(own, *self._domains([name] * len(others), others))
-        return attend(queries, theirs, theirs, own.shape[-2:])
+        domains = self._domains([name] * len(others), others)
+        affinity = self.model.co_attention.affinity(own, theirs, *domains)
+        return attend(theirs, affinity.transpose(1, 2), own.shape[-2:])
 
     def _view_maps(self, name: str, image: Image.Image, features: Tensor) -> list[Tensor]:
         """Maps [K, h, w] of the image compared with changed copies of itself, on the grid of the image."""
-        config, maps = self.model.config, []
-        queries = self.model.co_attention.project(features, *self._domains([name], [name]))
-        size = features.shape[-2:]
+        model, config, size = self.model, self.model.config, features.shape[-2:]
+        domains = self._domains([name], [name])
+        maps = []
         if config.flip_view:
-            flipped = self.model.extract_features(self._pixels(image).flip(-1))
-            maps.append(self.model.common_maps(attend(queries, flipped, flipped, size)))
-            maps.append(self.model.common_maps(attend(flipped, queries, features, size)).flip(-1))
+            flipped = model.extract_features(self._pixels(image).flip(-1))
+            common, flipped_common = model.co_attention(features, flipped, *domains)
+            maps += [model.common_maps(common), model.common_maps(flipped_common).flip(-1)]
         for scale in config.scale_views:
-            view = self.model.extract_features(self._pixels(image, size=self.processor.view_size(scale)))
-            view_maps = self.model.common_maps(attend(view, queries, features, view.shape[-2:]))
+            view = model.extract_features(self._pixels(image, size=self.processor.view_size(scale)))
+            affinity = model.co_attention.affinity(features, view, *domains)
+            view_maps = model.common_maps(attend(features, affinity, view.shape[-2:]))
             maps.append(F.interpolate(view_maps, size=size, mode="bicubic", align_corners=False))
         return [view[0] for view in maps]
 
