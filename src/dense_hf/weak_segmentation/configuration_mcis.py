@@ -1,5 +1,7 @@
 """MCIS configuration (thesis section 3.3; the defaults are those of the released code)."""
 
+from typing import Any
+
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
@@ -86,6 +88,10 @@ class MCISConfig(PreTrainedConfig):
         if self.problem_type is None:
             self.problem_type = "multi_label_classification"  # what the image-classification pipeline looks at
         super().__post_init__(**kwargs)
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """As in the parent, but always with the labels: it leaves out two, and their absence means 20 here."""
+        return super().to_diff_dict() | {"id2label": self.id2label, "label2id": self.label2id}
 
     def validate_architecture(self):
         """Part of `@strict`: one error that lists all that cannot work together."""
