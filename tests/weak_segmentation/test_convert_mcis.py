@@ -48,10 +48,13 @@ def test_settings_that_the_file_cannot_tell(tmp_path, official):
     ("damage", "message"),
     [
         ({"extra_gate.weight": None}, "missing: common_classifier.weight"),
-        ({"vgg.features.28.bias": None}, "missing: backbone.features.28.bias"),
+        ({"vgg.features.28.bias": None}, "missing: backbone.stages.4.28.bias"),
         ({"vgg.extra_last_conv.weight": None}, "no tensor named 'vgg.extra_last_conv.weight'"),
         ({"extra_linear_f.weight": torch.zeros(2)}, "unexpected: extra_linear_f.weight"),
-        ({"extra_gate_merge.weight": torch.zeros(1, 9, 1, 1)}, r"gate.weight \[1, 9, 1, 1\] \(expected \[1, 16, 1, 1\]"),
+        (
+            {"extra_gate_merge.weight": torch.zeros(1, 9, 1, 1)},
+            r"gate.weight \[1, 9, 1, 1\] \(expected \[1, 16, 1, 1\]",
+        ),
         ({"extra_gate.weight": torch.full((20, 16, 1, 1), float("nan"))}, "finite weights"),
     ],
 )

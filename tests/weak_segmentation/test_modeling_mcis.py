@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from transformers import pipeline
 
 from dense_hf import MCISConfig, MCISForImageClassification, MCISImageProcessor
+from dense_hf.weak_segmentation.backbone_mcis import VGG16, rename_vgg
 from dense_hf.weak_segmentation.co_attention_mcis import CoAttention
 
 EXACT = {"atol": 1e-5, "rtol": 1e-5}
@@ -288,14 +289,19 @@ def test_output_order_and_hidden_states():
     assert model(random_pixels()).hidden_states is None
 
 
-def test_imagenet_weights_of_torchvision_fit_by_name():
+def test_vgg_of_torchvision():
+    """Its weights fit by name; up to the pool that halves there and not here, both compute the same."""
     torchvision = pytest.importorskip("torchvision")
-    with torch.device("meta"):
-        theirs = torchvision.models.vgg16().features.state_dict()
-        ours = MCISForImageClassification(MCISConfig()).backbone.features.state_dict()
-    assert {name: tensor.shape for name, tensor in theirs.items()} == {
-        name: tensor.shape for name, tensor in ours.items()
-    }
+    torch.manual_seed(0)
+    theirs = torchvision.models.vgg16().features.eval()
+    ours = VGG16(3, [64, 128, 256, 512])
+    ours.load_state_dict({rename_vgg(f"features.{name}"): tensor for name, tensor in theirs.state_dict().items()})
+    pixels = random_pixels(1, (40, 50))
+    with torch.no_grad():
+        maps = ours(pixels).feature_maps
+        for stage, last in enumerate((4, 9, 16, 23)):
+            assert_close(maps[stage], theirs[:last](pixels))
+    assert [tuple(one.shape[2:]) for one in maps] == [(40, 50), (20, 25), (10, 12), (5, 6), (5, 6)]
 
 
 def test_initial_weights():
@@ -303,7 +309,7 @@ def test_initial_weights():
     torch.manual_seed(0)
     model = MCISForImageClassification(tiny_config(vgg_hidden_sizes=[16, 16, 32, 64], hidden_size=64))
     expected = {
-        model.backbone.features[28]: (2 / (9 * 64)) ** 0.5,
+        model.backbone.stages[4].get_submodule("28"): (2 / (9 * 64)) ** 0.5,
         model.neck[0]: (2 / (9 * 64)) ** 0.5,
         model.classifier: (2 / 5) ** 0.5,
         model.co_attention.affinities[0]: (3 * 64) ** -0.5,
@@ -315,14 +321,17 @@ def test_initial_weights():
         assert layer.bias is None or not layer.bias.any()
 
 
-def test_gradient_checkpointing():
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_gradient_checkpointing(reentrant):
     gradients = []
     for checkpointing in (False, True):
         model = tiny_model().train()
         if checkpointing:
-            model.gradient_checkpointing_enable()
-            assert model.backbone.gradient_checkpointing
-        model(**batch()).loss.backward()
+            model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+            assert all(stage.gradient_checkpointing for stage in model.backbone.stages)
+        inputs = batch()
+        model(**inputs).loss.backward()
+        assert not inputs["pixel_values"].requires_grad
         gradients.append([parameter.grad for parameter in model.parameters()])
     for plain, recomputed in zip(*gradients):
         assert_close(plain, recomputed, **EXACT)

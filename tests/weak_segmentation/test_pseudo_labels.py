@@ -52,13 +52,13 @@ def test_rules_with_saliency(first, second, saliency):
     assert np.array_equal(make_pseudo_label(attention, saliency, 20), reference(attention, saliency))
 
 
-@given(first=MAPS, second=STEPS | MAPS, options=st.sampled_from([{}, {"background_score": 0.5}, {"background_power": 4}]))
+@given(
+    first=MAPS, second=STEPS | MAPS, options=st.sampled_from([{}, {"background_score": 0.5}, {"background_power": 4}])
+)
 @settings(max_examples=100, deadline=None)
 def test_rules_without_saliency(first, second, options):
     attention = {0: first, 1: second}
-    assert np.array_equal(
-        make_pseudo_label(attention, None, 2, **options), reference(attention, None, **options)
-    )
+    assert np.array_equal(make_pseudo_label(attention, None, 2, **options), reference(attention, None, **options))
 
 
 @given(first=MAPS, second=MAPS, saliency=MAPS)
@@ -89,7 +89,10 @@ GOOD = np.zeros((4, 5), np.uint8)
         (({0: GOOD}, np.zeros((5, 4), np.uint8), 20), r"saliency must have the size of attention\[0\], \[4, 5\]"),
         (({0: GOOD, 3: np.zeros((9, 9), np.uint8)}, None, 20), r"attention\[3\] must have the size of attention\[0\]"),
         (({20: GOOD, -1: GOOD}, GOOD, 20), r"class ids must be from 0 to 19. Received: \[-1, 20\]"),
-        (({0: GOOD.astype(np.float32)}, GOOD, 20), r"attention\[0\] must be a uint8 array \[H, W\]. Received: float32"),
+        (
+            ({0: GOOD.astype(np.float32)}, GOOD, 20),
+            r"attention\[0\] must be a uint8 array \[H, W\]. Received: float32",
+        ),
         (({0: GOOD}, GOOD.tolist(), 20), "saliency must be a uint8 array .* Received: list"),
         (({0: GOOD}, np.zeros((4, 5, 3), np.uint8), 20), "saliency must be a uint8 array"),
         (({}, None, 20), "needs saliency or at least one class"),

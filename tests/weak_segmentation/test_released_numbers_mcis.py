@@ -1,4 +1,4 @@
-"""The classifier, its losses and two steps of training, maps and pseudo labels against numbers of the released code."""
+"""Outputs, losses, two steps of training, maps and pseudo labels against numbers of the released code."""
 
 import numpy as np
 import pytest

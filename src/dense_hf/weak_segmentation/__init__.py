@@ -21,8 +21,8 @@ __all__ = [*_PUBLIC_NAMES]
 if TYPE_CHECKING:
     from .configuration_mcis import MCISConfig as MCISConfig
     from .feature_cache import FeatureCache as FeatureCache
-    from .image_processing_mcis import MCISImageProcessor as MCISImageProcessor
     from .image_group import ImageGroup as ImageGroup
+    from .image_processing_mcis import MCISImageProcessor as MCISImageProcessor
     from .localization import LocalizationSettings as LocalizationSettings
     from .localization import Localizer as Localizer
     from .modeling_mcis import MCISForImageClassification as MCISForImageClassification

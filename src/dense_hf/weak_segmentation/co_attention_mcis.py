@@ -3,6 +3,8 @@
 B pairs, C channels, h x w features of the one image (m in the thesis), h2 x w2 of its partner (n); sizes may differ.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from transformers.utils.generic import maybe_autocast
@@ -71,19 +73,20 @@ class CoAttention(nn.Module):
 
     def _weight(self, domains: Tensor | None, paired_domains: Tensor | None) -> Tensor:
         """W_P^T, [C, C], or [B, C, C] if domains are given."""
-        if self.num_domains == 1 or (domains is None and paired_domains is None):
-            return self.affinities[0].weight
-        given = domains if domains is not None else paired_domains
-        domains = torch.zeros_like(given) if domains is None else domains
-        paired_domains = torch.zeros_like(given) if paired_domains is None else paired_domains
+        weights = list(self.affinities.parameters())
+        known = [given for given in (domains, paired_domains) if given is not None]
+        if self.num_domains == 1 or not known:
+            return weights[0]
+        domains = torch.zeros_like(known[0]) if domains is None else domains
+        paired_domains = torch.zeros_like(known[0]) if paired_domains is None else paired_domains
         low, high = torch.minimum(domains, paired_domains), torch.maximum(domains, paired_domains)
         index = low * self.num_domains - low * (low - 1) // 2 + high - low  # place in the rows of an upper triangle
         # stacked, so that matrices which no pair of a batch needs have a gradient, of zeros, on every process
-        weights = torch.stack([affinity.weight for affinity in self.affinities])[index]
-        return torch.where((domains > paired_domains)[:, None, None], weights.transpose(1, 2), weights)
+        chosen = torch.stack(tuple(weights))[index]
+        return torch.where((domains > paired_domains)[:, None, None], chosen.transpose(1, 2), chosen)
 
 
-def attend(values: Tensor, affinity: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+def attend(values: Tensor, affinity: Tensor, size: Sequence[int]) -> Tensor:
     """Summaries F_n A_n of one image in the light of each position of the other (Eq. 3.3, 3.4).
 
     Args:

@@ -8,12 +8,12 @@ import re
 from torch import Tensor
 
 from ..strict_loading import load_strictly
+from .backbone_mcis import rename_vgg
 from .configuration_mcis import MCISConfig
 from .modeling_mcis import MCISForImageClassification
 
 # (pattern of a whole official name, our name)
 RENAMES = [
-    (r"vgg\.features\.(.*)", r"backbone.features.\1"),
     (r"vgg\.extra_convs\.(.*)", r"neck.\1"),
     (r"vgg\.extra_last_conv\.(.*)", r"classifier.\1"),
     (r"extra_linear_e\.(.*)", r"co_attention.affinities.0.\1"),
@@ -47,6 +47,8 @@ def rename(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """Our names for the authors' tensors; a name that no rule knows stays, so that loading refuses it."""
     converted = {}
     for name, tensor in state_dict.items():
+        if match := re.fullmatch(r"vgg\.(features\.\d+\.\w+)", name):
+            name = f"backbone.{rename_vgg(match[1])}"
         for pattern, replacement in RENAMES:
             if re.fullmatch(pattern, name):
                 name = re.sub(pattern, replacement, name)

@@ -29,20 +29,21 @@ class ImageGroup:
     labels: Mapping[str, Sequence[int]]
     read_image: Callable[[str], Image.Image]
     domains: Mapping[str, int] = field(default_factory=dict)
+    _members: dict[int, list[str]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self):
         members = defaultdict(list)
         for name in sorted(self.labels):  # samples must not depend on the order in which images are listed
             for class_id in set(self.labels[name]):
                 members[class_id].append(name)
-        object.__setattr__(self, "_members", dict(members))
+        self._members.update(members)
         alone = {class_id: names[0] for class_id, names in sorted(members.items()) if len(names) == 1}
         if alone:
             logger.warning("Classes with a single image, which is its own and only reference: %s", alone)
 
     def members(self, class_id: int) -> list[str]:
         """Names of the images with a class, sorted."""
-        return self._members.get(class_id, [])  # ty: ignore[unresolved-attribute]  set above
+        return self._members.get(class_id, [])
 
     def references(
         self, name: str, class_id: int, count: int, with_replacement: bool, allow_self: bool, seed: int

@@ -51,7 +51,8 @@ class MCISImageProcessor(PilBackend):
         """
         if isinstance(image, Image.Image) and image.mode.startswith(("I", "F")):
             raise ValueError(
-                f"An image must have 8 bits per channel (dense_hf.data.open_image scales it). Received: mode {image.mode}"
+                "An image must have 8 bits per channel (dense_hf.data.open_image scales it). "
+                f"Received: mode {image.mode}"
             )
         return super().process_image(image, *args, **kwargs)
 

@@ -5,7 +5,7 @@ Nothing is hooked into the model: maps are made of its features and its own laye
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -102,9 +102,10 @@ class Localizer:
             )
         if self.settings.use_contrastive and not config.use_contrastive_co_attention:
             raise ValueError("the model has no contrastive co-attention. Received: use_contrastive=True")
+        known = range(len(config.id2label or ()))
         for name, classes in group.labels.items():
-            if any(not 0 <= class_id < config.num_labels for class_id in classes):
-                raise ValueError(f"{name}: class ids must be from 0 to {config.num_labels - 1}. Received: {classes}")
+            if any(class_id not in known for class_id in classes):
+                raise ValueError(f"{name}: class ids must be from 0 to {len(known) - 1}. Received: {classes}")
         for name, domain in group.domains.items():
             if not 0 <= domain < config.num_domains:
                 raise ValueError(f"{name}: domain must be from 0 to {config.num_domains - 1}. Received: {domain}")
@@ -173,16 +174,12 @@ class Localizer:
             names = list(references[class_id])
         else:
             s = self.settings
-            names = self.group.references(
-                name, class_id, s.num_references, s.with_replacement, s.allow_self, s.seed
-            )
+            names = self.group.references(name, class_id, s.num_references, s.with_replacement, s.allow_self, s.seed)
         return self.model.common_maps(self._common(name, features, names)).mean(dim=0)[class_id]
 
     def _contrasts(self, name: str, class_id: int) -> list[str]:
         settings = self.settings
-        return self.group.contrasts(
-            name, class_id, settings.num_references, settings.with_replacement, settings.seed
-        )
+        return self.group.contrasts(name, class_id, settings.num_references, settings.with_replacement, settings.seed)
 
     def _contrastive_map(self, name: str, class_id: int, features: Tensor, others: list[str]) -> Tensor:
         """The mean of the contrastive maps S_{n,k} against images without the class, [h, w]."""
@@ -240,7 +237,7 @@ class Localizer:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Generator[None]:
     """Evaluation mode inside, the mode of before after it."""
     training = model.training
     model.eval()

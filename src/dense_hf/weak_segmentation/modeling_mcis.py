@@ -4,6 +4,7 @@ B pairs, K classes, C `hidden_size`; H x W pixels and h x w features of the imag
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ class MCISForImageClassification(PreTrainedModel):
     input_modalities = ("image",)  # ty: ignore[invalid-assignment]  as the models of transformers say it
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = False
-    _no_split_modules = ["VGG16"]
+    _no_split_modules = ["VGGStage"]
 
     def __init__(self, config: MCISConfig):
         super().__init__(config)
@@ -54,11 +55,12 @@ class MCISForImageClassification(PreTrainedModel):
             layers += [nn.Conv2d(channels, config.hidden_size, kernel_size=3, padding=1), nn.ReLU()]
             channels = config.hidden_size
         self.neck = nn.Sequential(*layers)
-        self.classifier = nn.Conv2d(channels, config.num_labels, kernel_size=1)
+        num_labels: int = config.num_labels  # ty: ignore[invalid-assignment]  never None after __init__
+        self.classifier = nn.Conv2d(channels, num_labels, kernel_size=1)
         if config.use_co_attention:
             self.co_attention = CoAttention(config)
             if not config.shared_class_head:
-                self.common_classifier = nn.Conv2d(channels, config.num_labels, kernel_size=1, bias=False)
+                self.common_classifier = nn.Conv2d(channels, num_labels, kernel_size=1, bias=False)
         if config.use_contrastive_co_attention:
             self.gate = nn.Conv2d(channels, 1, kernel_size=1, bias=False)  # W_B
         self.post_init()
@@ -111,7 +113,7 @@ class MCISForImageClassification(PreTrainedModel):
         kwargs.pop("output_hidden_states", None)  # the decorator's; the maps are always there
         features, feature_maps = self._extract(pixel_values, **kwargs)
         maps = self.classifier(features)
-        pair = {}
+        pair: dict[str, Any] = {}
         if paired_pixel_values is not None:
             pair = self._compare(features, paired_pixel_values, domains, paired_domains, contrast=True)
         outputs = MCISImageClassificationOutput(
@@ -119,8 +121,10 @@ class MCISForImageClassification(PreTrainedModel):
         )
         if labels is None:
             return outputs
-        views = [self._compare(features, view, domains, domains) for view in view_pixel_values or ()]
-        views = [MCISImageClassificationOutput(**view) for view in views]
+        views = [
+            MCISImageClassificationOutput(**self._compare(features, view, domains, domains))
+            for view in view_pixel_values or ()
+        ]
         loss, terms = mcis_loss(outputs, views, labels, paired_labels, self.config, epoch)
         return MCISImageClassificationOutput(loss=loss, loss_dict=terms, **outputs)
 
@@ -155,7 +159,7 @@ class MCISForImageClassification(PreTrainedModel):
         domains: Tensor | None,
         paired_domains: Tensor | None,
         contrast: bool = False,
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Any]:
         """All outputs that depend on the partners, and on both."""
         if len(paired_pixel_values) != len(features):
             raise ValueError(f"There must be {len(features)} partners. Received: {len(paired_pixel_values)}")

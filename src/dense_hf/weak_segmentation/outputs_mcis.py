@@ -18,7 +18,8 @@ class MCISImageClassificationOutput(ModelOutput):
             `loss_paired_contrastive`, and `loss_view_0_basic`, `loss_view_0_co_attention`, ... of the views.
         logits, paired_logits (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*):
             Scores before the sigmoid of the image and of its partner, each on its own (s_m and s_n).
-        co_attention_logits, paired_co_attention_logits (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*):
+        co_attention_logits, paired_co_attention_logits (`torch.Tensor` of shape `(batch_size, num_labels)`,
+            *optional*):
             Scores of the classes that both have.
         contrastive_logits, paired_contrastive_logits (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*):
             Scores of the classes that only the image, or only its partner, has.
