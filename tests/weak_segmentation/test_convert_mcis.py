@@ -85,8 +85,28 @@ def test_pictures_of_all_modes(mode):
     image = picture(mode)
     pixels = MCISImageProcessor()(image, return_tensors="pt")["pixel_values"]
     assert pixels.shape == (1, 3, 256, 256)
-    if mode in ("RGB", "L", "CMYK", "1"):
-        assert torch.equal(pixels, MCISImageProcessor()(image.convert("RGB"), return_tensors="pt")["pixel_values"])
+    assert torch.equal(pixels, MCISImageProcessor()(image.convert("RGB"), return_tensors="pt")["pixel_values"])
+
+
+def test_arrays_of_all_layouts():
+    """Gray, with transparency (dropped, as in a file), channels first and last: the picture that they show."""
+    image = picture("RGB")
+    last, gray = np.array(image), np.array(image.convert("L"))
+    transparent = np.concatenate([last, last[..., :1]], axis=-1)
+    same = {
+        "RGB": [last, transparent, last.transpose(2, 0, 1), torch.from_numpy(transparent).permute(2, 0, 1), [last]],
+        "L": [gray, gray[..., None], torch.from_numpy(gray), [gray]],
+    }
+    for mode, arrays in same.items():
+        expected = MCISImageProcessor()(image.convert(mode), return_tensors="pt")["pixel_values"]
+        for array in arrays:
+            assert torch.equal(MCISImageProcessor()(array, return_tensors="pt")["pixel_values"], expected)
+
+
+def test_floats_between_0_and_1():
+    image = np.array(picture("RGB"))
+    floats = MCISImageProcessor()(image / 255, do_rescale=False, return_tensors="pt")["pixel_values"]
+    assert_close(floats.float(), MCISImageProcessor()(image, return_tensors="pt")["pixel_values"], atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("mode", ["I", "F", "I;16"])

@@ -76,6 +76,12 @@ def test_inputs_are_not_changed():
     assert (saliency == 200).all()
 
 
+def test_tensors_are_taken_too():
+    attention, saliency = np.arange(20, dtype=np.uint8).reshape(4, 5), np.full((4, 5), 200, np.uint8)
+    ours = make_pseudo_label({0: torch.from_numpy(attention)}, torch.from_numpy(saliency), 1)
+    assert np.array_equal(ours, make_pseudo_label({0: attention}, saliency, 1))
+
+
 def test_no_class_at_all_leaves_nothing_to_learn():
     assert (make_pseudo_label({}, np.zeros((4, 5), np.uint8), 20) == 255).all()
 
@@ -93,7 +99,7 @@ GOOD = np.zeros((4, 5), np.uint8)
             ({0: GOOD.astype(np.float32)}, GOOD, 20),
             r"attention\[0\] must be a uint8 array \[H, W\]. Received: float32",
         ),
-        (({0: GOOD}, GOOD.tolist(), 20), "saliency must be a uint8 array .* Received: list"),
+        (({0: GOOD}, GOOD.tolist(), 20), "saliency must be a uint8 array .* Received: int64"),
         (({0: GOOD}, np.zeros((4, 5, 3), np.uint8), 20), "saliency must be a uint8 array"),
         (({}, None, 20), "needs saliency or at least one class"),
         (({0: GOOD}, None, 255), "num_labels must be from 1 to 254"),
@@ -122,6 +128,13 @@ def test_the_first_map_always_counts():
     unlikely[0, 0, 0] = 1
     assert aggregate_maps(unlikely)[0, 0] in (254, 255)
     assert aggregate_maps(np.concatenate([unlikely, unlikely]))[0, 0] in (126, 127)
+
+
+def test_large_numbers(recwarn):
+    maps = np.full((3, 2, 2), -2000, np.float32)
+    maps[1] = 2000
+    assert aggregate_maps(maps).tolist() == [[85, 85], [85, 85]]
+    assert not recwarn.list
 
 
 def test_maps_without_evidence_are_empty():

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch.nn import functional as F
 
 IGNORED = 255
@@ -37,7 +38,7 @@ def aggregate_maps(maps: Any, min_probability: float = 0.1) -> np.ndarray:
         raise ValueError(f"maps must be finite numbers [V, h, w], none of them 0. Received: {list(values.shape)}")
     total = np.zeros(values.shape[1:], np.float32)
     for index, one in enumerate(values):
-        if index == 0 or 1 / (1 + np.exp(-one.mean())) > min_probability:
+        if index == 0 or expit(one.mean()) > min_probability:
             positive = np.maximum(one, 0)
             total += positive / (positive.max() + np.float32(EPSILON)) * 255
     return (total / len(values)).astype(np.uint8)
@@ -102,7 +103,8 @@ def make_pseudo_label(
     unknown = sorted(class_id for class_id in attention if not 0 <= class_id < num_labels)
     if unknown:
         raise ValueError(f"class ids must be from 0 to {num_labels - 1}. Received: {unknown}")
-    named = {f"attention[{class_id}]": array for class_id, array in sorted(attention.items())}
+    named = {f"attention[{class_id}]": np.asarray(array) for class_id, array in sorted(attention.items())}
+    saliency = None if saliency is None else np.asarray(saliency)
     _check_arrays(named | ({} if saliency is None else {"saliency": saliency}))
 
     class_ids = sorted(attention)
@@ -139,9 +141,8 @@ def _check_arrays(arrays: Mapping[str, np.ndarray]) -> None:
         raise ValueError("an image needs saliency or at least one class with attention. Received: neither")
     first = next(iter(arrays))
     for name, array in arrays.items():
-        if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.ndim != 2 or not array.size:
-            received = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else type(array).__name__
-            raise ValueError(f"{name} must be a uint8 array [H, W]. Received: {received}")
+        if array.dtype != np.uint8 or array.ndim != 2 or not array.size:
+            raise ValueError(f"{name} must be a uint8 array [H, W]. Received: {array.dtype} {list(array.shape)}")
         if array.shape != arrays[first].shape:
             raise ValueError(
                 f"{name} must have the size of {first}, {list(arrays[first].shape)}. Received: {list(array.shape)}"
