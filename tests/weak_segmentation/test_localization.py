@@ -134,25 +134,19 @@ def test_attention_has_the_size_of_the_image(model):
         assert np.array_equal(array, resize_map(aggregate_maps(maps[class_id]), (50, 70)))
 
 
-def test_domains_of_images(model):
+def test_domains_of_images():
     """Each image and each of its references bring their own domain."""
-    two = tiny_model(num_domains=2)
-    domains = {"b": 1, "c": 1}
-    maps = all_maps(two, group(domains=domains), settings=LocalizationSettings(use_views=False, num_references=1))
-    changed = 0
-    for name, classes in maps.items():
-        for class_id, ours in classes.items():
-            (other,) = group().references(name, class_id, 1, True, True, seed=0)
-            ids = {
-                "domains": torch.tensor([domains.get(name, 0)]),
-                "paired_domains": torch.tensor([domains.get(other, 0)]),
-            }
+    two, domains = tiny_model(num_domains=2), {"b": 1, "c": 1}
+    found = {}
+    with Localizer(two, PROCESSOR, group(domains=domains), LocalizationSettings(use_views=False)) as localizer:
+        for name, other in (("a", "d"), ("a", "b"), ("b", "a"), ("b", "b")):
+            pair = pixels(name), pixels(other)
+            ids = [torch.tensor([domains.get(one, 0)]) for one in (name, other)]
             with torch.no_grad():
-                expected = two(pixels(name), pixels(other), **ids).co_attention_maps[0, class_id, None]
-                plain = two(pixels(name), pixels(other)).co_attention_maps[0, class_id, None]
-            assert_close(ours, expected, atol=1e-5, rtol=1e-5)
-            changed += not torch.allclose(ours, plain, atol=1e-4)
-    assert changed
+                expected = two(*pair, domains=ids[0], paired_domains=ids[1]).co_attention_maps[0, 0, None]
+                found[name, other] = torch.allclose(two(*pair).co_attention_maps[0, 0, None], expected, atol=1e-4)
+            assert_close(localizer.maps(name, references={0: [other], 2: [other]})[0], expected, atol=1e-5, rtol=1e-5)
+    assert found == {("a", "d"): True, ("a", "b"): False, ("b", "a"): False, ("b", "b"): False}, "it matters"
 
 
 # the cache
@@ -280,6 +274,11 @@ def test_evaluation_mode_inside_and_no_gradients():
         (lambda m: Localizer(m, PROCESSOR, group({"a": [5]})), "a: class ids must be from 0 to 4"),
         (lambda m: Localizer(m, PROCESSOR, group(domains={"a": 1})), "a: domain must be from 0 to 0"),
         (lambda m: Localizer(m, PROCESSOR, group()).attention("z"), "no image of this name. Received: 'z'"),
+        (
+            lambda m: Localizer(m, PROCESSOR, group()).maps("a", references={0: ["b"]}),
+            "references of a must name images for class 2",
+        ),
+        (lambda m: Localizer(m, PROCESSOR, group()).maps("b", references={0: ["z"]}), "no image of this name"),
         (lambda m: Localizer(m, PROCESSOR, group(), cache_bytes=-1), "max_bytes must be at least 0"),
         (
             lambda m: Localizer(

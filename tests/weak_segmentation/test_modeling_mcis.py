@@ -124,6 +124,17 @@ def test_a_batch_may_mix_domains():
             assert_close(ours[one], expected, **EXACT)
 
 
+def test_an_image_and_its_view_are_of_one_domain():
+    model = tiny_model(num_domains=2)
+    own, view, labels = random_pixels(), random_pixels(seed=5), random_labels()
+    ids = torch.tensor([1, 1])
+    terms = model(own, labels=labels, view_pixel_values=[view], domains=ids).loss_dict
+    pair = model(own, view, labels, labels, domains=ids, paired_domains=ids).loss_dict
+    assert terms["loss_view_0_co_attention"].item() == pytest.approx(pair["loss_co_attention"].item(), rel=1e-6)
+    crossed = model(own, view, labels, labels, domains=ids).loss_dict
+    assert terms["loss_view_0_co_attention"].item() != pytest.approx(crossed["loss_co_attention"].item(), rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("domains", "num_domains"), [([0, 1], 1), ([0, 2], 2), ([-1, 0], 2), ([0], 2), ([0.0, 1.0], 2)]
 )

@@ -141,12 +141,15 @@ class Localizer:
         Args:
             name: of the image.
             image: its picture, if it is open already.
-            references: class id -> names of other images of the group. Drawn, if not given.
+            references: class id -> names of images of the group, for every class of the image. Drawn, if not given.
 
         Returns:
             class id -> [V, h, w], on the CPU. From the image alone V is 1. Else these maps of the class, in the order
             of the released code: of the image with its mirror image, of the mirror image, of the other sizes, the mean
             over the references and, if asked for, the mean over the images without the class (where there are any).
+
+        Raises:
+            ValueError: a name that the group does not have, or a class without references.
         """
         image = image if image is not None else self._read(name)
         classes = sorted(set(self.group.labels[name]))
@@ -171,7 +174,9 @@ class Localizer:
     ) -> Tensor:
         """L_{n,k}: the mean of S_{n,k} over the references, [h, w]."""
         if references is not None:
-            names = list(references[class_id])
+            names = list(references.get(class_id, ()))
+            if not names:
+                raise ValueError(f"references of {name} must name images for class {class_id}. Received: none")
         else:
             s = self.settings
             names = self.group.references(name, class_id, s.num_references, s.with_replacement, s.allow_self, s.seed)
