@@ -27,9 +27,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "strict_loading": set(),
     "counting": set(),
     "video_segmentation": set(),
+    "weak_segmentation": set(),
     "pipelines": {"data"},  # in a `try` only: the copy beside a checkpoint must do without
-    "auto": {"counting", "video_segmentation", "pipelines"},
-    "convert": {"errors", "counting", "video_segmentation"},
+    "auto": {"counting", "video_segmentation", "weak_segmentation", "pipelines"},
+    "convert": {"errors", "counting", "video_segmentation", "weak_segmentation"},
     "visualization": {"errors"},
     "data": {"errors", "counting", "metrics"},
     "metrics": {"errors", "counting"},
@@ -37,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 # Below the task folders, for what is not copied beside a checkpoint: reading the authors' files
 CONVERTERS_MAY_IMPORT = {"strict_loading"}
-TASK_FOLDERS = {"counting", "video_segmentation"}
+TASK_FOLDERS = {"counting", "video_segmentation", "weak_segmentation"}
 TASK_LIBRARIES = {"huggingface_hub", "numpy", "PIL", "scipy", "timm", "torch", "torchvision", "transformers"}
 
 

@@ -26,11 +26,15 @@ _PUBLIC_NAMES = {
     "MRCFAConfig": "video_segmentation.configuration_mrcfa",
     "MRCFAForVideoSemanticSegmentation": "video_segmentation.modeling_mrcfa",
     "MRCFAImageProcessor": "video_segmentation.image_processing_mrcfa",
+    "MCISConfig": "weak_segmentation.configuration_mcis",
+    "MCISForImageClassification": "weak_segmentation.modeling_mcis",
+    "MCISImageProcessor": "weak_segmentation.image_processing_mcis",
     "ObjectCountingPipeline": "pipelines.object_counting",
     "VideoSemanticSegmentationPipeline": "pipelines.video_semantic_segmentation",
     "convert_original_checkpoint": "convert",
     "data": None,
     "metrics": None,
+    "weak_segmentation": None,
 }
 
 __all__ = ["__version__", *_PUBLIC_NAMES]
@@ -38,6 +42,7 @@ __all__ = ["__version__", *_PUBLIC_NAMES]
 if TYPE_CHECKING:
     from . import data as data
     from . import metrics as metrics
+    from . import weak_segmentation as weak_segmentation
     from .auto import AutoModelForObjectCounting as AutoModelForObjectCounting
     from .auto import AutoModelForVideoSemanticSegmentation as AutoModelForVideoSemanticSegmentation
     from .convert import convert_original_checkpoint as convert_original_checkpoint
@@ -61,6 +66,9 @@ if TYPE_CHECKING:
     from .video_segmentation.modeling_mrcfa import (
         MRCFAForVideoSemanticSegmentation as MRCFAForVideoSemanticSegmentation,
     )
+    from .weak_segmentation.configuration_mcis import MCISConfig as MCISConfig
+    from .weak_segmentation.image_processing_mcis import MCISImageProcessor as MCISImageProcessor
+    from .weak_segmentation.modeling_mcis import MCISForImageClassification as MCISForImageClassification
 
 
 def __getattr__(name: str):

@@ -10,6 +10,7 @@ from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModel,
+    AutoModelForImageClassification,
     AutoModelForSemanticSegmentation,
     BaseImageProcessor,
     PreTrainedConfig,
@@ -30,6 +31,9 @@ from .video_segmentation.image_processing_mrcfa import MRCFAImageProcessor
 from .video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation
 from .video_segmentation.modeling_cffm_plus import CFFMPlusForVideoSemanticSegmentation
 from .video_segmentation.modeling_mrcfa import MRCFAForVideoSemanticSegmentation
+from .weak_segmentation.configuration_mcis import MCISConfig
+from .weak_segmentation.image_processing_mcis import MCISImageProcessor
+from .weak_segmentation.modeling_mcis import MCISForImageClassification
 
 
 class AutoModelForObjectCounting(_BaseAutoModelClass):
@@ -54,28 +58,26 @@ AutoModelForVideoSemanticSegmentation = auto_class_update(
 
 def register() -> None:
     """Make every model, processor and task of this package known to transformers."""
-    AutoConfig.register(IOCFormerConfig.model_type, IOCFormerConfig)
-    AutoModel.register(IOCFormerConfig, IOCFormerForObjectCounting)
-    AutoModelForObjectCounting.register(IOCFormerConfig, IOCFormerForObjectCounting)
-    # one processor serves as both of the backends that transformers tells apart
-    backends: dict[str, type] = {"torchvision": IOCFormerImageProcessor, "pil": IOCFormerImageProcessor}
-    AutoImageProcessor.register(IOCFormerConfig, image_processor_classes=backends)
-    IOCFormerConfig.register_for_auto_class()
-    IOCFormerForObjectCounting.register_for_auto_class("AutoModel")
-    IOCFormerImageProcessor.register_for_auto_class()
-    register_video_segmentation(CFFMConfig, CFFMForVideoSemanticSegmentation, CFFMImageProcessor)
-    register_video_segmentation(CFFMPlusConfig, CFFMPlusForVideoSemanticSegmentation, CFFMImageProcessor)
-    register_video_segmentation(MRCFAConfig, MRCFAForVideoSemanticSegmentation, MRCFAImageProcessor)
+    register_model(IOCFormerConfig, IOCFormerForObjectCounting, IOCFormerImageProcessor, AutoModelForObjectCounting)
+    video = (AutoModelForSemanticSegmentation, AutoModelForVideoSemanticSegmentation)
+    register_model(CFFMConfig, CFFMForVideoSemanticSegmentation, CFFMImageProcessor, *video)
+    register_model(CFFMPlusConfig, CFFMPlusForVideoSemanticSegmentation, CFFMImageProcessor, *video)
+    register_model(MRCFAConfig, MRCFAForVideoSemanticSegmentation, MRCFAImageProcessor, *video)
+    register_model(MCISConfig, MCISForImageClassification, MCISImageProcessor, AutoModelForImageClassification)
     register_pipelines()
 
 
-def register_video_segmentation(
-    config: type[PreTrainedConfig], model: type[PreTrainedModel], processor: type[BaseImageProcessor]
+def register_model(
+    config: type[PreTrainedConfig],
+    model: type[PreTrainedModel],
+    processor: type[BaseImageProcessor],
+    *auto_classes: type[_BaseAutoModelClass],
 ) -> None:
-    """The same for a model that segments video; it is also found as a model for semantic segmentation."""
+    """A model with its configuration and processor: `AutoModel` finds it, and so do the Auto classes of its tasks."""
     AutoConfig.register(config.model_type, config)
-    for auto_class in (AutoModel, AutoModelForSemanticSegmentation, AutoModelForVideoSemanticSegmentation):
+    for auto_class in (AutoModel, *auto_classes):
         auto_class.register(config, model)
+    # one processor serves as both of the backends that transformers tells apart
     backends: dict[str, type] = {"torchvision": processor, "pil": processor}
     AutoImageProcessor.register(config, image_processor_classes=backends)
     config.register_for_auto_class()

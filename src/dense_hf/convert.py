@@ -15,6 +15,7 @@ from .errors import InvalidDataError
 CONVERTERS = {
     "iocformer": ("counting.convert_iocformer", "convert_iocformer"),
     "cltr": ("counting.convert_iocformer", "convert_cltr"),
+    "mcis": ("weak_segmentation.convert_mcis", "convert_mcis"),
     "cffm": ("video_segmentation.convert_cffm", "convert_cffm"),
     "cffm_plus": ("video_segmentation.convert_cffm_plus", "convert_cffm_plus"),
     "mrcfa": ("video_segmentation.convert_mrcfa", "convert_mrcfa"),
@@ -31,8 +32,8 @@ def convert_original_checkpoint(path: str | Path, architecture: str, **config_ov
 
     Args:
         path: The authors' `.pth` file. `module.` prefixes, optimizer state and epoch counters are tolerated.
-        architecture: One of `CONVERTERS`: "iocformer", "cltr", "cffm", "cffm_plus", "mrcfa", "segformer" (a Mix
-            Transformer trained on ImageNet, without its classifier).
+        architecture: One of `CONVERTERS`: "iocformer", "cltr", "mcis", "cffm", "cffm_plus", "mrcfa", "segformer" (a
+            Mix Transformer trained on ImageNet, without its classifier).
         config_overrides: Fields of the model's config.
 
     Raises:

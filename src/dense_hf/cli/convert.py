@@ -96,10 +96,12 @@ def image_processor(config: Any) -> Any:
     from ..counting.image_processing_iocformer import IOCFormerImageProcessor
     from ..video_segmentation.image_processing_cffm import CFFMImageProcessor
     from ..video_segmentation.image_processing_mrcfa import MRCFAImageProcessor
+    from ..weak_segmentation.image_processing_mcis import MCISImageProcessor
 
     if config.model_type == "iocformer":
         return IOCFormerImageProcessor(tile_size=config.tile_size)
     processors = {
+        "mcis": MCISImageProcessor,
         "cffm": CFFMImageProcessor,
         "cffm_plus": CFFMImageProcessor,
         "mrcfa": MRCFAImageProcessor,

@@ -1,7 +1,8 @@
 """Metrics that keep sums, not pictures.
 
-`CountingMetrics`, `LocalizationMetrics`, `MeanIoU` and `VideoConsistency` are plain classes. The same numbers through
-the `evaluate` library, without a network: `evaluate.load(dense_hf.metrics.path("counting"))`.
+`CountingMetrics`, `LocalizationMetrics`, `MeanIoU`, `PseudoLabelQuality` and `VideoConsistency` are plain classes. The
+same numbers, except those of pseudo labels, through the `evaluate` library, without a network:
+`evaluate.load(dense_hf.metrics.path("counting"))`.
 """
 
 from pathlib import Path
@@ -10,6 +11,7 @@ from .consistency import VideoConsistency
 from .counting import CountingMetrics
 from .density_ranges import DENSITY_RANGES, density_range
 from .localization import LocalizationMetrics
+from .pseudo_labels import PseudoLabelQuality
 from .segmentation import MeanIoU
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "CountingMetrics",
     "LocalizationMetrics",
     "MeanIoU",
+    "PseudoLabelQuality",
     "VideoConsistency",
     "density_range",
     "path",

@@ -1,0 +1,41 @@
+"""Masks from image-level labels: MCIS (thesis, chapter 3). Public names load on first use."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+_PUBLIC_NAMES = {
+    "FeatureCache": "feature_cache",
+    "ImageGroup": "image_group",
+    "LocalizationSettings": "localization",
+    "Localizer": "localization",
+    "MCISConfig": "configuration_mcis",
+    "MCISForImageClassification": "modeling_mcis",
+    "MCISImageProcessor": "image_processing_mcis",
+    "aggregate_maps": "pseudo_labels",
+    "make_pseudo_label": "pseudo_labels",
+    "resize_map": "pseudo_labels",
+}
+
+__all__ = [*_PUBLIC_NAMES]
+
+if TYPE_CHECKING:
+    from .configuration_mcis import MCISConfig as MCISConfig
+    from .feature_cache import FeatureCache as FeatureCache
+    from .image_group import ImageGroup as ImageGroup
+    from .image_processing_mcis import MCISImageProcessor as MCISImageProcessor
+    from .localization import LocalizationSettings as LocalizationSettings
+    from .localization import Localizer as Localizer
+    from .modeling_mcis import MCISForImageClassification as MCISForImageClassification
+    from .pseudo_labels import aggregate_maps as aggregate_maps
+    from .pseudo_labels import make_pseudo_label as make_pseudo_label
+    from .pseudo_labels import resize_map as resize_map
+
+
+def __getattr__(name: str):
+    if name not in _PUBLIC_NAMES:
+        raise AttributeError(f"module 'dense_hf.weak_segmentation' has no attribute '{name}'")
+    return getattr(import_module(f".{_PUBLIC_NAMES[name]}", __name__), name)
+
+
+def __dir__():
+    return sorted(__all__)

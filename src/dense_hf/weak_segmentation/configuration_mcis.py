@@ -1,0 +1,114 @@
+"""MCIS configuration (thesis section 3.3; the defaults are those of the released code)."""
+
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+VOC_CLASSES = 20
+LOSS_REDUCTIONS = ("mean", "sum")
+
+
+@strict
+class MCISConfig(PreTrainedConfig):
+    r"""
+    Configuration of [`MCISForImageClassification`].
+
+    Args:
+        backbone_config (`dict` or `PreTrainedConfig`, *optional*):
+            Any transformers or timm backbone; its last feature map is used. `None` is the thesis' VGG-16 with output
+            stride 8.
+        vgg_hidden_sizes (`list[int]`, defaults to `[64, 128, 256, 512]`):
+            Channels of the stages of that VGG-16; its fifth stage is as wide as the fourth.
+        hidden_size (`int`, defaults to 512): Channels C of the features F, after the three convolutions.
+        num_labels (`int`, defaults to 20): Classes K, those of PASCAL VOC.
+        use_co_attention (`bool`, defaults to `True`): Whether pairs are compared at all (Table 3.4, first row: not).
+        use_contrastive_co_attention (`bool`, defaults to `True`):
+            Whether what pairs do not share is classified too (Table 3.4, second row: not).
+        shared_class_head (`bool`, defaults to `False`):
+            `True` is the thesis: one layer phi makes all class maps. `False` is the released code: a second layer,
+            without bias, reads the co-attentive and the contrastive features.
+        loss_reduction (`str`, defaults to `"mean"`):
+            Over the two images of a pair, in the basic and the co-attention loss. `"sum"` is Eq. 3.1 and 3.5;
+            `"mean"`, half of it, is the released code. The contrastive loss (Eq. 3.9) is a sum in both.
+        contrastive_start_epoch (`int`, defaults to 2):
+            The first epoch, counted from 0, whose loss has the contrastive terms. 0 is the thesis.
+        skip_empty_contrastive (`bool`, defaults to `True`):
+            Whether the contrastive loss of a side of the batch is left out where no image has a label that its
+            partner lacks (released). With `False` (thesis) all its scores are then pushed down.
+        flip_view (`bool`, defaults to `True`), scale_views (`list[float]`, defaults to `[0.75, 2.0]`):
+            Changed copies of an image that it is paired with, in training and in localisation: its mirror image, and
+            itself at other sizes. The thesis does not mention them.
+        num_domains (`int`, defaults to 1):
+            Sources of images (section 3.3.2). Two images of the same or of different domains have an affinity matrix
+            W_P of their own: with 2 domains, there are three.
+    """
+
+    model_type = "mcis"
+    sub_configs_defaults = {
+        "backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="timm_backbone", optional=True)
+    }
+    # all but the logits: gathered over an evaluation, the maps would take gigabytes
+    keys_to_ignore_at_inference = [
+        "loss_dict",
+        "paired_logits",
+        "co_attention_logits",
+        "paired_co_attention_logits",
+        "contrastive_logits",
+        "paired_contrastive_logits",
+        "activation_maps",
+        "paired_activation_maps",
+        "co_attention_maps",
+        "paired_co_attention_maps",
+        "contrastive_maps",
+        "paired_contrastive_maps",
+        "last_hidden_state",
+        "paired_last_hidden_state",
+        "hidden_states",
+    ]
+
+    backbone_config: dict | PreTrainedConfig | None = None
+    vgg_hidden_sizes: list[int] | tuple[int, ...] = (64, 128, 256, 512)
+    num_channels: int = 3
+    hidden_size: int = 512
+    use_co_attention: bool = True
+    use_contrastive_co_attention: bool = True
+    shared_class_head: bool = False
+    loss_reduction: str = "mean"
+    contrastive_start_epoch: int = 2
+    skip_empty_contrastive: bool = True
+    flip_view: bool = True
+    scale_views: list[float] | tuple[float, ...] = (0.75, 2.0)
+    num_domains: int = 1
+
+    def __post_init__(self, **kwargs):
+        if self.id2label is None and kwargs.get("num_labels") is None:
+            kwargs["num_labels"] = VOC_CLASSES
+        if self.problem_type is None:
+            self.problem_type = "multi_label_classification"  # what the image-classification pipeline looks at
+        super().__post_init__(**kwargs)
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """As in the parent, but always with the labels: it leaves out two, and their absence means 20 here."""
+        return super().to_diff_dict() | {"id2label": self.id2label, "label2id": self.label2id}
+
+    def validate_architecture(self):
+        """Part of `@strict`: one error that lists all that cannot work together."""
+        problems = []
+        if len(self.vgg_hidden_sizes) != 4 or min(self.vgg_hidden_sizes) < 1:
+            problems.append(f"vgg_hidden_sizes must be four positive numbers, received {self.vgg_hidden_sizes}")
+        if self.loss_reduction not in LOSS_REDUCTIONS:
+            problems.append(f"loss_reduction must be one of {LOSS_REDUCTIONS}, received {self.loss_reduction!r}")
+        for name, least in (("hidden_size", 1), ("num_domains", 1), ("contrastive_start_epoch", 0)):
+            if getattr(self, name) < least:
+                problems.append(f"{name} must be at least {least}, received {getattr(self, name)}")
+        if self.use_contrastive_co_attention and not self.use_co_attention:
+            problems.append("use_contrastive_co_attention needs use_co_attention (its gate reads what pairs share)")
+        if any(not scale > 0 for scale in self.scale_views):
+            problems.append(f"scale_views must be positive factors, received {self.scale_views}")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+__all__ = ["MCISConfig"]
