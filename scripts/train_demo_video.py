@@ -7,14 +7,14 @@ Does attention over earlier frames make the labels of a video steadier, as the t
 scripts/configs/{segformer,cffm,mrcfa}/street.yaml: the same encoder, clips, steps and batches for SegFormer (each
 frame alone), CFFM and MRCFA, one thread each so that the weights are the same on every run. They learn from frames 0
 to 599 of a street video with PSEUDO labels (see dataset_scripts/street_video.py) and are judged on frames 600 to 794.
-Learning rate and batch were chosen on frames 520 to 599, with trainings that ended at frame 509; nothing is
-selected by the test frames, every run ends with its last weights. The checkpoint that is bundled is that of CFFM with
-seed 1, decided before any result was seen.
+Nothing is selected by the test frames: learning rate, batch and frame size were compared on frames 520 to 599 (those
+trainings, most of them of CFFM, are listed in street_card.py), and every run ends with its last weights. The checkpoint
+that is bundled is that of CFFM with seed 1, decided before any result was seen.
 
 Beside the models stands what no model is: the label that each pixel has most often in training, for every frame. It is
 perfectly steady and has no people, so VC without mIoU says little.
 
-OUTPUT gets a folder per run, with its card and its predictions, results.json, and cffm-street, which is what lies in
+OUTPUT gets a folder per run, with its card and its numbers, results.json, and cffm-street, which is what lies in
 checkpoints/. What is finished is not done again; an interrupted run goes on where it was.
 """
 
