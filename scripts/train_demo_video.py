@@ -8,8 +8,8 @@ scripts/configs/{segformer,cffm,mrcfa}/street.yaml: the same encoder, clips, ste
 frame alone), CFFM and MRCFA, one thread each so that the weights are the same on every run. They learn from frames 0
 to 599 of a street video with PSEUDO labels (see dataset_scripts/street_video.py) and are judged on frames 600 to 794.
 Nothing is selected by the test frames: learning rate, batch and frame size were compared on frames 520 to 599 (those
-trainings, most of them of CFFM, are listed in street_card.py), and every run ends with its last weights. The checkpoint
-that is bundled is that of CFFM with seed 1, decided before any result was seen.
+trainings, most of them of CFFM, are listed in street_card.py), and every run ends with its last weights. The
+checkpoint that is bundled is that of CFFM with seed 1, decided before any result was seen.
 
 Beside the models stands what no model is: the label that each pixel has most often in training, for every frame. It is
 perfectly steady and has no people, so VC without mIoU says little.
