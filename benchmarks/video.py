@@ -18,10 +18,10 @@ and prints the median of the ratios of CPU time, with the lowest and the highest
 
 import argparse
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -55,9 +55,9 @@ def ratios(ours: Callable[[], object], theirs: Callable[[], object], repeats: in
     return [a / b for a, b in times], statistics.median(a for a, _ in times), statistics.median(b for _, b in times)
 
 
-def resident_mebibytes() -> float:
-    """Size of this process now (Linux)."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
+def resident_mebibytes(entry: str = "VmRSS") -> float:
+    """Size of this process now, or with "VmHWM" the largest so far (Linux)."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(entry))
     return int(line.split()[1]) / 1024
 
 
@@ -90,14 +90,15 @@ def peak_mebibytes(method: str, backbone: str, num_labels: int, size: tuple[int,
     session, before = model.new_session(), resident_mebibytes()
     for frame in torch.randn(12, 1, 3, *size).unbind():
         model.segment_frame(frame, session)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+    return resident_mebibytes("VmHWM") - before  # not ru_maxrss, which a process inherits from its parent
 
 
 def print_memory(method: str, backbone: str, num_labels: int) -> None:
     """Peak memory for frames of several sizes, each in a process of its own."""
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=spawn, max_tasks_per_child=1) as pool:
         for size in SIZES:
-            peak = pool.apply(peak_mebibytes, (method, backbone, num_labels, size))
+            peak = pool.submit(peak_mebibytes, method, backbone, num_labels, size).result()
             print(f"peak memory {size[0]:4d} x {size[1]:4d}  {peak:.0f} MiB", flush=True)
 
 
