@@ -25,8 +25,8 @@ class PermutohedralLattice:
         features: floats [N, d], in units of the Gaussian's standard deviation.
 
     Raises:
-        ValueError: if the features are not [N, d] with at least one of each, not finite, or so far apart that 63 bits
-            cannot number the vertices.
+        ValueError: if the features are not [N, d] with at least one of each, not finite, or so large or far apart
+            that float32 cannot place a point or 63 bits cannot number the vertices.
     """
 
     def __init__(self, features: Tensor) -> None:
@@ -63,7 +63,7 @@ class PermutohedralLattice:
         for neighbours in self._neighbours:
             sums = F.embedding_bag(neighbours, sums, mode="sum", per_sample_weights=self._blur)
         sliced = F.embedding_bag(self._corners, sums, mode="sum", per_sample_weights=self._weights)
-        return sliced / (1 + 2.0 ** -len(self._neighbours[1:]))
+        return sliced / (1 + 2.0 ** (1 - len(self._neighbours)))
 
 
 def _simplices(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,6 +82,10 @@ def _simplices(features: Tensor) -> tuple[Tensor, Tensor]:
         scaled = features[:, axis - 1] * (spread / math.sqrt(axis * (axis + 1)))
         elevated[:, axis] = elevated[:, 0] - axis * scaled
         elevated[:, 0] += scaled
+
+    # float32 has no fractions beyond
+    if not elevated.abs().max() < 2**23:
+        raise ValueError(f"features must be below 2^23 in the lattice. Received: {elevated.abs().max():.1e}")
 
     # the nearest point with coordinates that are multiples of d + 1; ranks by remainder, 0 for the largest
     nearest = (elevated * (1 / (d + 1))).round()
