@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 _PUBLIC_NAMES = {
+    "DenseCRF": "dense_crf",
     "FeatureCache": "feature_cache",
     "ImageGroup": "image_group",
     "LocalizationSettings": "localization",
@@ -20,6 +21,7 @@ __all__ = [*_PUBLIC_NAMES]
 
 if TYPE_CHECKING:
     from .configuration_mcis import MCISConfig as MCISConfig
+    from .dense_crf import DenseCRF as DenseCRF
     from .feature_cache import FeatureCache as FeatureCache
     from .image_group import ImageGroup as ImageGroup
     from .image_processing_mcis import MCISImageProcessor as MCISImageProcessor
