@@ -16,7 +16,7 @@ def build_head(config: DeepLabLargeFOVConfig, in_channels: int) -> nn.Module:
 
 
 class LargeFOVHead(nn.Sequential):
-    """A dilated 3x3 and a 1x1 convolution, each with ReLU and without bias. No dropout, unlike DeepLab's (released)."""
+    """A dilated 3x3 and a 1x1 convolution, with ReLU and without bias. No dropout, unlike DeepLab's (released)."""
 
     def __init__(self, config: DeepLabLargeFOVConfig, in_channels: int):
         channels, (rate,) = config.head_hidden_size, config.atrous_rates  # ty: ignore[not-iterable]  never None after __init__

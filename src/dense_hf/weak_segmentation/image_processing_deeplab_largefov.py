@@ -114,7 +114,11 @@ class DeepLabLargeFOVImageProcessor(ImageReader):
                     f"There must be one segmentation map per image, of its size: {[list(size) for size in sizes]}. "
                     f"Received: {[list(one.shape[-2:]) for one in maps]}"
                 )
-            steps = {"do_rescale": False, "do_normalize": False, "resample": PILImageResampling.NEAREST}
+            steps: dict[str, Any] = {
+                "do_rescale": False,
+                "do_normalize": False,
+                "resample": PILImageResampling.NEAREST,
+            }
             labels = self._preprocess(maps, return_tensors=None, **(kwargs | steps))["pixel_values"]
             data["labels"] = [one[0].astype(np.int64) for one in labels]
         return BatchFeature(data=data, tensor_type=return_tensors)

@@ -1,4 +1,4 @@
-"""DeepLab-LargeFOV (thesis section 3.3.3), the segmenter that learns from pseudo labels; and DeepLabV3 (section 3.4.4).
+"""DeepLab-LargeFOV (thesis section 3.3.3), which learns from pseudo labels, and DeepLabV3 (section 3.4.4).
 
 B images of H x W pixels, K classes, h x w features.
 """

@@ -1,4 +1,4 @@
-"""Names of the tensors of ResNet: torchvision's and Caffe's, and those of `transformers.ResNetBackbone`, which are ours."""
+"""Names of the tensors of ResNet in torchvision, in Caffe, and in `transformers.ResNetBackbone`, which are ours."""
 
 from collections.abc import Iterator
 
