@@ -22,7 +22,7 @@ def build_segmenter_backbone(config: DeepLabLargeFOVConfig) -> nn.Module:
     if config.freeze_backbone_batch_norm:
         # timm fuses activations into its norms, so it must freeze them itself
         if getattr(config.backbone_config, "model_type", None) == "timm_backbone":
-            backbone.freeze_batch_norm_2d()  # ty: ignore[call-non-callable]  a method of timm's wrapper
+            backbone.freeze_batch_norm_2d()  # ty: ignore[not-callable]  a method of timm's wrapper
         else:
             replace_batch_norm(backbone)
     return backbone
@@ -36,7 +36,7 @@ def build_resnet(config: DeepLabLargeFOVConfig) -> ResNetBackbone:
         hidden_sizes=list(config.resnet_hidden_sizes),
         depths=list(config.resnet_depths),
         downsample_in_bottleneck=config.downsample_in_bottleneck,
-        out_features=list(STAGES),
+        out_features=list(STAGES),  # ty: ignore[unknown-argument]  goes through __post_init__
     )
     backbone = ResNetBackbone(resnet)
     stride, dilation = 4, 1  # behind the first stage

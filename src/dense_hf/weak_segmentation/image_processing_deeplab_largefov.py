@@ -88,7 +88,7 @@ class DeepLabLargeFOVImageProcessor(ImageReader):
         """
         return super().preprocess(images, segmentation_maps, **kwargs)
 
-    def _preprocess_image_like_inputs(  # ty: ignore[invalid-method-override]  as upstream
+    def _preprocess_image_like_inputs(  # ty: ignore[incompatible-method-override]  as upstream
         self,
         images: ImageInput,
         segmentation_maps: ImageInput | None,
