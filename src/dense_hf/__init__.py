@@ -19,6 +19,9 @@ _PUBLIC_NAMES = {
     "CFFMImageProcessor": "video_segmentation.image_processing_cffm",
     "CFFMPlusConfig": "video_segmentation.configuration_cffm_plus",
     "CFFMPlusForVideoSemanticSegmentation": "video_segmentation.modeling_cffm_plus",
+    "DeepLabLargeFOVConfig": "weak_segmentation.configuration_deeplab_largefov",
+    "DeepLabLargeFOVForSemanticSegmentation": "weak_segmentation.modeling_deeplab_largefov",
+    "DeepLabLargeFOVImageProcessor": "weak_segmentation.image_processing_deeplab_largefov",
     "InvalidDataError": "errors",
     "IOCFormerConfig": "counting.configuration_iocformer",
     "IOCFormerForObjectCounting": "counting.modeling_iocformer",
@@ -66,8 +69,15 @@ if TYPE_CHECKING:
     from .video_segmentation.modeling_mrcfa import (
         MRCFAForVideoSemanticSegmentation as MRCFAForVideoSemanticSegmentation,
     )
+    from .weak_segmentation.configuration_deeplab_largefov import DeepLabLargeFOVConfig as DeepLabLargeFOVConfig
     from .weak_segmentation.configuration_mcis import MCISConfig as MCISConfig
+    from .weak_segmentation.image_processing_deeplab_largefov import (
+        DeepLabLargeFOVImageProcessor as DeepLabLargeFOVImageProcessor,
+    )
     from .weak_segmentation.image_processing_mcis import MCISImageProcessor as MCISImageProcessor
+    from .weak_segmentation.modeling_deeplab_largefov import (
+        DeepLabLargeFOVForSemanticSegmentation as DeepLabLargeFOVForSemanticSegmentation,
+    )
     from .weak_segmentation.modeling_mcis import MCISForImageClassification as MCISForImageClassification
 
 

@@ -31,8 +31,11 @@ from .video_segmentation.image_processing_mrcfa import MRCFAImageProcessor
 from .video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation
 from .video_segmentation.modeling_cffm_plus import CFFMPlusForVideoSemanticSegmentation
 from .video_segmentation.modeling_mrcfa import MRCFAForVideoSemanticSegmentation
+from .weak_segmentation.configuration_deeplab_largefov import DeepLabLargeFOVConfig
 from .weak_segmentation.configuration_mcis import MCISConfig
+from .weak_segmentation.image_processing_deeplab_largefov import DeepLabLargeFOVImageProcessor
 from .weak_segmentation.image_processing_mcis import MCISImageProcessor
+from .weak_segmentation.modeling_deeplab_largefov import DeepLabLargeFOVForSemanticSegmentation
 from .weak_segmentation.modeling_mcis import MCISForImageClassification
 
 
@@ -64,6 +67,8 @@ def register() -> None:
     register_model(CFFMPlusConfig, CFFMPlusForVideoSemanticSegmentation, CFFMImageProcessor, *video)
     register_model(MRCFAConfig, MRCFAForVideoSemanticSegmentation, MRCFAImageProcessor, *video)
     register_model(MCISConfig, MCISForImageClassification, MCISImageProcessor, AutoModelForImageClassification)
+    deeplab = (DeepLabLargeFOVForSemanticSegmentation, DeepLabLargeFOVImageProcessor)
+    register_model(DeepLabLargeFOVConfig, *deeplab, AutoModelForSemanticSegmentation)
     register_pipelines()
 
 

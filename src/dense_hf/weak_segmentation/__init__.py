@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 
 _PUBLIC_NAMES = {
     "DenseCRF": "dense_crf",
+    "DeepLabLargeFOVConfig": "configuration_deeplab_largefov",
+    "DeepLabLargeFOVForSemanticSegmentation": "modeling_deeplab_largefov",
+    "DeepLabLargeFOVImageProcessor": "image_processing_deeplab_largefov",
     "FeatureCache": "feature_cache",
     "ImageGroup": "image_group",
     "LocalizationSettings": "localization",
@@ -12,6 +15,7 @@ _PUBLIC_NAMES = {
     "MCISConfig": "configuration_mcis",
     "MCISForImageClassification": "modeling_mcis",
     "MCISImageProcessor": "image_processing_mcis",
+    "MultiScaleSegmenter": "multi_scale_segmenter",
     "aggregate_maps": "pseudo_labels",
     "make_pseudo_label": "pseudo_labels",
     "resize_map": "pseudo_labels",
@@ -20,14 +24,20 @@ _PUBLIC_NAMES = {
 __all__ = [*_PUBLIC_NAMES]
 
 if TYPE_CHECKING:
+    from .configuration_deeplab_largefov import DeepLabLargeFOVConfig as DeepLabLargeFOVConfig
     from .configuration_mcis import MCISConfig as MCISConfig
     from .dense_crf import DenseCRF as DenseCRF
     from .feature_cache import FeatureCache as FeatureCache
     from .image_group import ImageGroup as ImageGroup
+    from .image_processing_deeplab_largefov import DeepLabLargeFOVImageProcessor as DeepLabLargeFOVImageProcessor
     from .image_processing_mcis import MCISImageProcessor as MCISImageProcessor
     from .localization import LocalizationSettings as LocalizationSettings
     from .localization import Localizer as Localizer
+    from .modeling_deeplab_largefov import (
+        DeepLabLargeFOVForSemanticSegmentation as DeepLabLargeFOVForSemanticSegmentation,
+    )
     from .modeling_mcis import MCISForImageClassification as MCISForImageClassification
+    from .multi_scale_segmenter import MultiScaleSegmenter as MultiScaleSegmenter
     from .pseudo_labels import aggregate_maps as aggregate_maps
     from .pseudo_labels import make_pseudo_label as make_pseudo_label
     from .pseudo_labels import resize_map as resize_map
