@@ -17,6 +17,8 @@ _PUBLIC_NAMES = {
     "VideoSet": "videos",
     "VideoSummary": "videos",
     "VideoWriter": "video_files",
+    "WeakFolder": "weak_folder",
+    "WeakImage": "weak_folder",
     "check_name": "image_lists",
     "check_videos": "videos",
     "compare_videos_with_release": "video_statistics",
@@ -25,6 +27,7 @@ _PUBLIC_NAMES = {
     "format_video_statistics": "video_statistics",
     "generate_miniature_set": "miniature_set",
     "generate_miniature_videos": "miniature_videos",
+    "join_folders": "weak_folder",
     "new_directory": "files",
     "numbering_gaps": "videos",
     "open_image": "images",
@@ -35,9 +38,13 @@ _PUBLIC_NAMES = {
     "read_coordinate": "points",
     "read_ids": "image_lists",
     "read_image_header": "images",
+    "read_label_list": "weak_folder",
+    "read_labels_csv": "weak_folder",
     "read_mask": "labels",
     "read_points": "points",
     "read_video_folder": "video_folder",
+    "read_voc_mask": "voc_folder",
+    "read_voc_weak": "voc_folder",
     "split_suffix": "image_lists",
     "write_file": "files",
     "write_parquet": "parquet",
@@ -84,7 +91,14 @@ if TYPE_CHECKING:
     from .videos import VideoSummary as VideoSummary
     from .videos import check_videos as check_videos
     from .videos import numbering_gaps as numbering_gaps
+    from .voc_folder import read_voc_mask as read_voc_mask
+    from .voc_folder import read_voc_weak as read_voc_weak
     from .vspw import VSPW as VSPW
+    from .weak_folder import WeakFolder as WeakFolder
+    from .weak_folder import WeakImage as WeakImage
+    from .weak_folder import join_folders as join_folders
+    from .weak_folder import read_label_list as read_label_list
+    from .weak_folder import read_labels_csv as read_labels_csv
 
 
 def __getattr__(name: str):

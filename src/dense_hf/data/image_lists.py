@@ -3,6 +3,7 @@
 import os
 import re
 import unicodedata
+from pathlib import Path
 
 from ..errors import InvalidDataError
 from .files import read_bytes
@@ -42,6 +43,46 @@ def check_name(path: object, name: str, where: str = "") -> str:
     return name
 
 
+def read_text(list_path: str | os.PathLike) -> str:
+    """The content of a list as text.
+
+    Raises:
+        InvalidDataError: if the file is missing, too large or not UTF-8.
+    """
+    content = read_bytes(list_path, MAX_LIST_BYTES)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidDataError(list_path, "UTF-8 text", error) from error
+
+
+class ImageNames:
+    """Which image of a folder an id means (see `read_ids`). The folder is listed once; it may be missing."""
+
+    def __init__(self, directory: str | os.PathLike):
+        self.directory = Path(directory)
+        self._by_stem: dict[str, list[str]] = {}
+        for name in sorted(os.listdir(directory)) if self.directory.is_dir() else ():
+            stem, suffix = split_suffix(name)
+            if suffix:
+                self._by_stem.setdefault(stem, []).append(name)
+
+    def find(self, image_id: str) -> str | None:
+        """The name of the file, or `None` if there is none.
+
+        Raises:
+            InvalidDataError: if an id without suffix stands for several images.
+        """
+        stem, suffix = split_suffix(image_id)
+        names = self._by_stem.get(stem, [])
+        if suffix:
+            return image_id if image_id in names else None
+        if len(names) > 1:
+            expected = f"one image for the id {image_id!r}, write its suffix into the list"
+            raise InvalidDataError(self.directory, expected, names)
+        return names[0] if names else None
+
+
 def read_ids(list_path: str | os.PathLike, kind: str = "image") -> list[str]:
     """The ids of a list, as they are written there and in that order.
 
@@ -57,14 +98,9 @@ def read_ids(list_path: str | os.PathLike, kind: str = "image") -> list[str]:
         InvalidDataError: if the file is not UTF-8 text, is empty, or has a duplicate or something that is not a
             plain name (see `check_name`).
     """
-    content = read_bytes(list_path, MAX_LIST_BYTES)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidDataError(list_path, "UTF-8 text", error) from error
     ids: list[str] = []
     first_line: dict[str, int] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(read_text(list_path).split("\n"), start=1):
         if not (name := line.strip(" \t\r")):
             continue
         check_name(list_path, name, f"line {number}: ")

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ..errors import InvalidDataError
-from .image_lists import read_ids, split_suffix
+from .image_lists import ImageNames, read_ids, split_suffix
 from .images import DEFAULT_MAX_PIXELS, open_image, read_image_header
 from .points import read_points
 
@@ -74,15 +74,8 @@ class PointFolder:
         return {split: len(ids) for split, ids in self.ids.items()}
 
     @cached_property
-    def _image_names(self) -> dict[str, list[str]]:
-        """Stem to the names in images/ that have a known suffix."""
-        names: dict[str, list[str]] = {}
-        directory = self.directory / "images"
-        for name in sorted(os.listdir(directory)) if directory.is_dir() else ():
-            stem, suffix = split_suffix(name)
-            if suffix:
-                names.setdefault(stem, []).append(name)
-        return names
+    def _image_names(self) -> ImageNames:
+        return ImageNames(self.directory / "images")
 
     def images(self, split: str) -> list[PointImage]:
         """The images of a split in the order of its list; an image that is missing keeps the name in the list.
@@ -92,12 +85,8 @@ class PointFolder:
         """
         images = []
         for image_id in self.ids[split]:
-            stem, suffix = split_suffix(image_id)
-            candidates = [] if suffix else self._image_names.get(stem, [])
-            if len(candidates) > 1:
-                expected = f"one image for the id {image_id!r}, write its suffix into the list"
-                raise InvalidDataError(self.directory / "images", expected, candidates)
-            name = candidates[0] if candidates else image_id
+            stem = split_suffix(image_id)[0]
+            name = self._image_names.find(image_id) or image_id
             images.append(
                 PointImage(name, self.directory / "images" / name, self.directory / "annotations" / f"{stem}.xml")
             )

@@ -59,7 +59,7 @@ def read_points(xml_path: str | os.PathLike, image_size: tuple[int, int]) -> Poi
         InvalidDataError: if the file is missing, too large, not XML, has a DTD or entities, has objects but no
             points, or coordinates that are not plain finite ASCII numbers.
     """
-    root = _parse(xml_path)
+    root = parse_xml(xml_path)
     objects = root.findall("./object")
     nodes = [node for item in objects for node in item.findall("./point")]
     num_without_point = sum(item.find("./point") is None for item in objects)
@@ -107,7 +107,12 @@ def _inside(points: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     return np.all((points >= 0) & (points < np.array(image_size)), axis=1)
 
 
-def _parse(xml_path: str | os.PathLike) -> Element:
+def parse_xml(xml_path: str | os.PathLike) -> Element:
+    """The root of a small XML file from a source that need not be trusted.
+
+    Raises:
+        InvalidDataError: if the file is missing, too large, not XML, or has a DTD or entities.
+    """
     content = read_bytes(xml_path, MAX_ANNOTATION_BYTES)
     try:
         return SafeElementTree.fromstring(content, forbid_dtd=True)
