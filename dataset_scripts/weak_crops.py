@@ -14,8 +14,10 @@ Two folders come out, `train` and `test`, each with
   They are PSEUDO masks, too. A person is what differs from the median of the video, a car is an outline drawn once by
   hand (see street_labels.py), a tree is the ellipse inside an annotated box, whose corners are unsure.
 
-- classes.txt: the names, in the order of their ids. Crops to train on are from frames 0 to 599 and, of trees, from the first orthophoto and
-x < 640 of the second; crops to test on from frames 600 to 794 and from x >= 736 of the second.
+- classes.txt: the names, in the order of their ids.
+
+Crops to train on are from frames 0 to 599 and from x < 1700 of the first and x < 640 of the second orthophoto; crops
+to test on from frames 600 to 794 and from x >= 1796 of the first and x >= 736 of the second.
 
 What a classifier can get right without seeing the object: the video and the orthophotos look different, so an aerial
 view speaks for a tree and a street for the others, as far as the empty crops do not contradict; the two parked cars
@@ -46,6 +48,8 @@ from dense_hf.data import new_directory, write_file
 
 CLASSES = ("person", "car", "tree")
 SIDE = 128
+# unlike in tree_crowns.py, for the right part of the second orthophoto has no place without a tree
+FIRST_LEFT_ENDS, FIRST_RIGHT_BEGINS = 1700, 1796
 # pixels of a class that make it a label; with fewer, but some, a crop is not used: nobody could tell
 LEAST_PIXELS = {"person": 400, "car": 1200, "tree": 600}
 MOST_UNSURE = 0.25  # of a crop
@@ -193,10 +197,13 @@ def main(arguments: list[str] | None = None) -> int:
                 first, second = read_forest(wheel, tree_crowns.FIRST), read_forest(wheel, tree_crowns.SECOND)
             street = read_street(downloads)
             end = street_video.FIRST_TEST_FRAME
-            left = part(second, 0, tree_crowns.LEFT_ENDS)
-            right = part(second, tree_crowns.RIGHT_BEGINS, second.mask.shape[1])
-            write_split(folder / "train", street[:end], [first, left], COUNTS["train"], seed=0)
-            write_split(folder / "test", street[end:], [right], COUNTS["test"], seed=1)
+            train = [part(first, 0, FIRST_LEFT_ENDS), part(second, 0, tree_crowns.LEFT_ENDS)]
+            test = [
+                part(first, FIRST_RIGHT_BEGINS, first.mask.shape[1]),
+                part(second, tree_crowns.RIGHT_BEGINS, second.mask.shape[1]),
+            ]
+            write_split(folder / "train", street[:end], train, COUNTS["train"], seed=0)
+            write_split(folder / "test", street[end:], test, COUNTS["test"], seed=1)
     except (InvalidDataError, ImportError, ValueError) as error:
         print(f"weak_crops.py: {error}", file=sys.stderr)
         return 1
