@@ -85,7 +85,7 @@ def collect(folder: Path, output: Path, repo: str) -> None:
     model = load_complete(folder)
     processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
     tasks = [task for task, auto_class in TASKS.items() if type(model.config) in auto_class._model_mapping]
-    model.config.custom_pipelines = {}
+    vars(model.config).pop("custom_pipelines", None)  # of an earlier upload
     if tasks:
         pipeline(tasks[0], model=model, image_processor=processor, device="cpu").save_pretrained(output)
     else:
