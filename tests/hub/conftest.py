@@ -1,25 +1,11 @@
-"""The stand-in for the Hub, and a small checkpoint of each model with what its pipeline finds in a picture."""
+"""The stand-in for the Hub, and folders as training scripts leave them."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
-import torch
 from hub_stub import HubStub
-from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
+from tiny_checkpoints import CHECKPOINTS
 
-from dense_hf import CFFMImageProcessor, IOCFormerImageProcessor, MCISImageProcessor, MRCFAImageProcessor
-
-sys.path += [str(Path(__file__).parents[1] / room) for room in ("counting", "video_segmentation", "weak_segmentation")]
-from tiny_cffm import tiny_model as tiny_cffm
-from tiny_cffm_plus import tiny_plus
-from tiny_iocformer import tiny_model as tiny_iocformer
-from tiny_mcis import tiny_model as tiny_mcis
-from tiny_mrcfa import tiny_model as tiny_mrcfa
-from tiny_video import TINY_ENCODER
-
-FRAME = {"shortest_edge": 64, "longest_edge": 96}
 CARD = """---
 library_name: transformers
 model-index:
@@ -32,22 +18,6 @@ model-index:
 
 Use it with `pipeline(task, model="this/repository")`.
 """
-
-
-def tiny_segformer() -> SegformerForSemanticSegmentation:
-    torch.manual_seed(0)
-    return SegformerForSemanticSegmentation(SegformerConfig(num_labels=5, decoder_hidden_size=16, **TINY_ENCODER))
-
-
-# model, processor, task of the pipeline; a new model is one line
-CHECKPOINTS = {
-    "iocformer": (tiny_iocformer, IOCFormerImageProcessor(tile_size=32), "object-counting"),
-    "cffm": (tiny_cffm, CFFMImageProcessor(size=FRAME), "video-semantic-segmentation"),
-    "cffm_plus": (tiny_plus, CFFMImageProcessor(size=FRAME), "video-semantic-segmentation"),
-    "mrcfa": (tiny_mrcfa, MRCFAImageProcessor(size=FRAME), "video-semantic-segmentation"),
-    "mcis": (tiny_mcis, MCISImageProcessor(size={"height": 64, "width": 64}), "image-classification"),
-    "segformer": (tiny_segformer, SegformerImageProcessor(size={"height": 64, "width": 64}), "image-segmentation"),
-}
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,11 @@ The Hub is the stand-in of `hub_stub.py`; the real one was not reached.
 import numpy as np
 import pytest
 import torch
-from conftest import CHECKPOINTS
 from fresh_processes import run_programs, script
 from hub_stub import HubStub
 from PIL import Image
 from safetensors.torch import load_file
+from tiny_checkpoints import CHECKPOINTS
 
 # logits of the model for a picture, and all numbers that the pipeline returns for it
 LOAD = """
