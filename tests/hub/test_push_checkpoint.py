@@ -109,7 +109,7 @@ def test_code_of_a_stranger_is_not_run(push_here, checkpoint, tmp_path):
 
 @pytest.mark.slow
 def test_an_interrupted_upload_can_be_repeated(hub, checkpoints, tmp_path):
-    """Killed while the weights are sent and again before the commit; then a lost connection, which the client heals."""
+    """Killed while the weights are sent and again before the commit; then a lost connection, which heals."""
     name = "someone/mcis"
     program, arguments = script(SCRIPT, checkpoints / "mcis", name)
     program = "open('pid', 'w').write(str(__import__('os').getpid()))\n" + program

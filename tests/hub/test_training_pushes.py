@@ -101,12 +101,12 @@ def test_a_push_that_failed_is_repeated_without_training_again(hub, tmp_path):
     assert code != 0
     assert "403" in text
     assert hub.files("someone/tiny-cffm") == {}
-    trained = (tmp_path / "cffm" / "model.safetensors").read_bytes()
+    trained = {name: (tmp_path / "cffm" / name).read_bytes() for name in ("model.safetensors", "results.json")}
 
     hub.before = lambda method, path: None
     again = {"cffm": training("cffm", "--resume_from_checkpoint", "auto")}
     ((code, text),) = run_programs(again, tmp_path, environment).values()
     assert code == 0, text[-3000:]
     files = hub.files("someone/tiny-cffm")
-    assert files["model.safetensors"] == trained
+    assert {name: files[name] for name in trained} == trained
     assert {"README.md", "results.json", "modeling_cffm.py"} <= files.keys()
