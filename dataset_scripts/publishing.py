@@ -73,7 +73,9 @@ def publish(
     Returns:
         The exit status.
     """
-    if options.parquet:
+    if options.push_to_hub and _is_written(Path(options.parquet)):
+        print(f"{options.parquet} is there already; it is uploaded as it is (remove it to write it anew)")
+    elif options.parquet:
         try:
             _write(options, make_builder, facts, statistics)
         except (InvalidDataError, ValueError) as error:
@@ -81,8 +83,20 @@ def publish(
             return 1
         print(f"Parquet and a dataset card are in {options.parquet}")
     if options.push_to_hub:
-        print(f"Uploaded: {push_folder(options.parquet, options.push_to_hub, options.private)}")
+        try:
+            print(f"Uploaded: {push_folder(options.parquet, options.push_to_hub, options.private)}")
+        except (OSError, RuntimeError, ValueError) as error:
+            print(f"error: not uploaded; the same command tries again. {error}", file=sys.stderr)
+            return 1
     return 0
+
+
+def _is_written(folder: Path) -> bool:
+    """Whether an earlier command wrote the folder, which then is complete: it is there as a whole or not at all."""
+    if not folder.is_dir() or {path.name for path in folder.iterdir()} != {"README.md", "data"}:
+        return False
+    names = [path.name for path in (folder / "data").iterdir()]
+    return bool(names) and all(name.endswith(".parquet") for name in names)
 
 
 def _write(

@@ -59,6 +59,20 @@ AutoModelForVideoSemanticSegmentation = auto_class_update(
 )
 
 
+class InstalledPipelines:
+    """A `custom_pipelines` of a configuration that is written to config.json and not read from there.
+
+    It names the pipeline that travels with a checkpoint, for those who have no dense_hf. Who has it shall get the
+    pipeline that is installed: for a copy transformers asks to be trusted, even if it knows the task.
+    """
+
+    def __get__(self, config: PreTrainedConfig | None, owner: type[PreTrainedConfig]) -> dict[str, dict]:
+        return {}
+
+    def __set__(self, config: PreTrainedConfig, value: dict[str, dict]) -> None:
+        config.__dict__["custom_pipelines"] = value
+
+
 def register() -> None:
     """Make every model, processor and task of this package known to transformers."""
     register_model(IOCFormerConfig, IOCFormerForObjectCounting, IOCFormerImageProcessor, AutoModelForObjectCounting)
@@ -85,6 +99,7 @@ def register_model(
     # one processor serves as both of the backends that transformers tells apart
     backends: dict[str, type] = {"torchvision": processor, "pil": processor}
     AutoImageProcessor.register(config, image_processor_classes=backends)
+    config.custom_pipelines = InstalledPipelines()  # ty: ignore[missing-attribute]
     config.register_for_auto_class()
     model.register_for_auto_class("AutoModel")
     processor.register_for_auto_class()

@@ -91,3 +91,13 @@ def test_killed_process_resumes_to_the_same_bits(
     assert same_weights(whole / "checkpoint-36", killed / "checkpoint-36")
     results = [json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in (whole, killed)]
     assert results[0] == results[1]
+
+
+def test_a_run_at_its_end_is_resumed_by_no_step(make_trainer, tmp_path):
+    """Also where the end is in the middle of an epoch."""
+    options = {"max_steps": 2, "save_strategy": "steps", "save_steps": 2}
+    make_trainer(tmp_path, **options).train()
+    again = make_trainer(tmp_path, **options)
+    assert again.steps_per_epoch == 4
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert again.state.global_step == 2

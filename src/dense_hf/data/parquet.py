@@ -30,8 +30,35 @@ def write_parquet(builder: datasets.DatasetBuilder, directory: Path, num_proc: i
     ]
 
 
-def push_folder(folder: str | os.PathLike, repo_id: str, private: bool = False) -> str:
-    """Upload a folder as the dataset `repo_id`, which is made if needed; returns the address of the commit."""
+def push_folder(
+    folder: str | os.PathLike,
+    repo_id: str,
+    private: bool = False,
+    repo_type: str = "dataset",
+    message: str | None = None,
+) -> str:
+    """Upload a folder to the Hub in one commit, so an interrupted upload changes nothing and can be repeated.
+
+    Args:
+        folder: all that is in it is uploaded.
+        repo_id: "name/repository", which is made if needed.
+        private: make it private.
+        repo_type: "dataset" or "model".
+        message: of the commit.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        ValueError: `private`, and the repository is there already and public.
+        OSError, RuntimeError: the Hub cannot be reached, refuses, or did not get a large file.
+    """
     api = HfApi()
-    api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
-    return str(api.upload_folder(folder_path=Path(folder), repo_id=repo_id, repo_type="dataset"))
+    created = api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True)
+    # `private` is of no effect on a repository that was there before
+    if private and not api.repo_info(created.repo_id, repo_type=repo_type).private:
+        raise ValueError(f"private needs a new or private repository, this one is public. Received: {created.repo_id}")
+    commit = api.upload_folder(
+        folder_path=Path(folder), repo_id=created.repo_id, repo_type=repo_type, commit_message=message
+    )
+    return str(commit)

@@ -90,6 +90,10 @@ class CalendarArguments(TrainingArguments):
         super().__post_init__()
         self.load_best_model_at_end = load_best
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the token: the Trainer pickles its arguments as training_args.bin and uploads that."""
+        return {**self.__dict__, "hub_token": None}
+
 
 class CalendarFlow(DefaultFlowCallback):
     """The stock flow, but "epoch" means the calendar of [`CalendarArguments`].
@@ -161,6 +165,13 @@ class CalendarTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         return self.epoch_sampler
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing if a run that had come to its end in the middle of an epoch is resumed; stock is one more step."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)
+        else:
+            self.control.should_training_stop = True
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         if isinstance(self.model, PreTrainedModel):

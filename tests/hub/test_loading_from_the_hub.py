@@ -1,0 +1,132 @@
+"""Checkpoints that were uploaded load in fresh interpreters: with dense_hf, without it, and by name.
+
+The Hub is the stand-in of `hub_stub.py`; the real one was not reached.
+"""
+
+import numpy as np
+import pytest
+import torch
+from fresh_processes import run_programs, script
+from hub_stub import HubStub
+from PIL import Image
+from safetensors.torch import load_file
+from tiny_checkpoints import CHECKPOINTS
+
+# logits of the model for a picture, and all numbers that the pipeline returns for it
+LOAD = """
+import sys
+way, source, task, picture, output = sys.argv[1:]
+if way == "import":
+    import dense_hf
+import numpy as np, torch
+from PIL import Image
+from safetensors.torch import save_file
+from transformers import AutoImageProcessor, AutoModel, AutoModelForSemanticSegmentation, pipeline
+options = {} if way == "import" else {"trust_remote_code": True}
+auto_class = AutoModelForSemanticSegmentation if task == "image-segmentation" else AutoModel
+model = auto_class.from_pretrained(source, **options).eval()
+processor = AutoImageProcessor.from_pretrained(source, **options)
+image = Image.open(picture).convert("RGB")
+with torch.no_grad():
+    logits = model(processor(image, return_tensors="pt")["pixel_values"]).logits
+if task == "image-classification":
+    # without it transformers asks whether a video processor, which there is not, may run code (docs/hub.md)
+    options.setdefault("trust_remote_code", False)
+run = pipeline(task, model=source, device="cpu", **options)
+
+def numbers(value):
+    if isinstance(value, dict):
+        return [number for key in sorted(value) for number in numbers(value[key])]
+    if isinstance(value, (list, tuple)):
+        return [number for part in value for number in numbers(part)]
+    if isinstance(value, (str, type(None))):
+        return []
+    return np.asarray(value, dtype=np.float32).ravel().tolist()
+
+found = numbers(run(image))
+save_file({"logits": logits.contiguous(), "found": torch.tensor(found)}, output)
+modules = {type(part).__module__.split(".")[0] for part in (model, processor)}
+print(f"loaded from {sorted(modules)}; dense_hf is {'' if 'dense_hf' in sys.modules else 'not '}there")
+"""
+WAYS = ["import", "without", "name, import", "name, without"]
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory):
+    path = tmp_path_factory.mktemp("picture") / "picture.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def loaded(checkpoints, picture, tmp_path_factory):
+    """Exit code, output and numbers of each way and model; and what the Hub held."""
+    results = {}
+    with HubStub() as hub:
+        folder = tmp_path_factory.mktemp("push")
+        pushes = {
+            name: script("scripts/push_checkpoint.py", checkpoints / name, f"someone/tiny-{name}")
+            for name in CHECKPOINTS
+        }
+        for name, (code, text) in run_programs(pushes, folder, hub.environment(folder / "home")).items():
+            assert code == 0, f"{name}: {text[-3000:]}"
+        for name in CHECKPOINTS:  # a copy as `hf download` makes it
+            (folder / name).mkdir()
+            for path, content in hub.files(f"someone/tiny-{name}").items():
+                (folder / name / path).write_bytes(content)
+        for way in WAYS:
+            place = tmp_path_factory.mktemp("load")
+            by_name, package = way.startswith("name"), way.endswith("import")
+            environment = hub.environment(place / "home")
+            if not by_name:
+                environment |= {"HF_HUB_OFFLINE": "1"}
+            programs = {
+                name: (
+                    LOAD,
+                    [
+                        "import" if package else "without",
+                        f"someone/tiny-{name}" if by_name else str(folder / name),
+                        task,
+                        str(picture),
+                        str(place / f"{name}.safetensors"),
+                    ],
+                )
+                for name, (_, _, task) in CHECKPOINTS.items()
+            }
+            for name, (code, text) in run_programs(programs, place, environment, package).items():
+                results[way, name] = code, text, place / f"{name}.safetensors"
+        yield results, hub
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHECKPOINTS)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_checkpoint_loads_in_a_fresh_interpreter(loaded, way, name, picture):
+    code, text, file = loaded[0][way, name]
+    assert code == 0, text[-3000:]
+    assert "Do you wish to run the custom code?" not in text
+    without = way.endswith("without")
+    ours = name != "segformer"
+    assert f"loaded from {['transformers_modules' if without else 'dense_hf'] if ours else ['transformers']}" in text
+    assert ("dense_hf is not there" in text) == without
+    make_model, processor, _ = CHECKPOINTS[name]
+    theirs = load_file(file)
+    pixels = processor(Image.open(picture), return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        torch.testing.assert_close(theirs["logits"], make_model().eval()(pixels).logits, atol=1e-5, rtol=0)
+    assert len(theirs["found"]) > 0
+    first = load_file(loaded[0]["import", name][2])
+    torch.testing.assert_close(theirs["found"], first["found"], atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_the_repository_has_what_it_needs_and_no_more(loaded, name):
+    files = loaded[1].files(f"someone/tiny-{name}")
+    card = files["README.md"].decode()
+    assert f'model="someone/tiny-{name}"' in card
+    assert "value: 0.25" in card
+    assert files["results.json"] == b'{"mean_iou": 0.25}'
+    rest = {path for path in files if not path.endswith(".py")}
+    assert rest == {"README.md", "results.json", "config.json", "preprocessor_config.json", "model.safetensors"}
+    assert (len(files) > len(rest)) == (name != "segformer")

@@ -1,0 +1,112 @@
+"""`--push_to_hub` of every training script, against the stand-in for the Hub."""
+
+import json
+
+import pytest
+from fresh_processes import REPOSITORY, run_programs, script
+from hub_stub import TOKEN, HubStub
+from huggingface_hub import ModelCard
+from safetensors.torch import load as load_tensors
+
+from dense_hf.data import generate_miniature_set, generate_miniature_videos
+
+VIDEO = ["--data_dir", "videos", "--max_steps", "1", "--warmup_steps", "0", "--save_steps", "1"]
+COUNTING = [
+    *("--data_dir", "images", "--num_train_epochs", "1", "--lr_milestones", "1", "--samples_per_image", "1"),
+    *("--eval_start_epoch", "1", "--eval_every_epochs", "1", "--save_every_epochs", "1"),
+]
+PLUS = ["--model_name_or_path", "cffm", "--prototypes", "prototypes"]
+# What `train_NAME.py --config scripts/configs/NAME/smoke.yaml` needs besides for a step; a new script is one line
+SCRIPTS = {
+    "iocformer": COUNTING,
+    "cffm": VIDEO,
+    "cffm_plus": [*VIDEO, *PLUS],
+    "mrcfa": VIDEO,
+    "segformer": VIDEO,
+}
+
+LOAD = """
+import sys
+from transformers import AutoConfig, AutoImageProcessor, AutoModel
+name, architecture = sys.argv[1:]
+AutoImageProcessor.from_pretrained(name, trust_remote_code=True)
+if not architecture.startswith("Segformer"):
+    assert type(AutoModel.from_pretrained(name, trust_remote_code=True)).__name__ == architecture
+"""
+
+
+def training(name: str, *options: object):
+    config = REPOSITORY / "scripts" / "configs" / name / "smoke.yaml"
+    words = ["--config", config, *SCRIPTS[name], "--output_dir", name, "--disable_tqdm", "true"]
+    push = ["--push_to_hub", "--hub_model_id", f"tiny-{name}", "--hub_token", TOKEN]
+    return script(f"scripts/train_{name}.py", *words, *push, *options)
+
+
+def make_data(folder):
+    generate_miniature_set(folder / "images", 2, 1, 0, image_size=(130, 110), max_objects=6, disable_progress=True)
+    generate_miniature_videos(folder / "videos", 1, 1, 0, num_frames=18, frame_size=(160, 120), disable_progress=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pushed(tmp_path_factory):
+    """Every script has run a step and pushed; then each model was loaded by name, without dense_hf."""
+    folder = make_data(tmp_path_factory.mktemp("training"))
+    with HubStub() as hub:
+        environment = hub.environment(folder / "home") | {"HF_TOKEN": ""}
+        runs = run_programs({name: training(name) for name in SCRIPTS}, folder, environment)
+        loads = {
+            name: (LOAD, [f"someone/tiny-{name}", json.loads(files["config.json"])["architectures"][0]])
+            for name in SCRIPTS
+            if (files := hub.repositories["model", f"someone/tiny-{name}"].files).get("config.json")
+        }
+        place = tmp_path_factory.mktemp("loading")
+        loaded = run_programs(loads, place, hub.environment(place / "home"), package=False)
+        yield hub, runs, loaded
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_pushes_model_processor_code_card_and_results(pushed, name):
+    hub, runs, loaded = pushed
+    code, text = runs[name]
+    assert code == 0, text[-3000:]
+    files = hub.files(f"someone/tiny-{name}")
+    assert load_tensors(files["model.safetensors"])
+    assert "preprocessor_config.json" in files
+    assert ("auto_map" in json.loads(files["config.json"])) == (name != "segformer")
+    results = json.loads(files["results.json"])
+    card = ModelCard(files["README.md"].decode())
+    metrics = {metric.metric_type: metric.metric_value for metric in card.data.eval_results}
+    assert metrics.items() <= results["validation"].items()
+    assert len(metrics) > 0
+    assert not any("checkpoint-" in path for path in files)
+    assert loaded[name][0] == 0, loaded[name][1][-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_token_stays_at_home(pushed, name):
+    files = pushed[0].files(f"someone/tiny-{name}")
+    assert [path for path, content in files.items() if TOKEN.encode() in content] == []
+
+
+@pytest.mark.slow
+def test_a_push_that_failed_is_repeated_without_training_again(hub, tmp_path):
+    """No commit comes through: neither that of a checkpoint nor the last one. Then all is well again."""
+    make_data(tmp_path)
+    hub.before = lambda method, path: 403 if "/commit/" in path else None
+    environment = hub.environment(tmp_path / "home")
+    ((code, text),) = run_programs({"cffm": training("cffm")}, tmp_path, environment).values()
+    assert code != 0
+    assert "403" in text
+    assert hub.files("someone/tiny-cffm") == {}
+    trained = {name: (tmp_path / "cffm" / name).read_bytes() for name in ("model.safetensors", "results.json")}
+
+    hub.before = lambda method, path: None
+    again = {"cffm": training("cffm", "--resume_from_checkpoint", "auto")}
+    ((code, text),) = run_programs(again, tmp_path, environment).values()
+    assert code == 0, text[-3000:]
+    files = hub.files("someone/tiny-cffm")
+    assert {name: files[name] for name in trained} == trained
+    assert {"README.md", "results.json", "modeling_cffm.py"} <= files.keys()
