@@ -12,6 +12,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny_checkpoints import CHECKPOINTS
 
+# one process shall run what the tests share, not each of pytest-xdist
+pytestmark = pytest.mark.xdist_group("hub_loading")
+
 # logits of the model for a picture, and all numbers that the pipeline returns for it
 LOAD = """
 import sys

@@ -10,6 +10,9 @@ from safetensors.torch import load as load_tensors
 
 from dense_hf.data import generate_miniature_set, generate_miniature_videos
 
+# one process shall run what the tests share, not each of pytest-xdist
+pytestmark = pytest.mark.xdist_group("hub_training")
+
 VIDEO = ["--data_dir", "videos", "--max_steps", "1", "--warmup_steps", "0", "--save_steps", "1"]
 COUNTING = [
     *("--data_dir", "images", "--num_train_epochs", "1", "--lr_milestones", "1", "--samples_per_image", "1"),
