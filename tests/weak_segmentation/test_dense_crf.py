@@ -1,7 +1,5 @@
 """The dense CRF: released numbers, the exact O(N^2) mean field, pydensecrf2 where it is installed, and its laws."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -95,10 +93,80 @@ def test_equals_pydensecrf2(crf, size, num_labels):
     assert (refined.argmax(axis=0) == expected.argmax(axis=0)).all()
 
 
-def test_close_to_the_exact_mean_field():
-    for crf, bound in BOUNDS:
-        for seed in range(3):
-            image, probabilities = smooth_picture(24, 30, 4, seed)
-            print(abs(crf(image, probabilities) - exact_mean_field(crf, image, probabilities)).max(), abs(crf(image, probabilities) - exact_mean_field(crf, image, probabilities)).mean(), abs(probabilities - exact_mean_field(crf, image, probabilities)).max(), abs(probabilities - exact_mean_field(crf, image, probabilities)).mean())
+# mean and largest difference of a probability; over three pictures at most 0.0048 and 0.073, 0.0018 and 0.020, 0.00027
+# and 0.0023 were measured. A blur on a lattice is an approximation, worst where colours are told apart finely.
+@pytest.mark.parametrize(
+    ("crf", "mean", "largest"),
+    [
+        (DenseCRF(), 0.006, 0.1),
+        (DenseCRF(bilateral_srgb=13), 0.0025, 0.03),
+        (DenseCRF(bilateral_compat=0), 0.0005, 0.005),
+    ],
+)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_close_to_the_exact_mean_field(crf, mean, largest, seed):
+    image, probabilities = smooth_picture(24, 30, 4, seed)
+    exact = exact_mean_field(crf, image, probabilities)
+    difference = np.abs(crf(image, probabilities) - exact)
+    assert difference.mean() < mean
+    assert difference.max() < largest
+    assert np.abs(probabilities - exact).mean() > 5 * mean  # there was something to compute
 
-BOUNDS = ((DenseCRF(), 1), (DenseCRF(bilateral_srgb=13),1),(AFFINITYNET, 1), (DenseCRF(bilateral_compat=0),1), (DenseCRF(gaussian_compat=0),1))
+
+@settings(max_examples=25, deadline=None)
+@given(image=IMAGES, scores=SCORES)
+def test_probabilities_for_any_image_and_in_any_order_of_the_classes(image, scores):
+    crf = DenseCRF(2)
+    refined = crf(image, scores)
+    assert refined.shape == scores.shape
+    assert refined.dtype == np.float32
+    np.testing.assert_allclose(refined.sum(axis=0), 1, atol=1e-5)
+    np.testing.assert_allclose(crf(image, scores[[2, 0, 1]]), refined[[2, 0, 1]], atol=1e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(image=IMAGES, scores=SCORES)
+def test_without_weights_nothing_but_the_scale_changes(image, scores):
+    refined = DenseCRF(3, gaussian_compat=0, bilateral_compat=0)(image, scores)
+    np.testing.assert_allclose(refined, scores / scores.sum(axis=0), atol=1e-5)
+
+
+def test_filtering_is_linear():
+    torch.manual_seed(0)
+    lattice = PermutohedralLattice(torch.randn(20, 3))
+    kernel = lattice.filter(torch.eye(20))
+    values = torch.randn(20, 4)
+    assert_close(lattice.filter(values), kernel @ values, atol=1e-5, rtol=1e-5)
+    assert kernel.min() >= 0
+    assert kernel.diagonal().min() > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_iterations": 0}, "num_iterations must be at least 1. Received: 0"),
+        ({"bilateral_sxy": 0}, "bilateral_sxy must be above 0 and finite. Received: 0"),
+        ({"gaussian_compat": -1}, "gaussian_compat must be at least 0 and finite. Received: -1"),
+        ({"min_probability": 1}, "min_probability must be between 0 and 1. Received: 1"),
+        ({"channel_order": "hsv"}, "channel_order must be .* Received: 'hsv'"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        DenseCRF(**change)
+
+
+@pytest.mark.parametrize(
+    ("image", "scores", "message"),
+    [
+        (np.zeros((4, 5, 3)), np.ones((2, 4, 5)), "image must be a uint8 array"),
+        (np.zeros((4, 5, 3), np.uint8), np.ones((2, 4, 5), int), "probabilities must be floats"),
+        (np.zeros((4, 5, 3), np.uint8), np.ones((2, 5, 4)), r"size of the image, \[4, 5\]. Received: \[5, 4\]"),
+        (np.zeros((4, 5, 3), np.uint8), np.full((2, 4, 5), np.nan), "finite and at least 0. Received: nan"),
+        (np.zeros((4, 5, 3), np.uint8), np.full((2, 4, 5), -1.0), "finite and at least 0. Received: -1"),
+        (np.zeros((4, 5, 3), np.uint8), np.zeros((2, 4, 5)), "Received: 20 pixels without"),
+    ],
+)
+def test_images_and_scores_that_do_not_fit_are_refused(image, scores, message):
+    with pytest.raises(ValueError, match=message):
+        DenseCRF()(image, scores)

@@ -1,7 +1,7 @@
 """Masks that follow the edges of their image: a fully connected CRF (thesis reference [193]).
 
-Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials", NeurIPS 2011, with
-the lattice of [`PermutohedralLattice`]. Needs no compiler. K classes, H x W pixels.
+Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials", NeurIPS 2011,
+with the lattice of [`PermutohedralLattice`]. Needs no compiler. K classes, H x W pixels.
 """
 
 import math
@@ -40,8 +40,8 @@ class DenseCRF:
         bilateral_srgb: its reach in colours, in levels of 256.
         bilateral_compat: its weight; 0 leaves it out.
         min_probability: lower probabilities count as this one.
-        channel_order: of the colours in the lattice. A Gaussian does not depend on it, but the lattice approximates: on
-            small noisy images single probabilities changed by 0.12. The image is RGB either way; the released code
+        channel_order: of the colours in the lattice. A Gaussian does not depend on it, but the lattice approximates:
+            on small noisy images single probabilities changed by 0.12. The image is RGB either way; the released code
             gives the lattice BGR.
 
     Raises:
