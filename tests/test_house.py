@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "dense_hf"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
+TASK_FOLDERS = {"counting", "video_segmentation", "weak_segmentation"}
 # What a room of the package may import from the others. A task folder, and a pipeline, are copied beside checkpoints.
 # Below all of them: errors. The package itself (`__init__`) and the program (`cli`) may use everything.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -34,11 +35,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "visualization": {"errors"},
     "data": {"errors", "counting", "metrics"},
     "metrics": {"errors", "counting"},
-    "training": {"errors", "convert", "counting", "video_segmentation", "data", "metrics"},
+    "training": {"errors", "convert", "data", "metrics", *TASK_FOLDERS},
 }
 # Below the task folders, for what is not copied beside a checkpoint: reading the authors' files
 CONVERTERS_MAY_IMPORT = {"strict_loading"}
-TASK_FOLDERS = {"counting", "video_segmentation", "weak_segmentation"}
 TASK_LIBRARIES = {"huggingface_hub", "numpy", "PIL", "scipy", "timm", "torch", "torchvision", "transformers"}
 
 

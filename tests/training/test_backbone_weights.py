@@ -5,6 +5,7 @@ import pickle
 import pytest
 import timm
 import torch
+import torchvision
 from safetensors.torch import save_file
 from transformers import set_seed
 
@@ -13,6 +14,10 @@ from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
 from dense_hf.errors import InvalidDataError
 from dense_hf.training.backbone_weights import load_backbone_weights
 from dense_hf.training.counting_arguments import backbone_architecture
+from dense_hf.weak_segmentation.backbone_deeplab_largefov import build_segmenter_backbone
+from dense_hf.weak_segmentation.backbone_mcis import build_backbone
+from dense_hf.weak_segmentation.configuration_deeplab_largefov import DeepLabLargeFOVConfig
+from dense_hf.weak_segmentation.configuration_mcis import MCISConfig
 
 
 @pytest.fixture
@@ -97,3 +102,52 @@ def test_packaged_weights(build):
         load_backbone_weights(build(), "test_resnet", "package:efficientnet-lite0")
     with pytest.raises(ValueError, match="Received: other"):
         load_backbone_weights(build(), "test_resnet", "package:other")
+
+
+def torchvision_file(path, name, head):
+    """A file as torchvision distributes it, of random numbers; its head takes no room. Returns the network."""
+    set_seed(5)
+    with torch.device("meta"):
+        model = torchvision.models.get_model(name, weights=None)
+    shapes = {key: value.shape for key, value in model.state_dict().items()}
+    state = {
+        key: torch.zeros(()).expand(shape) if key.startswith(head) else torch.rand(shape) * 0.05 + 0.01
+        for key, shape in shapes.items()
+    }
+    torch.save(state, path)
+    model.load_state_dict(state, assign=True)
+    return model.eval()
+
+
+def test_vgg_of_torchvision_reaches_mcis(tmp_path):
+    path = tmp_path / "vgg16.pth"
+    theirs = torchvision_file(path, "vgg16", head="classifier.")
+    backbone = build_backbone(MCISConfig()).eval()
+    report = load_backbone_weights(backbone, "torchvision:vgg16", str(path))
+    assert (report.num_loaded, len(report.left_out)) == (26, 6)
+    images = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():  # up to the fourth pooling nothing differs
+        torch.testing.assert_close(backbone(images).feature_maps[2], theirs.features[:16](images))
+    assert torch.equal(backbone.state_dict()["stages.4.28.weight"], theirs.features[28].weight)
+
+
+def test_resnet_of_torchvision_reaches_deeplab(tmp_path):
+    path = tmp_path / "resnet101.pth"
+    theirs = torchvision_file(path, "resnet101", head="fc.").state_dict()
+    backbone = build_segmenter_backbone(DeepLabLargeFOVConfig(downsample_in_bottleneck=False))
+    report = load_backbone_weights(backbone, "torchvision:resnet101", str(path))
+    assert report.left_out == ("fc.weight", "fc.bias")
+    ours = backbone.state_dict()
+    assert torch.equal(ours["embedder.embedder.convolution.weight"], theirs["conv1.weight"])
+    last = "encoder.stages.3.layers.2.layer.2.normalization"
+    assert torch.equal(ours[f"{last}.running_var"], theirs["layer4.2.bn3.running_var"])
+    shortcut = "encoder.stages.2.layers.0.shortcut.convolution.weight"
+    assert torch.equal(ours[shortcut], theirs["layer3.0.downsample.0.weight"])
+
+
+def test_a_backbone_with_other_layers_than_the_file_is_refused(tmp_path):
+    path = tmp_path / "vgg16.pth"
+    torchvision_file(path, "vgg16", head="classifier.")
+    narrow = build_backbone(MCISConfig(vgg_hidden_sizes=[4, 8, 16, 16]))
+    with pytest.raises(InvalidDataError, match=r"the layers of the backbone.*stages.0.0.weight"):
+        load_backbone_weights(narrow, "torchvision:vgg16", str(path))

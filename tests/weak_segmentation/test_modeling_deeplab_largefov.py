@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from dense_hf import DeepLabLargeFOVConfig, DeepLabLargeFOVForSemanticSegmentation
 from dense_hf.weak_segmentation.backbone_deeplab_largefov import build_resnet
 from dense_hf.weak_segmentation.logits_deeplab_largefov import enlarge, segmentation_loss
-from dense_hf.weak_segmentation.resnet_names import caffe_resnet_names, rename_torchvision_resnet
+from dense_hf.weak_segmentation.resnet_names import rename_torchvision_resnet
 
 
 def test_number_of_parameters():
@@ -73,17 +73,6 @@ def test_against_torchvision(dilated):
         for stage in (theirs.layer1, theirs.layer2, theirs.layer3, theirs.layer4):
             wanted = stage(wanted)
         assert_close(ours(pixels).feature_maps[-1], wanted, atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("depths", [[3, 4, 6, 3], [3, 4, 23, 3]])
-def test_caffe_names_cover_the_network(depths):
-    with torch.device("meta"):
-        expected = set(build_resnet(DeepLabLargeFOVConfig(resnet_depths=depths)).state_dict())
-    names = caffe_resnet_names(depths)
-    assert set(names.values()) == {name for name in expected if "num_batches" not in name}
-    assert len(set(names.values())) == len(names)
-    assert ("res4b22_branch2b.weight" in names) == (depths[2] == 23)
-    assert ("bn4f_branch2c.running_var" in names) == (depths[2] == 6)
 
 
 def test_frozen_norms_do_not_move():

@@ -1,10 +1,11 @@
 """ImageNet weights for a backbone, from a file or from an installed package. Never from an address.
 
 The classifier of such a file has no place in a backbone. Which of its keys belong to the classifier is not guessed by
-name: timm builds the whole network (without memory), the file must have exactly its keys, and what the backbone does
-not have is the head.
+name: timm or torchvision builds the whole network (without memory), the file must have exactly its keys, and what the
+backbone does not have is the head.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,8 +16,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torchvision.models import get_model
 
 from ..errors import InvalidDataError
+from ..weak_segmentation.backbone_mcis import rename_vgg
+from ..weak_segmentation.resnet_names import rename_torchvision_resnet
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,11 @@ PACKAGED_WEIGHTS = {
         architecture="tf_efficientnet_lite0",
     ),
 }
+# Networks of torchvision whose layers the backbones of weak_segmentation have under other names.
+TORCHVISION_NAMES: dict[str, Callable[[str], str]] = {
+    "torchvision:vgg16": rename_vgg,
+    "torchvision:resnet101": rename_torchvision_resnet,
+}
 _COUNTERS = "num_batches_tracked"  # frozen batch norm has none; they change nothing
 
 
@@ -59,7 +68,8 @@ def load_backbone_weights(backbone: nn.Module, architecture: str | None, source:
     Args:
         backbone: A timm feature extractor, or the module that wraps it as `_backbone`; else any module whose own keys
             the file has.
-        architecture: Name of the timm network that the file is of; `None` for a backbone that is not of timm.
+        architecture: The network that the file is of: a name of timm, or one of `TORCHVISION_NAMES` for the VGG-16 of
+            MCIS and the ResNet-101 of DeepLab; `None` for another backbone.
         source: A `.safetensors` file, a `.pth` state dict (read without executing pickled code), or
             `package:efficientnet-lite0`.
 
@@ -90,13 +100,22 @@ def load_backbone_weights(backbone: nn.Module, architecture: str | None, source:
     if problems:
         shown = "; ".join(problems[:10]) + (f"; and {len(problems) - 10} more" if len(problems) > 10 else "")
         raise InvalidDataError(path, f"the state dict of {architecture or type(target).__name__}", shown)
+    if rename := TORCHVISION_NAMES.get(architecture or ""):
+        state = {rename(key): value for key, value in state.items()}
+    if absent := [key for key in places if key not in state or state[key].shape != places[key].shape]:
+        raise InvalidDataError(
+            path, f"the layers of the backbone, {len(places)} tensors", f"no {', '.join(absent[:10])}"
+        )
     target.load_state_dict({key: state[key] for key in places}, strict=False)
     return LoadedWeights(source, len(places), tuple(key for key in state if key not in places))
 
 
 def _network_shapes(architecture: str) -> dict[str, torch.Size]:
     with torch.device("meta"):
-        network = timm.create_model(architecture, pretrained=False)
+        if architecture in TORCHVISION_NAMES:
+            network = get_model(architecture.removeprefix("torchvision:"), weights=None)
+        else:
+            network = timm.create_model(architecture, pretrained=False)
     return {key: value.shape for key, value in network.state_dict().items() if not key.endswith(_COUNTERS)}
 
 

@@ -101,6 +101,11 @@ class VGG16(nn.Module):
 
 
 def rename_vgg(name: str) -> str:
-    """Our name for a tensor of torchvision's `vgg16`: "features.17.weight" is "stages.3.17.weight" here."""
-    _, index, kind = name.split(".")
+    """Our name for a tensor of torchvision's `vgg16`: "features.17.weight" is "stages.3.17.weight" here.
+
+    Its classifier, which is not here, keeps its names.
+    """
+    part, index, kind = name.split(".")
+    if part != "features":
+        return name
     return f"stages.{bisect_right(FIRST_LAYERS, int(index)) - 1}.{index}.{kind}"

@@ -68,9 +68,9 @@ def _simplices(features: Tensor) -> tuple[Tensor, Tensor]:
     """Corners of the simplex around each point, whole numbers [N, d + 1, d], and their weights [N, d + 1].
 
     Float32, with sums that begin at the last feature and a product with 1 / (d + 1), as in Kraehenbuehl's code: a
-    point on the border of two simplices goes to either by its last bit, and the corner that comes with it, though it
-    weighs nothing, then is or is not there for the blur to pass. In double precision 5 of 183,771 vertices of a photo of
-    500 x 375 were others, and probabilities differed by up to 3e-3 from those of pydensecrf2; now by 1e-6.
+    point on the border of two simplices goes to either by its last bit, and the corner that comes with it, though
+    it weighs nothing, then is or is not there for the blur to pass. In double precision 5 of 183,771 vertices of a
+    photo of 500 x 375 were others, and probabilities differed by up to 3e-3 from those of pydensecrf2; now by 1e-6.
     """
     d = features.shape[1]
     # onto the plane whose coordinates sum to 0, where the blur has the standard deviation 1
