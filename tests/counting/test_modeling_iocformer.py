@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tiny_iocformer import random_labels, tiny_config, tiny_model
 from torch.nn import functional as F
 from torch.testing import assert_close
-from transformers import AutoConfig
+from transformers import AutoConfig, ResNetConfig
 
 from dense_hf.counting.configuration_iocformer import DENSITY_FUSIONS, IOCFormerConfig
 from dense_hf.counting.density_iocformer import UpsampledConv2d
@@ -297,3 +297,12 @@ def test_weights_that_are_not_finite_are_named_in_training():
     model.class_head.weight.data[1] = float("nan")
     with pytest.raises(ValueError, match="not finite"):
         model(torch.randn(2, 3, 32, 32), labels=random_labels())
+
+
+def test_a_model_with_frozen_norms_can_be_copied():
+    resnet = ResNetConfig(embedding_size=8, hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1], out_indices=[4])
+    model = tiny_model(backbone_config=resnet)
+    assert all(tensor.is_leaf for tensor in [*model.parameters(), *model.buffers()])
+    pixels = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        assert_close(copy.deepcopy(model)(pixels).density_map, model(pixels).density_map)

@@ -32,7 +32,7 @@ processor = AutoImageProcessor.from_pretrained(source, **options)
 image = Image.open(picture).convert("RGB")
 with torch.no_grad():
     logits = model(processor(image, return_tensors="pt")["pixel_values"]).logits
-if task == "image-classification":
+if task in ("image-classification", "image-segmentation"):
     # without it transformers asks whether a video processor, which there is not, may run code (docs/hub.md)
     options.setdefault("trust_remote_code", False)
 run = pipeline(task, model=source, device="cpu", **options)

@@ -7,10 +7,12 @@ import torch
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
 
 from dense_hf import CFFMImageProcessor, IOCFormerImageProcessor, MCISImageProcessor, MRCFAImageProcessor
+from dense_hf.weak_segmentation import DeepLabLargeFOVImageProcessor
 
 sys.path += [str(Path(__file__).parents[1] / room) for room in ("counting", "video_segmentation", "weak_segmentation")]
 from tiny_cffm import tiny_model as tiny_cffm
 from tiny_cffm_plus import tiny_plus
+from tiny_deeplab import tiny_segmenter
 from tiny_iocformer import tiny_model as tiny_iocformer
 from tiny_mcis import tiny_model as tiny_mcis
 from tiny_mrcfa import tiny_model as tiny_mrcfa
@@ -31,5 +33,6 @@ CHECKPOINTS = {
     "cffm_plus": (tiny_plus, CFFMImageProcessor(size=FRAME), "video-semantic-segmentation"),
     "mrcfa": (tiny_mrcfa, MRCFAImageProcessor(size=FRAME), "video-semantic-segmentation"),
     "mcis": (tiny_mcis, MCISImageProcessor(size={"height": 64, "width": 64}), "image-classification"),
+    "deeplab": (tiny_segmenter, DeepLabLargeFOVImageProcessor(), "image-segmentation"),
     "segformer": (tiny_segformer, SegformerImageProcessor(size={"height": 64, "width": 64}), "image-segmentation"),
 }

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import nn
 from transformers.backbone_utils import load_backbone
 from transformers.models.conditional_detr.modeling_conditional_detr import replace_batch_norm
@@ -19,7 +20,8 @@ def build_backbone(config: IOCFormerConfig) -> nn.Module:
         if kind == "timm_backbone":
             backbone.freeze_batch_norm_2d()
         else:
-            replace_batch_norm(backbone)
+            with torch.no_grad():  # or the copied numbers keep a graph, and the model cannot be deep-copied
+                replace_batch_norm(backbone)
     if config.num_frozen_backbone_stages:
         freeze_leading_stages(backbone, config.num_frozen_backbone_stages)
     return backbone

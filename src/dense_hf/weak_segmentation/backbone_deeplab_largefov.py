@@ -6,6 +6,7 @@ It is the ResNet of transformers with some strides taken out and dilations put i
 
 from collections.abc import Iterator
 
+import torch
 from torch import nn
 from transformers import ResNetBackbone, ResNetConfig
 from transformers.backbone_utils import load_backbone
@@ -24,7 +25,8 @@ def build_segmenter_backbone(config: DeepLabLargeFOVConfig) -> nn.Module:
         if getattr(config.backbone_config, "model_type", None) == "timm_backbone":
             backbone.freeze_batch_norm_2d()  # ty: ignore[not-callable]  a method of timm's wrapper
         else:
-            replace_batch_norm(backbone)
+            with torch.no_grad():  # or the copied numbers keep a graph, and the model cannot be deep-copied
+                replace_batch_norm(backbone)
     return backbone
 
 
