@@ -55,6 +55,7 @@ train-demo-video: install | demo_data/street ## train small CFFM, MRCFA and SegF
 benchmark: install ## speed of all models, as ratios, and their memory
 	$(RUN)/python benchmarks/counting.py
 	$(RUN)/python benchmarks/video.py
+	$(RUN)/python benchmarks/weak.py
 
 # three seeds if `make train-demo` has run, else what `make demo` says about the bundled model
 RESULTS ?= $(firstword $(wildcard runs/trees/results.json) demo_output/results.json)
