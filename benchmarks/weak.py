@@ -95,7 +95,7 @@ def localization(
         f"image_{index}": Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8))
         for index in range(num_images)
     }
-    group = ImageGroup(labels=dict.fromkeys(images, [0]), read_image=images.__getitem__)
+    group = ImageGroup(labels=dict.fromkeys(images, (0,)), read_image=images.__getitem__)
     processor = MCISImageProcessor(size={"height": size, "width": size})
     settings = LocalizationSettings(use_views=use_views)
 
