@@ -45,6 +45,8 @@ _PUBLIC_NAMES = {
     "read_video_folder": "video_folder",
     "read_voc_mask": "voc_folder",
     "read_voc_weak": "voc_folder",
+    "read_weak_mask": "weak_source",
+    "read_weak_split": "weak_source",
     "split_suffix": "image_lists",
     "write_file": "files",
     "write_parquet": "parquet",
@@ -99,6 +101,8 @@ if TYPE_CHECKING:
     from .weak_folder import join_folders as join_folders
     from .weak_folder import read_label_list as read_label_list
     from .weak_folder import read_labels_csv as read_labels_csv
+    from .weak_source import read_weak_mask as read_weak_mask
+    from .weak_source import read_weak_split as read_weak_split
 
 
 def __getattr__(name: str):

@@ -10,7 +10,9 @@ What differs from the stock Trainer, and why:
 Optimizer and schedule are those of a recipe: `recipe_trainer.py` (counting), `video_trainer.py`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -137,12 +139,14 @@ class CalendarTrainer(Trainer):
 
     Args:
         train_samples: Samples of an epoch.
+        write_card: Writes the model card into the folder that it is given; without it the stock card is written.
         kwargs: As for `Trainer`; `args` must be [`CalendarArguments`].
     """
 
     args: CalendarArguments
 
-    def __init__(self, *, train_samples: int = 1, **kwargs: Any):
+    def __init__(self, *, train_samples: int = 1, write_card: Callable[[Path], None] | None = None, **kwargs: Any):
+        self.write_card = write_card
         super().__init__(**kwargs)
         args = self.args
         global_batch = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
@@ -184,6 +188,13 @@ class CalendarTrainer(Trainer):
             load_weights(self.model, str(self.state.best_model_checkpoint))
         else:
             super()._load_best_model()
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Our card instead of the stock one, which would say little and be written over ours by a push."""
+        if self.write_card is None:
+            super().create_model_card(*args, **kwargs)
+        elif self.is_world_process_zero():
+            self.write_card(Path(str(self.args.output_dir)))
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)

@@ -1,7 +1,5 @@
 """The trainer of IOCFormer and CLTR: validation counts whole images by tiles (thesis section 2.5.1)."""
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .counting_evaluation import evaluate_counting
@@ -17,7 +15,6 @@ class CountingTrainer(RecipeTrainer):
     Args:
         processor: Cuts images into tiles; it is saved beside the model.
         threshold: Least score that counts.
-        write_card: Writes the model card into the folder that it is given; without it the stock card is written.
         kwargs: As for [`RecipeTrainer`]; `eval_dataset` is a list of `CountingExample`.
     """
 
@@ -26,12 +23,10 @@ class CountingTrainer(RecipeTrainer):
         *,
         processor: "IOCFormerImageProcessor",
         threshold: float = 0.35,
-        write_card: Callable[[Path], None] | None = None,
         **kwargs: Any,
     ):
         self.processor = processor
         self.threshold = threshold
-        self.write_card = write_card
         super().__init__(processing_class=processor, **kwargs)
 
     def evaluate(
@@ -62,10 +57,3 @@ class CountingTrainer(RecipeTrainer):
         self.log(dict(metrics))  # adds the epoch
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Our card instead of the stock one, which would say little and be written over ours by a push."""
-        if self.write_card is None:
-            super().create_model_card(*args, **kwargs)
-        elif self.is_world_process_zero():
-            self.write_card(Path(str(self.args.output_dir)))

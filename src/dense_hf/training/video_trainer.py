@@ -5,7 +5,6 @@ B clips, T frames of a clip, K labels, h x w logits, H x W crops.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -82,7 +81,6 @@ class VideoTrainer(CalendarTrainer):
         protocol: see `evaluate_videos`.
         extra_inputs: of a video, as in `VideoTrainingSet`; `model.new_session(**extra_inputs)` gets them, each with a
             batch dimension of 1.
-        write_card: writes the model card into the folder that it is given; without it the stock card is written.
         kwargs: as for [`CalendarTrainer`].
     """
 
@@ -96,7 +94,6 @@ class VideoTrainer(CalendarTrainer):
         videos: VideoSet,
         protocol: str = "released",
         extra_inputs: Callable[[Video], Mapping[str, Tensor]] | None = None,
-        write_card: Callable[[Path], None] | None = None,
         **kwargs: Any,
     ):
         self.encoder = encoder
@@ -104,7 +101,6 @@ class VideoTrainer(CalendarTrainer):
         self.videos = videos
         self.protocol = protocol
         self.extra_inputs = extra_inputs
-        self.write_card = write_card
         args: VideoTrainingArguments = kwargs["args"]
         kwargs["model"] = with_synchronized_norms(kwargs["model"], args.world_size, args.device.type)
         kwargs.setdefault("processing_class", processor)
@@ -192,13 +188,6 @@ class VideoTrainer(CalendarTrainer):
         if self.args.world_size > 1:
             for buffer in model.buffers():
                 torch.distributed.broadcast(buffer, 0)
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Our card instead of the stock one, which would say little and be written over ours by a push."""
-        if self.write_card is None:
-            super().create_model_card(*args, **kwargs)
-        elif self.is_world_process_zero():
-            self.write_card(Path(str(self.args.output_dir)))
 
 
 def video_parameter_groups(
