@@ -35,21 +35,39 @@ def read_config(path: str | Path, known_keys: Mapping[str, Iterable[str]]) -> di
     Raises:
         InvalidDataError: No YAML, no mapping of mappings, unknown sections or keys.
     """
+    return read_sections(path, read_yaml(path), known_keys)
+
+
+def read_yaml(path: str | Path) -> Any:
+    """The content of a YAML file, `{}` if it is empty.
+
+    Raises:
+        InvalidDataError: no file, or no YAML.
+    """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InvalidDataError(path, "a YAML file", error) from error
-    content = {} if content is None else content
-    _check_keys(path, "sections", content, known_keys)
+    return {} if content is None else content
+
+
+def read_sections(path: str | Path, content: Any, known_keys: Mapping[str, Iterable[str]]) -> dict[str, dict[str, Any]]:
+    """What of a file is sections of keys, checked; arguments and errors as for [`read_config`]."""
+    check_keys(path, "sections", content, known_keys)
     sections = {}
     for name, keys in known_keys.items():
         section = {} if content.get(name) is None else content[name]
-        _check_keys(path, f"keys in {name}", section, keys)
+        check_keys(path, f"keys in {name}", section, keys)
         sections[name] = section
     return sections
 
 
-def _check_keys(path: str | Path, what: str, mapping: Any, known: Iterable[str]) -> None:
+def check_keys(path: str | Path, what: str, mapping: Any, known: Iterable[str]) -> None:
+    """Nothing, if all keys are known.
+
+    Raises:
+        InvalidDataError: with the unknown keys and what may have been meant; also if it is no mapping.
+    """
     known = sorted(known)
     if not isinstance(mapping, dict):
         raise InvalidDataError(path, f"a mapping with {what} among {', '.join(known)}", repr(mapping))
