@@ -51,7 +51,9 @@ def read_yaml(path: str | Path) -> Any:
     return {} if content is None else content
 
 
-def read_sections(path: str | Path, content: Any, known_keys: Mapping[str, Iterable[str]]) -> dict[str, dict[str, Any]]:
+def read_sections(
+    path: str | Path, content: Any, known_keys: Mapping[str, Iterable[str]]
+) -> dict[str, dict[str, Any]]:
     """What of a file is sections of keys, checked; arguments and errors as for [`read_config`]."""
     check_keys(path, "sections", content, known_keys)
     sections = {}

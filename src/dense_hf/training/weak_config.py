@@ -6,7 +6,7 @@
       training: {num_train_epochs: 15}
     localization:        # scripts/localize_mcis.py: keys
       num_references: 3
-    refinement:          # scripts/train_affinity.py and scripts/refine_maps.py; without this part there is no such step
+    refinement:          # scripts/train_affinity.py, scripts/refine_maps.py; without this part, no such steps
       training: {}
     pseudo_labels:       # scripts/make_pseudo_labels.py: keys
       background_score: 0.2
