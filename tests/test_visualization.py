@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dense_hf.visualization import draw_density, draw_labels, draw_points, label_palette
+from dense_hf.visualization import draw_attention, draw_density, draw_labels, draw_points, label_palette
 from dense_hf.visualization.labels import legend_lines
 
 
@@ -59,9 +59,25 @@ def test_density_glows_where_it_is():
     assert np.ptp(picture[230:, :150], axis=-1).max() > 150  # the colours of the legend
 
 
+def test_attention_glows_where_it_is():
+    attention = np.zeros((300, 400), np.uint8)
+    attention[100:140, 300:340] = 255
+    image = Image.fromarray(np.full((300, 400, 3), 120, np.uint8))
+    picture = np.asarray(draw_attention(image, attention, "person")).astype(int)
+    assert picture[120, 320].sum() > 500
+    assert np.ptp(picture[200, 200]) == 0
+    assert picture[200, 200, 0] < 120
+    assert picture[:40, :120].max() > 200  # the name, in the corner that is free
+    with pytest.raises(ValueError, match=r"300 x 400. Received: float64 300 x 400"):
+        draw_attention(image, attention / 255)
+    with pytest.raises(ValueError, match=r"Received: uint8 400 x 300"):
+        draw_attention(image, attention.T)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (7, 3), (40, 500)])
 def test_any_size_can_be_drawn(size):
     image = Image.new("RGB", size)
+    assert draw_attention(image, np.zeros(size[::-1], np.uint8), "a").size == size
     assert draw_points(image, [[0.5, 0.5]], "1").size == size
     assert draw_density(image, np.zeros(size[::-1], np.float32), "0").size == size
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from PIL import Image, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 # How much of what matters lies in a box (left, top, right, bottom) of the image
 Hidden = Callable[[int, int, int, int], float]
@@ -28,3 +28,12 @@ def draw_panel(canvas: Image.Image, width: float, height: float, at_bottom: bool
     area = canvas.crop(box)
     canvas.paste(Image.blend(area, Image.new("RGB", (area.width, area.height)), 0.72), box)
     return box[0], box[1]
+
+
+def draw_label(canvas: Image.Image, text: str, hidden: Hidden) -> None:
+    """Write a line of text into the upper corner where it hides less."""
+    font = fitting_font(canvas.size, text, 0.045)
+    left, top, right, bottom = font.getbbox(text)
+    pad = 0.4 * (bottom - top)
+    x, y = draw_panel(canvas, right - left + 2 * pad, bottom - top + 2 * pad, False, hidden)
+    ImageDraw.Draw(canvas).text((x + pad - left, y + pad - top), text, fill="white", font=font)
