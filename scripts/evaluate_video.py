@@ -17,8 +17,6 @@ from a folder (--prototypes), which gets those that it lacks. They are not in th
 With --save_predictions a stopped run goes on where it was: videos that are there are read instead of segmented.
 """
 
-import json
-import math
 import sys
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,8 +26,8 @@ from accelerate import PartialState
 from transformers import HfArgumentParser
 
 import dense_hf  # noqa: F401  AutoConfig knows its models from here on
-from dense_hf.data import write_file
 from dense_hf.errors import InvalidDataError
+from dense_hf.training.claimed_folder import write_json
 from dense_hf.training.prototype_files import PrototypeMaker, make_prototypes
 from dense_hf.training.video_arguments import ManualFormatter, VideoFolderArguments
 from dense_hf.training.video_evaluation import evaluate_videos
@@ -107,16 +105,7 @@ def main() -> None:
         if arguments.output is not None:
             numbers = {"model": arguments.model, "split": arguments.split, "protocol": data.protocol}
             numbers |= {"parameters": count_parameters(model), **results, "classes": list(names)}
-            write_file(arguments.output, (json.dumps(without_nan(numbers), indent=2) + "\n").encode())
-
-
-def without_nan(value: Any) -> Any:
-    """JSON has no NaN: null for a class that does not occur."""
-    if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+            write_json(arguments.output, numbers)
 
 
 if __name__ == "__main__":

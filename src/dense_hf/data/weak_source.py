@@ -51,11 +51,16 @@ def read_weak_split(
         name = lists[0] if split == "train" and lists else split
         labels = "masks" if with_masks else "annotations"
         return read_voc_weak(data_dir, name, labels=labels, domain=domain, with_masks=with_masks)
-    folder = data_dir / split if (data_dir / split / "labels.csv").is_file() or split != "train" else data_dir
+    folder = _split_folder(data_dir, split)
     shared = data_dir / CLASS_FILE
     names = read_class_names(shared) if shared.is_file() and not (folder / CLASS_FILE).is_file() else None
     images = read_labels_csv(folder / "labels.csv", folder / "images", names, domain)
     return _with_masks(images, folder / "masks") if with_masks else images
+
+
+def weak_masks_dir(data_dir: str | os.PathLike, split: str = "train") -> Path:
+    """Where the mask NAME.png of an image of a split is, if it has one."""
+    return Path(data_dir) / "SegmentationClass" if is_voc(data_dir) else _split_folder(Path(data_dir), split) / "masks"
 
 
 def mask_rule(class_names: tuple[str, ...]) -> LabelRule:
@@ -73,6 +78,10 @@ def read_weak_mask(image: WeakImage, rule: LabelRule) -> np.ndarray:
         raise InvalidDataError(image.path, "an image with a mask", "one without")
     header = read_image_header(image.path)
     return read_mask(image.mask_path, (header.width, header.height), rule)
+
+
+def _split_folder(data_dir: Path, split: str) -> Path:
+    return data_dir / split if (data_dir / split / "labels.csv").is_file() or split != "train" else data_dir
 
 
 def _with_masks(folder: WeakFolder, masks_dir: Path) -> WeakFolder:

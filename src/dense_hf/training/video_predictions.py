@@ -12,18 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import PartialState
 from PIL import Image
 from transformers import PreTrainedModel
 
-from ..data.files import new_directory, read_bytes, write_file
+from ..data.files import new_directory, write_file
 from ..data.images import png_bytes, read_image_header
 from ..data.labels import read_mask
 from ..data.videos import Video, VideoSet
-from ..errors import InvalidDataError
+from .claimed_folder import claim_folder
 
 MANIFEST = "predictions.json"
-_MAX_MANIFEST_BYTES = 2**16
 _NAMES_OF_PROCESSORS = ("auto_map", "image_processor_type", "processor_class")
 
 
@@ -46,23 +44,7 @@ class VideoPredictions:
         self.videos = videos
         numbers = {label: number for number, label in videos.rule.labels.items()}
         self._numbers = np.array([numbers[label] for label in range(videos.rule.num_labels)], dtype=np.uint8)
-        with PartialState().main_process_first():
-            self._check_maker(dict(maker))
-
-    def _check_maker(self, maker: dict[str, Any]) -> None:
-        manifest = self.directory / MANIFEST
-        if manifest.exists():
-            try:
-                found = json.loads(read_bytes(manifest, _MAX_MANIFEST_BYTES))
-            except ValueError as error:
-                raise InvalidDataError(manifest, "a JSON object", error) from error
-            if found != maker:
-                raise InvalidDataError(manifest, f"predictions of {maker}; choose another folder", found)
-            return
-        if self.directory.exists() and any(self.directory.iterdir()):
-            raise InvalidDataError(self.directory, f"a new or empty folder, or one with {MANIFEST}", "other files")
-        self.directory.mkdir(parents=True, exist_ok=True)
-        write_file(manifest, (json.dumps(maker, indent=2, sort_keys=True) + "\n").encode())
+        claim_folder(self.directory, MANIFEST, maker, "predictions")
 
     def _folder(self, video: Video) -> Path:
         return self.directory / "data" / video.video_id / "mask"
