@@ -42,6 +42,7 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +192,8 @@ def run_steps(steps: Sequence[Step], config: dict[str, Any], options: argparse.N
             records.write(step, settings=settings, done=None)
             start = time.time()
             run_script(step, options)
-            record = {"settings": settings, "done": time.strftime("%Y-%m-%d %H:%M:%S"), "seconds": time.time() - start}
+            now = datetime.now().astimezone().isoformat(sep=" ")
+            record = {"settings": settings, "done": now, "seconds": time.time() - start}
             records.write(step, **record)
         else:
             tqdm.write(f"step {number} of {len(steps)}: {step.script} was done before", sys.stderr)
