@@ -9,12 +9,12 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import HfArgumentParser
 from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from ..data.weak_source import WeakSource
 from ..errors import InvalidDataError
 from ..weak_segmentation.configuration_mcis import MCISConfig
 from .run_config import ManualFormatter, as_command_line, field_names
 from .weak_augmentation import WeakAugmentation
 from .weak_config import read_part_sections
-from .weak_sources import WeakSource, parse_sources
 from .weak_trainer import MCISArguments
 
 PART = "classifier"
@@ -65,7 +65,9 @@ class MCISDataArguments:
     license: str | None = field(
         default=None, metadata={"help": "Of the trained weights, for the model card: apache-2.0, cc-by-4.0, ..."}
     )
-    eval_split: str = field(default="val", metadata={"help": "Evaluated at the end, if the folder has it."})
+    eval_split: str = field(
+        default="val", metadata={"help": "Judged by --eval_strategy and at the end, if the folder has it."}
+    )
     extra_sources: list[str] = field(
         default_factory=list,
         metadata={
@@ -153,7 +155,8 @@ def parse_mcis_run(manual: str | None = None, arguments: Sequence[str] | None = 
             config = MCISConfig.from_pretrained(model.model_name_or_path, **of_config)
     except (StrictDataclassError, ValueError, TypeError) as error:
         raise InvalidDataError(path or "command line", "a model section that MCISConfig takes", error) from error
-    return MCISRun(config, model, data, augmentation, training, parse_sources(data.extra_sources), sections)
+    sources = [WeakSource.parse(text) for text in data.extra_sources]
+    return MCISRun(config, model, data, augmentation, training, sources, sections)
 
 
 def backbone_architecture(config: MCISConfig) -> str | None:
