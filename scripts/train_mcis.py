@@ -19,7 +19,7 @@ starts from torchvision's vgg16 (IMAGENET1K_V1, a file that you have):
 scripts/configs/mcis/thesis_text.yaml has the recipe as the thesis' text tells it, which differs from the released one.
 
 Your own images: a folder with images/ and labels.csv (`image,labels`, classes separated by ";"), or train/ and val/
-with these. If there is a split of the name --eval_split (val), the classifier is judged by it at the end (by test, too,
+with these. If there is a split of the name --eval_split (val), the classifier is judged by it at the end (by test too,
 if there is one), and with --eval_strategy epoch after every epoch; --load_best_model_at_end true then keeps the best.
 For a few hundred images: --horizontal_flip 0.5 --image_cache_size 1000. `--model_name_or_path` goes on from a trained
 model.
