@@ -31,7 +31,8 @@ import dense_hf  # noqa: F401  AutoConfig knows its models from here on
 from dense_hf.data import write_file
 from dense_hf.errors import InvalidDataError
 from dense_hf.training.prototype_files import PrototypeMaker, make_prototypes
-from dense_hf.training.video_arguments import ManualFormatter, VideoFolderArguments
+from dense_hf.training.run_config import ManualFormatter
+from dense_hf.training.video_arguments import VideoFolderArguments
 from dense_hf.training.video_evaluation import evaluate_videos
 from dense_hf.training.video_methods import METHODS, load_video_model
 from dense_hf.training.video_predictions import VideoPredictions, describe_maker
