@@ -17,6 +17,7 @@ from a folder (--prototypes), which gets those that it lacks. They are not in th
 With --save_predictions a stopped run goes on where it was: videos that are there are read instead of segmented.
 """
 
+import json
 import sys
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,13 +27,16 @@ from accelerate import PartialState
 from transformers import HfArgumentParser
 
 import dense_hf  # noqa: F401  AutoConfig knows its models from here on
+from dense_hf.data import write_file
 from dense_hf.errors import InvalidDataError
-from dense_hf.training.claimed_folder import write_json
+from dense_hf.training.model_card import without_nan
+from dense_hf.training.predictions_manifest import describe_maker
 from dense_hf.training.prototype_files import PrototypeMaker, make_prototypes
-from dense_hf.training.video_arguments import ManualFormatter, VideoFolderArguments
+from dense_hf.training.run_config import ManualFormatter
+from dense_hf.training.video_arguments import VideoFolderArguments
 from dense_hf.training.video_evaluation import evaluate_videos
 from dense_hf.training.video_methods import METHODS, load_video_model
-from dense_hf.training.video_predictions import VideoPredictions, describe_maker
+from dense_hf.training.video_predictions import VideoPredictions
 from dense_hf.training.video_run import check_once
 from dense_hf.training.video_tables import about_the_speed, class_table, count_parameters, results_row
 
@@ -105,7 +109,7 @@ def main() -> None:
         if arguments.output is not None:
             numbers = {"model": arguments.model, "split": arguments.split, "protocol": data.protocol}
             numbers |= {"parameters": count_parameters(model), **results, "classes": list(names)}
-            write_json(arguments.output, numbers)
+            write_file(arguments.output, (json.dumps(without_nan(numbers), indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

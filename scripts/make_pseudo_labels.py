@@ -34,7 +34,8 @@ from typing import Any
 from dense_hf.data.weak_source import read_weak_split, weak_masks_dir
 from dense_hf.errors import InvalidDataError
 from dense_hf.training.weak_arguments import parse_part
-from dense_hf.training.weak_labels import LabelMaker, PseudoLabelSettings, make_labels
+from dense_hf.training.weak_labels import LabelMaker, make_labels
+from dense_hf.weak_segmentation import PseudoLabelSettings
 
 MASKS = ("auto", "no")
 

@@ -14,13 +14,14 @@ from PIL import Image
 from dense_hf.data import open_image, read_weak_split
 from dense_hf.errors import InvalidDataError
 from dense_hf.metrics.pseudo_labels import PseudoLabelQuality
-from dense_hf.training.weak_labels import LabelMaker, PseudoLabelSettings, make_labels
+from dense_hf.training.weak_labels import LabelMaker, make_labels
 from dense_hf.training.weak_maps import image_group, load_mcis, make_maps
 from dense_hf.weak_segmentation import (
     DenseCRF,
     LocalizationSettings,
     Localizer,
     MCISImageProcessor,
+    PseudoLabelSettings,
     make_pseudo_label,
 )
 

@@ -7,13 +7,16 @@ from typing import Any
 
 from transformers import HfArgumentParser
 
-from .run_config import as_command_line, field_names
-from .video_arguments import ManualFormatter
+from .run_config import ManualFormatter, as_command_line, field_names
 from .weak_config import read_part_keys
 
 
 def parse_part(
-    part: str, classes: Sequence[Any], manual: str | None = None, arguments: Sequence[str] | None = None
+    part: str,
+    classes: Sequence[Any],
+    manual: str | None = None,
+    arguments: Sequence[str] | None = None,
+    usage: str = "%(prog)s [--config FILE] [options]",
 ) -> tuple[Any, ...]:
     """Read `--config FILE` and the options after it, which win over the file.
 
@@ -22,6 +25,7 @@ def parse_part(
         classes: dataclasses, whose fields are the keys and the options.
         manual: what `--help` says before it lists the options.
         arguments: the command line; default is that of the process.
+        usage: the first line of the help.
 
     Returns:
         An instance of each of `classes`.
@@ -36,8 +40,7 @@ def parse_part(
     only_config.add_argument("--config")
     path = only_config.parse_known_args(words)[0].config
     dataclass_types: Any = list(classes)
-    usage = "%(prog)s --config FILE [options]"
     parser = HfArgumentParser(dataclass_types, usage=usage, description=manual, formatter_class=ManualFormatter)
-    parser.add_argument("--config", help=f"A YAML file, of which the part {part} is read.")
+    parser.add_argument("--config", help=f"A YAML file; its part {part} has the options below as keys.")
     from_file = {} if path is None else read_part_keys(path, part, field_names(*classes))
     return tuple(parser.parse_args_into_dataclasses([*as_command_line(from_file), *words])[: len(classes)])

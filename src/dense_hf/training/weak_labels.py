@@ -7,101 +7,39 @@ LABELS/pseudo_labels.json    the same, counts, and how good they are where there
 K: number of classes, without the background. H x W: size of an image, upright.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from tqdm.auto import tqdm
 from transformers.utils import logging
 
 from ..data.files import read_bytes, write_file
 from ..data.gray_maps import read_gray_map
-from ..data.images import open_image, png_bytes, read_image_header
+from ..data.images import open_image, read_image_header
+from ..data.label_files import label_map_png
 from ..data.labels import IGNORED, read_mask
 from ..data.weak_folder import WeakFolder, WeakImage
 from ..data.weak_source import mask_rule, read_weak_mask
 from ..errors import InvalidDataError
 from ..metrics.pseudo_labels import PseudoLabelQuality
-from ..weak_segmentation.dense_crf import DenseCRF
-from ..weak_segmentation.pseudo_labels import make_pseudo_label
-from .claimed_folder import claim_folder, write_json
-from .video_predictions import distinct_colours
+from ..weak_segmentation.pseudo_label_settings import PseudoLabelSettings
+from .model_card import without_nan
+from .predictions_manifest import claim_folder
 from .weak_maps import hash_of, map_path, read_maps
 
 logger = logging.get_logger(__name__)
 
 SETTINGS_FILE = "settings.json"
 SUMMARY_FILE = "pseudo_labels.json"
-
-
-@dataclass(frozen=True)
-class PseudoLabelSettings:
-    """The numbers of [`make_pseudo_label`]; the defaults are the released ones.
-
-    Raises:
-        ValueError: values that cannot work; the message lists all.
-    """
-
-    min_attention: float = field(default=0.3, metadata={"help": "With saliency: lower scores count as 0."})
-    certain_attention: float = field(
-        default=0.95, metadata={"help": "With saliency: pixels above it that got no class are ignored."}
-    )
-    conflict_score: float = field(
-        default=0.99, metadata={"help": "A pixel with more than one score above it is ignored."}
-    )
-    min_saliency: int = field(default=32, metadata={"help": "Salient pixels (0 to 255) without a class are ignored."})
-    min_object_share: float = field(
-        default=0.01, metadata={"help": "An image whose classes have less of its pixels is ignored as a whole."}
-    )
-    background_score: float = field(
-        default=0.2, metadata={"help": "Without saliency: the score of the background (section 3.4.4)."}
-    )
-    background_power: float | None = field(
-        default=None,
-        metadata={"help": "Without saliency, instead of the score: (1 - highest score of a class) ^ this."},
-    )
-    crf: bool = field(
-        default=False, metadata={"help": "Without saliency: a dense CRF makes the scores follow the image's edges."}
-    )
-
-    def __post_init__(self):
-        shares = ("min_attention", "certain_attention", "conflict_score", "min_object_share", "background_score")
-        problems = [
-            f"{name} must be in [0, 1], received {getattr(self, name)}"
-            for name in shares
-            if not 0 <= getattr(self, name) <= 1
-        ]
-        if not 0 <= self.min_saliency <= 255:
-            problems.append(f"min_saliency must be from 0 to 255, received {self.min_saliency}")
-        if self.background_power is not None and not self.background_power > 0:
-            problems.append(f"background_power must be positive, received {self.background_power}")
-        if self.crf and self.background_power is None and not self.background_score:
-            problems.append("crf needs a background_score above 0, received 0")
-        if problems:
-            raise ValueError("; ".join(problems))
-
-    def __call__(
-        self, attention: dict[int, np.ndarray], saliency: np.ndarray | None, num_labels: int, image: Image.Image
-    ) -> np.ndarray:
-        """The pseudo label, uint8 [H, W]; arguments as in [`make_pseudo_label`], and the picture.
-
-        Without saliency an image without classes is all background: that none of them is there is what its label
-        says.
-        """
-        if not attention and saliency is None:
-            return np.zeros((image.height, image.width), np.uint8)
-        numbers = asdict(self)
-        crf = DenseCRF() if numbers.pop("crf") else None
-        refine = None if crf is None else lambda scores: crf(np.asarray(image), scores)
-        return make_pseudo_label(attention, saliency, num_labels, **numbers, refine=refine)
 
 
 @dataclass(frozen=True)
@@ -147,7 +85,7 @@ class LabelMaker:
             saliency = None if saliency_path is None else read_gray_map(saliency_path, size)
             picture = open_image(image.path)
             label = self.settings(read_maps(self.maps, image), saliency, len(self.class_names), picture)
-            write_label(path, label)
+            write_file(path, label_map_png(label))
         return np.bincount(label.ravel(), minlength=256), self._judge(image, label)
 
     def _judge(self, image: WeakImage, label: np.ndarray) -> Any:
@@ -156,13 +94,6 @@ class LabelMaker:
         rule = mask_rule(self.class_names)
         mask = read_weak_mask(replace(image, mask_path=self.masks / f"{image.name}.png"), rule)
         return PseudoLabelQuality(rule.num_labels).update([label], [mask]).state
-
-
-def write_label(path: str | os.PathLike, label: np.ndarray) -> None:
-    """Write numbers uint8 [H, W] as a PNG file with the colours of PASCAL VOC, whole or not at all."""
-    picture = Image.fromarray(label, mode="P")
-    picture.putpalette(distinct_colours(256).flatten().tolist())
-    write_file(path, png_bytes(picture))
 
 
 def make_labels(maker: LabelMaker, images: WeakFolder, num_workers: int = 0, progress: bool = True) -> dict[str, Any]:
@@ -191,7 +122,7 @@ def make_labels(maker: LabelMaker, images: WeakFolder, num_workers: int = 0, pro
         "saliency": None if maker.saliency is None else str(maker.saliency),
         **asdict(maker.settings),
     }
-    claim_folder(maker.output, SETTINGS_FILE, made_with, "pseudo labels")
+    claim_folder(maker.output, made_with, SETTINGS_FILE, "pseudo labels")
     pixels, judged = np.zeros(256, np.int64), PseudoLabelQuality(len(maker.class_names) + 1)
     skipped, ignored = [], []
     results = _run(maker, images.images, num_workers)
@@ -228,7 +159,7 @@ def make_labels(maker: LabelMaker, images: WeakFolder, num_workers: int = 0, pro
         if members:
             names_of = ", ".join(members[:3]) + (", ..." if len(members) > 3 else "")
             logger.warning(f"{len(members)} of {len(images)} images {problem} ({names_of})")
-    write_json(maker.output / SUMMARY_FILE, summary)
+    write_file(maker.output / SUMMARY_FILE, (json.dumps(without_nan(summary), indent=2) + "\n").encode())
     return summary
 
 

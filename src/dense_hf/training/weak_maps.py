@@ -21,6 +21,7 @@ from accelerate import PartialState
 from tqdm.auto import tqdm
 from transformers import AutoConfig
 
+from ..data.files import write_file
 from ..data.gray_maps import read_gray_map, write_gray_map
 from ..data.images import open_image, read_image_header
 from ..data.weak_folder import WeakFolder, WeakImage
@@ -30,8 +31,7 @@ from ..weak_segmentation.image_group import ImageGroup
 from ..weak_segmentation.image_processing_mcis import MCISImageProcessor
 from ..weak_segmentation.localization import LocalizationSettings, Localizer
 from ..weak_segmentation.modeling_mcis import MCISForImageClassification
-from .claimed_folder import claim_folder, write_json
-from .video_predictions import describe_maker
+from .predictions_manifest import claim_folder, describe_maker
 
 SETTINGS_FILE = "settings.json"
 SUMMARY_FILE = "localization.json"
@@ -97,7 +97,7 @@ def make_maps(
     share = images.images[state.process_index :: state.num_processes]
     hidden = not (progress and state.is_main_process)
     with Localizer(model, processor, group, settings, cache_bytes, cache_folder) as localizer:
-        directory = claim_folder(directory, SETTINGS_FILE, maker, "maps")
+        claim_folder(Path(directory), maker, SETTINGS_FILE, "maps")
         for image in tqdm(share, desc="Maps", unit=" images", disable=hidden):
             with suppress(InvalidDataError):
                 read_maps(directory, image)
@@ -107,7 +107,7 @@ def make_maps(
     summary = {**maker, **_counts(images)}
     state.wait_for_everyone()
     if state.is_main_process:
-        write_json(directory / SUMMARY_FILE, summary)
+        write_file(Path(directory, SUMMARY_FILE), (json.dumps(summary, indent=2) + "\n").encode())
     return summary
 
 
