@@ -37,7 +37,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model_folder(data, tmp_path_factory):
-    """A segmenter with random weights whose logits are scaled, so that it sees all classes somewhere, and is in doubt."""
+    """Random weights, and logits scaled so that the segmenter sees all classes somewhere, and is in doubt."""
     folder = tmp_path_factory.mktemp("model") / "segmenter"
     torch.manual_seed(1)
     config = DeepLabLargeFOVConfig(**SECTIONS["model"], num_labels=4)
@@ -159,7 +159,7 @@ def test_absent_classes_are_null(evaluate, data, tmp_path):
 
 
 def test_a_stopped_evaluation_goes_on(evaluate, data, tmp_path):
-    """What is there is read, not segmented: a map that was changed stays changed, and one that is gone is made anew."""
+    """Maps that are there are read: one that was changed stays changed, and one that is gone is made anew."""
     options = (*WINDOWS, "--scales", 1, "--no_flip", "--no_crf", "--predictions", tmp_path / "maps")
     first = evaluate(*options)
     gone, changed = tmp_path / "maps" / "val_0.png", tmp_path / "maps" / "val_1.png"

@@ -137,7 +137,7 @@ def test_a_crop_of_few_columns_is_no_channel(tmp_path):
 
 def test_samples_depend_on_seed_epoch_and_index_only(folder):
     keys = [(epoch, index) for epoch in range(3) for index in range(7)]
-    first = {key: sample for key, sample in zip(keys, map(training_set(folder).__getitem__, keys))}
+    first = dict(zip(keys, map(training_set(folder).__getitem__, keys)))
     for cache in (0, 1, 100):
         other = training_set(folder, cache=cache)
         assert all(equal(first[key], other[key]) for key in reversed(keys))
@@ -170,7 +170,7 @@ def test_the_cache_forgets_what_was_used_least_recently(folder, monkeypatch, cac
 
 
 def test_a_negative_cache_is_refused(folder):
-    with pytest.raises(ValueError, match="image_cache_size must be at least 0. Received: -1"):
+    with pytest.raises(ValueError, match=r"image_cache_size must be at least 0. Received: -1"):
         training_set(folder, cache=-1)
 
 

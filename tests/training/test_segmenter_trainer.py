@@ -179,7 +179,7 @@ def test_values_that_cannot_work(words, message):
 
 
 def test_folders_must_be_named():
-    with pytest.raises(ValueError, match="pseudo_labels must name a folder. Received: none"):
+    with pytest.raises(ValueError, match=r"pseudo_labels must name a folder. Received: none"):
         parse_segmenter_run(arguments=["--data_dir", "a", "--output_dir", "b"])
 
 

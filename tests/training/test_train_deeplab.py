@@ -226,5 +226,5 @@ def test_mistakes_are_named_before_the_first_step(options, data, labels, tmp_pat
 
 def test_deeplabv3_needs_two_images(options, run_here):
     words = options(model={"head": "deeplabv3"}, training={"per_device_train_batch_size": 1})
-    with pytest.raises(SystemExit, match="per_device_train_batch_size of at least 2. Received: 1"):
+    with pytest.raises(SystemExit, match=r"per_device_train_batch_size of at least 2. Received: 1"):
         run_here(SCRIPT, *words)

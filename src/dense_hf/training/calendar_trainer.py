@@ -160,8 +160,8 @@ class CalendarTrainer(Trainer):
     @property
     def step_of_weights(self) -> int:
         """The step that the model's weights are of after training: the best one only if it was loaded at the end."""
-        is_best = self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None
-        return self.state.best_global_step if is_best else self.state.global_step
+        best = self.state.best_global_step if self.args.load_best_model_at_end else None
+        return self.state.global_step if best is None else best
 
     def get_train_dataloader(self) -> DataLoader:
         """The stock loader, without its draws from the global generator.
