@@ -32,7 +32,8 @@ from dense_hf.errors import InvalidDataError
 from dense_hf.training.model_card import without_nan
 from dense_hf.training.predictions_manifest import describe_maker
 from dense_hf.training.prototype_files import PrototypeMaker, make_prototypes
-from dense_hf.training.video_arguments import ManualFormatter, VideoFolderArguments
+from dense_hf.training.run_config import ManualFormatter
+from dense_hf.training.video_arguments import VideoFolderArguments
 from dense_hf.training.video_evaluation import evaluate_videos
 from dense_hf.training.video_methods import METHODS, load_video_model
 from dense_hf.training.video_predictions import VideoPredictions

@@ -27,6 +27,7 @@ _PUBLIC_NAMES = {
     "format_video_statistics": "video_statistics",
     "generate_miniature_set": "miniature_set",
     "generate_miniature_videos": "miniature_videos",
+    "generate_miniature_weak": "miniature_weak",
     "join_folders": "weak_folder",
     "new_directory": "files",
     "numbering_gaps": "videos",
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from .labels import read_mask as read_mask
     from .miniature_set import generate_miniature_set as generate_miniature_set
     from .miniature_videos import generate_miniature_videos as generate_miniature_videos
+    from .miniature_weak import generate_miniature_weak as generate_miniature_weak
     from .parquet import push_folder as push_folder
     from .parquet import write_parquet as write_parquet
     from .point_folder import ImageSummary as ImageSummary

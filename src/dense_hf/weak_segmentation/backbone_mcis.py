@@ -13,6 +13,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BackboneOutput
 
 from .configuration_mcis import MCISConfig
+from .frozen_norms import freeze_batch_norms
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)  # of the five stages of VGG-16
 FIRST_LAYERS = (0, 4, 9, 16, 23)  # of the stages, in torchvision's `vgg16().features`; all but the first are pools
@@ -25,6 +26,8 @@ def build_backbone(config: MCISConfig) -> nn.Module:
         return VGG16(config.num_channels, config.vgg_hidden_sizes)
     backbone = load_backbone(config)
     drop_blocks_behind_the_output(backbone)
+    if config.freeze_backbone_batch_norm:
+        freeze_batch_norms(backbone, config.backbone_config)
     return backbone
 
 

@@ -19,6 +19,9 @@ class MCISConfig(PreTrainedConfig):
         backbone_config (`dict` or `PreTrainedConfig`, *optional*):
             Any transformers or timm backbone; its last feature map is used. `None` is the thesis' VGG-16 with output
             stride 8.
+        freeze_backbone_batch_norm (`bool`, defaults to `True`):
+            Whether the batch norms of another backbone keep what they were loaded with: five images per step tell
+            them little. VGG-16 has none.
         vgg_hidden_sizes (`list[int]`, defaults to `[64, 128, 256, 512]`):
             Channels of the stages of that VGG-16; its fifth stage is as wide as the fourth.
         hidden_size (`int`, defaults to 512): Channels C of the features F, after the three convolutions.
@@ -69,6 +72,7 @@ class MCISConfig(PreTrainedConfig):
     ]
 
     backbone_config: dict | PreTrainedConfig | None = None
+    freeze_backbone_batch_norm: bool = True
     vgg_hidden_sizes: list[int] | tuple[int, ...] = (64, 128, 256, 512)
     num_channels: int = 3
     hidden_size: int = 512
