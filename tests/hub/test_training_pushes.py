@@ -1,6 +1,8 @@
 """`--push_to_hub` of every training script, against the stand-in for the Hub."""
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 from fresh_processes import REPOSITORY, run_programs, script
@@ -10,6 +12,9 @@ from safetensors.torch import load as load_tensors
 
 from dense_hf.data import generate_miniature_set, generate_miniature_videos
 
+sys.path.append(str(Path(__file__).parents[1] / "training"))
+from tiny_segmenter_runs import make_set
+
 # one process shall run what the tests share, not each of pytest-xdist
 pytestmark = pytest.mark.xdist_group("hub_training")
 
@@ -17,6 +22,10 @@ VIDEO = ["--data_dir", "videos", "--max_steps", "1", "--warmup_steps", "0", "--s
 COUNTING = [
     *("--data_dir", "images", "--num_train_epochs", "1", "--lr_milestones", "1", "--samples_per_image", "1"),
     *("--eval_start_epoch", "1", "--eval_every_epochs", "1", "--save_every_epochs", "1"),
+]
+SEGMENTER = [
+    *("--data_dir", "squares", "--pseudo_labels", "squares/train/masks", "--max_steps", "1", "--save_steps", "1"),
+    *("--eval_strategy", "steps", "--eval_steps", "1"),
 ]
 PLUS = ["--model_name_or_path", "cffm", "--prototypes", "prototypes"]
 # What `train_NAME.py --config scripts/configs/NAME/smoke.yaml` needs besides for a step; a new script is one line
@@ -26,6 +35,7 @@ SCRIPTS = {
     "cffm_plus": [*VIDEO, *PLUS],
     "mrcfa": VIDEO,
     "segformer": VIDEO,
+    "deeplab": SEGMENTER,
 }
 
 LOAD = """
@@ -48,6 +58,7 @@ def training(name: str, *options: object):
 def make_data(folder):
     generate_miniature_set(folder / "images", 2, 1, 0, image_size=(130, 110), max_objects=6, disable_progress=True)
     generate_miniature_videos(folder / "videos", 1, 1, 0, num_frames=18, frame_size=(160, 120), disable_progress=True)
+    make_set(folder / "squares", 3, 1)
     return folder
 
 
