@@ -1,4 +1,4 @@
-"""Pairs as samples: a function of (seed, epoch, index), drawn with the released probabilities, jittered as released."""
+"""Pairs as samples: functions of (seed, epoch, index), drawn with the released probabilities, jittered as released."""
 
 import itertools
 from pathlib import Path
@@ -29,7 +29,9 @@ def folder(weak_set):
 
 def make_set(folder, augmentation=None, seed=3, cache=0, **config):
     config = MCISConfig(**{"num_labels": len(folder.class_names), **config})
-    return WeakTrainingSet(folder, PROCESSOR, config, augmentation or WeakAugmentation(horizontal_flip=0.5), seed, cache)
+    return WeakTrainingSet(
+        folder, PROCESSOR, config, augmentation or WeakAugmentation(horizontal_flip=0.5), seed, cache
+    )
 
 
 def flat(sample):
@@ -149,7 +151,7 @@ def gray(pixels):
 def test_a_colour_changes_by_its_formula(name, monkeypatch):
     """Mixed with black, with the mean gray of the picture, with the gray of each pixel; in float, then cut off."""
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    augmentation = WeakAugmentation(**{other: 0 for other in weak_augmentation.FACTORS} | {name: 0.3})
+    augmentation = WeakAugmentation(**dict.fromkeys(weak_augmentation.FACTORS, 0) | {name: 0.3})
     factors, change = [], weak_augmentation.FACTORS[name]
     monkeypatch.setitem(
         weak_augmentation.FACTORS, name, lambda image, factor: factors.append(factor) or change(image, factor)
@@ -187,7 +189,12 @@ def test_factors_and_orders_are_the_released_ones(monkeypatch):
         jitter_colors(Image.new("RGB", (2, 2)), WeakAugmentation(), rng)
     orders = {tuple(name for name, _ in calls[start : start + 4]) for start in range(0, len(calls), 4)}
     assert orders == set(itertools.permutations(weak_augmentation.FACTORS))
-    for name, low, high in (("brightness", 0.7, 1.3), ("contrast", 0.7, 1.3), ("saturation", 0.7, 1.3), ("hue", -0.1, 0.1)):
+    for name, low, high in (
+        ("brightness", 0.7, 1.3),
+        ("contrast", 0.7, 1.3),
+        ("saturation", 0.7, 1.3),
+        ("hue", -0.1, 0.1),
+    ):
         factors = [factor for other, factor in calls if other == name]
         assert low <= min(factors) < low + 0.02 * (high - low)
         assert high >= max(factors) > high - 0.02 * (high - low)
@@ -207,7 +214,7 @@ def test_augmentation_out_of_range(fields, word):
 
 
 def test_a_model_with_other_classes(folder):
-    with pytest.raises(ValueError, match="must have the 3 classes of the images. Received: num_labels=4"):
+    with pytest.raises(ValueError, match=r"must have the 3 classes of the images\. Received: num_labels=4"):
         make_set(folder, num_labels=4)
     with pytest.raises(ValueError, match="image_cache_size must be at least 0"):
         make_set(folder, cache=-1)
