@@ -47,15 +47,21 @@ def read_weak_split(
     if not data_dir.is_dir():
         raise InvalidDataError(data_dir, "a folder", "nothing there" if not data_dir.exists() else "a file")
     if is_voc(data_dir):
-        lists = [name for name in VOC_TRAIN_LISTS if voc_list_path(data_dir, name).is_file()]
-        name = lists[0] if split == "train" and lists else split
         labels = "masks" if with_masks else "annotations"
-        return read_voc_weak(data_dir, name, labels=labels, domain=domain, with_masks=with_masks)
-    folder = data_dir / split if (data_dir / split / "labels.csv").is_file() or split != "train" else data_dir
+        return read_voc_weak(data_dir, weak_list_path(data_dir, split), labels, domain, with_masks)
+    folder = _split_folder(data_dir, split)
     shared = data_dir / CLASS_FILE
     names = read_class_names(shared) if shared.is_file() and not (folder / CLASS_FILE).is_file() else None
     images = read_labels_csv(folder / "labels.csv", folder / "images", names, domain)
     return _with_masks(images, folder / "masks") if with_masks else images
+
+
+def weak_list_path(data_dir: str | os.PathLike, split: str = "train") -> Path:
+    """The list, or the table in a folder of one's own, that says which images a split has; it may be missing."""
+    if not is_voc(data_dir):
+        return _split_folder(Path(data_dir), split) / "labels.csv"
+    lists = [path for name in VOC_TRAIN_LISTS if (path := voc_list_path(data_dir, name)).is_file()]
+    return lists[0] if split == "train" and lists else voc_list_path(data_dir, split)
 
 
 def mask_rule(class_names: tuple[str, ...]) -> LabelRule:
@@ -73,6 +79,10 @@ def read_weak_mask(image: WeakImage, rule: LabelRule) -> np.ndarray:
         raise InvalidDataError(image.path, "an image with a mask", "one without")
     header = read_image_header(image.path)
     return read_mask(image.mask_path, (header.width, header.height), rule)
+
+
+def _split_folder(data_dir: Path, split: str) -> Path:
+    return data_dir / split if (data_dir / split / "labels.csv").is_file() or split != "train" else data_dir
 
 
 def _with_masks(folder: WeakFolder, masks_dir: Path) -> WeakFolder:
