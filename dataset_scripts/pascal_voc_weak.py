@@ -130,7 +130,8 @@ def check(images: WeakSet) -> tuple[list[str], list[str]]:
         total = len(folder)
         for found, what in ((empty, "have labels and an empty mask"), (other, "have labels other than their mask")):
             if found:
-                first = f"{found[0].mask_path}, labels {', '.join(images.class_names[i] for i in found[0].labels)}"
+                labels = ", ".join(images.class_names[label] for label in found[0].labels) or "none"
+                first = f"{found[0].mask_path} of an image with labels {labels}"
                 warnings.append(f"{split}: {len(found):,} of {total:,} images {what} (first: {first})")
     return problems, warnings
 

@@ -74,6 +74,16 @@ class WeakFolder:
         images = tuple(replace(image, domain=domain) for image in self.images)
         return WeakFolder(self.class_names, images, self.warnings)
 
+    def with_masks(self, masks_dir: str | os.PathLike) -> "WeakFolder":
+        """The same images, each with the path of its mask, `masks_dir`/NAME.png, which must be there.
+
+        Raises:
+            InvalidDataError: else; it counts those that are missing and names the first.
+        """
+        require_masks(masks_dir, [image.name for image in self.images])
+        images = tuple(replace(image, mask_path=Path(masks_dir) / f"{image.name}.png") for image in self.images)
+        return replace(self, images=images)
+
 
 def read_labels_csv(
     csv_path: str | os.PathLike,
@@ -250,6 +260,17 @@ def require_images(list_path: str | os.PathLike, images_dir: str | os.PathLike, 
             names = ", ".join(missing[1:10]) + (", ..." if len(missing) > 10 else "")
             received = f"{len(missing):,} are missing, {received}, nor {names}"
         raise InvalidDataError(list_path, f"images of the folder {images_dir}", received)
+
+
+def require_masks(masks_dir: str | os.PathLike, names: Sequence[str]) -> None:
+    """Nothing, if a folder has the mask NAME.png of every image.
+
+    Raises:
+        InvalidDataError: else; it counts those that are missing and names the first.
+    """
+    if missing := [name for name in names if not os.path.lexists(Path(masks_dir) / f"{name}.png")]:
+        first = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise InvalidDataError(masks_dir, "a mask NAME.png for each image", f"{len(missing):,} missing: {first}")
 
 
 def require_classes(folder: WeakFolder, class_names: Sequence[str], source: str | os.PathLike) -> None:

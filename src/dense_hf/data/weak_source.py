@@ -9,7 +9,6 @@ Masks are for evaluation: 0 background, class id + 1, 255 for pixels that do not
 """
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +52,7 @@ def read_weak_split(
     shared = data_dir / CLASS_FILE
     names = read_class_names(shared) if shared.is_file() and not (folder / CLASS_FILE).is_file() else None
     images = read_labels_csv(folder / "labels.csv", folder / "images", names, domain)
-    return _with_masks(images, folder / "masks") if with_masks else images
+    return images.with_masks(folder / "masks") if with_masks else images
 
 
 def weak_list_path(data_dir: str | os.PathLike, split: str = "train") -> Path:
@@ -83,11 +82,3 @@ def read_weak_mask(image: WeakImage, rule: LabelRule) -> np.ndarray:
 
 def _split_folder(data_dir: Path, split: str) -> Path:
     return data_dir / split if (data_dir / split / "labels.csv").is_file() or split != "train" else data_dir
-
-
-def _with_masks(folder: WeakFolder, masks_dir: Path) -> WeakFolder:
-    images = tuple(replace(image, mask_path=masks_dir / f"{image.name}.png") for image in folder.images)
-    if missing := [image.name for image in images if not os.path.lexists(masks_dir / f"{image.name}.png")]:
-        received = f"{len(missing)} missing: {', '.join(missing[:5])}"
-        raise InvalidDataError(masks_dir, "a mask NAME.png for each image", received)
-    return replace(folder, images=images)
