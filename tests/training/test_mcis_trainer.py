@@ -172,8 +172,7 @@ def test_the_test_can_fail(whole_run, weak_set, same_weights, tmp_path):
     assert not same_weights(tmp_path / "checkpoint-9", folder / "checkpoint-9")
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("stop", [1, 3, 7])  # 3 is the end of an epoch
+@pytest.mark.parametrize(("stop", "workers"), [(1, 2), (3, 0), (7, 0), (7, 2)])  # 3 is the end of an epoch
 def test_resumed_run_ends_with_the_same_bits(whole_run, weak_set, same_weights, tmp_path, stop, workers):
     folder, _ = whole_run
     trainer = make_weak_trainer(
