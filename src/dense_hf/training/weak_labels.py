@@ -149,7 +149,7 @@ def make_labels(maker: LabelMaker, images: WeakFolder, num_workers: int = 0, pro
         "images_without_saliency": skipped,
         "ignored_images": ignored,
         "images_without_label": background,
-        "quality": judged.compute() if judged.num_images else None,
+        "quality": _by_class(judged.compute(), maker.class_names) if judged.num_images else None,
     }
     for problem, members in (
         ("have no saliency and got no pseudo label", skipped),
@@ -187,3 +187,9 @@ def _run(maker: LabelMaker, images: tuple[WeakImage, ...], num_workers: int) -> 
     # spawned, because a fork of a process with threads of torch may hang
     with ProcessPoolExecutor(num_workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         yield from pool.map(maker, images, chunksize=8)
+
+
+def _by_class(quality: dict[str, Any], class_names: Sequence[str]) -> dict[str, Any]:
+    """Lists of `PseudoLabelQuality` as mappings from the names of the classes, the background first."""
+    names = ("background", *class_names)
+    return {key: dict(zip(names, value)) if isinstance(value, list) else value for key, value in quality.items()}
