@@ -109,7 +109,10 @@ def main() -> None:
             license=run.data.license,
         ),
     )
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    try:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except FloatingPointError as error:
+        sys.exit(f"train_mcis.py: {error}")
 
     results: dict[str, object] = {}
     for name in [name for name in folders if name != "train"]:

@@ -1,6 +1,6 @@
-"""Folders of predictions say which model they are of, so that no evaluation goes on with those of another.
+"""Folders of results say what made them, so that no run goes on with those of another.
 
-DIRECTORY/predictions.json    what made them
+DIRECTORY/predictions.json    what made predictions; folders of other results have a name of their own for it
 """
 
 import hashlib
@@ -20,28 +20,39 @@ _MAX_MANIFEST_BYTES = 2**16
 _NAMES_OF_PROCESSORS = ("auto_map", "image_processor_type", "processor_class")
 
 
-def claim_folder(directory: Path, maker: Mapping[str, Any]) -> None:
-    """Make a folder for predictions of `maker`, or find that it is one.
+def claim_folder(
+    directory: Path, maker: Mapping[str, Any], manifest: str = MANIFEST, what: str = "predictions"
+) -> None:
+    """Make a folder for what `maker` makes, or find that it is one.
+
+    Args:
+        directory: the folder.
+        maker: all that its content depends on, in values that JSON has.
+        manifest: the file that says so.
+        what: its content, for the message.
 
     Raises:
-        InvalidDataError: the folder has predictions of another maker, or no manifest at all.
+        InvalidDataError: the folder has files of another maker, or no manifest at all.
     """
     with PartialState().main_process_first():
-        _check_maker(directory, dict(maker))
+        _check_maker(directory, dict(maker), directory / manifest, what)
 
 
-def _check_maker(directory: Path, maker: dict[str, Any]) -> None:
-    manifest = directory / MANIFEST
+def _check_maker(directory: Path, maker: dict[str, Any], manifest: Path, what: str) -> None:
     if manifest.exists():
         try:
             found = json.loads(read_bytes(manifest, _MAX_MANIFEST_BYTES))
         except ValueError as error:
             raise InvalidDataError(manifest, "a JSON object", error) from error
-        if found != maker:
-            raise InvalidDataError(manifest, f"predictions of {maker}; choose another folder", found)
+        if not isinstance(found, dict):
+            raise InvalidDataError(manifest, "a JSON object", f"{found!r:.100}")
+        if differing := [key for key in maker | found if maker.get(key) != found.get(key)]:
+            expected, received = ({key: one.get(key) for key in differing} for one in (maker, found))
+            raise InvalidDataError(manifest, f"{what} of {expected}; choose another folder", received)
         return
-    if directory.exists() and any(directory.iterdir()):
-        raise InvalidDataError(directory, f"a new or empty folder, or one with {MANIFEST}", "other files")
+    # a process that was killed may have left a part of the manifest
+    if directory.exists() and any(path.suffix != ".partial" for path in directory.iterdir()):
+        raise InvalidDataError(directory, f"a new or empty folder, or one with {manifest.name}", "other files")
     directory.mkdir(parents=True, exist_ok=True)
     write_file(manifest, (json.dumps(maker, indent=2, sort_keys=True) + "\n").encode())
 

@@ -1,17 +1,12 @@
 """An evaluation of a segmenter: the part `evaluation` of a YAML file (see `weak_config.py`) and a command line."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from transformers import HfArgumentParser
-
 from ..weak_segmentation.dense_crf import DenseCRF
 from ..weak_segmentation.multi_scale_segmenter import SCALES, STRIDE, WINDOW, MultiScaleSegmenter
-from .run_config import as_command_line, field_names
-from .video_arguments import ManualFormatter
-from .weak_config import read_part_keys
+from .weak_arguments import parse_part
 
 PART = "evaluation"
 
@@ -72,13 +67,6 @@ def parse_evaluation(
         InvalidDataError: The file has unknown keys.
         SystemExit: Options that do not exist or have values of the wrong type, as argparse does.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    classes: Any = SegmentationEvaluationArguments
     usage = "%(prog)s [--config FILE] --model MODEL --data_dir FOLDER [options]"
-    parser = HfArgumentParser(classes, usage=usage, description=manual, formatter_class=ManualFormatter)
-    parser.add_argument("--config", help=f"A YAML file; its part {PART} has the options below as keys.")
-    # not `parse_known_args`: the options that are required may stand in the file
-    path = next((words[i + 1] for i, word in enumerate(words[:-1]) if word == "--config"), None)
-    from_file = {} if path is None else read_part_keys(path, PART, field_names(SegmentationEvaluationArguments))
-    parsed: Any = parser.parse_args_into_dataclasses([*as_command_line(from_file), *words])
-    return parsed[0]
+    (parsed,) = parse_part(PART, (SegmentationEvaluationArguments,), manual, arguments, usage)
+    return parsed
