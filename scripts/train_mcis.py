@@ -121,10 +121,9 @@ def main() -> None:
         metrics = trainer.evaluate(folders[name].images, metric_key_prefix=name)
         results[name] = {key.removeprefix(f"{name}_"): value for key, value in metrics.items()}
     state = trainer.state
-    best_step = state.best_global_step if state.best_model_checkpoint else state.global_step
     results |= {
         "epochs": state.global_step / trainer.steps_per_epoch,
-        "best_epoch": best_step / trainer.steps_per_epoch,
+        "best_epoch": trainer.step_of_weights / trainer.steps_per_epoch,
         "seed": run.training.seed,
     }
     if trainer.is_world_process_zero():
