@@ -62,11 +62,11 @@ from dense_hf.errors import InvalidDataError
 from dense_hf.training.backbone_weights import load_backbone_weights
 from dense_hf.training.checkpoints import resolve_checkpoint
 from dense_hf.training.mcis_arguments import MCISRun, backbone_architecture, parse_mcis_run
-from dense_hf.training.mcis_trainer import MCISTrainer
 from dense_hf.training.model_card import RunDescription, command_line, write_results
 from dense_hf.training.weak_card import write_weak_card
 from dense_hf.training.weak_check import check_images
 from dense_hf.training.weak_dataset import WeakTrainingSet, collate_pairs
+from dense_hf.training.weak_trainer import MCISTrainer
 from dense_hf.weak_segmentation.image_processing_mcis import MCISImageProcessor
 from dense_hf.weak_segmentation.modeling_mcis import MCISForImageClassification
 
@@ -109,7 +109,10 @@ def main() -> None:
             license=run.data.license,
         ),
     )
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    try:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except FloatingPointError as error:
+        sys.exit(f"train_mcis.py: {error}")
 
     results: dict[str, object] = {}
     for name in [name for name in folders if name != "train"]:

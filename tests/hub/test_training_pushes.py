@@ -18,16 +18,21 @@ COUNTING = [
     *("--data_dir", "images", "--num_train_epochs", "1", "--lr_milestones", "1", "--samples_per_image", "1"),
     *("--eval_start_epoch", "1", "--eval_every_epochs", "1", "--save_every_epochs", "1"),
 ]
+SEGMENTER = [
+    *("--data_dir", "weak", "--pseudo_labels", "weak/train/masks", "--max_steps", "1", "--save_steps", "1"),
+    *("--eval_strategy", "steps", "--eval_steps", "1"),
+]
+WEAK = ["--data_dir", "weak", "--num_train_epochs", "1"]
 PLUS = ["--model_name_or_path", "cffm", "--prototypes", "prototypes"]
-WEAK = ["--data_dir", "weak", "--num_train_epochs", "1", "--lr_milestones", "1", "--license", "apache-2.0"]
 # What `train_NAME.py --config scripts/configs/NAME/smoke.yaml` needs besides for a step; a new script is one line
 SCRIPTS = {
     "iocformer": COUNTING,
     "cffm": VIDEO,
     "cffm_plus": [*VIDEO, *PLUS],
+    "mcis": WEAK,
     "mrcfa": VIDEO,
     "segformer": VIDEO,
-    "mcis": WEAK,
+    "deeplab": SEGMENTER,
 }
 
 LOAD = """

@@ -163,7 +163,7 @@ def video_set(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def weak_set(tmp_path_factory):
-    """8 synthetic images with classes for training, one of them with none, and 5 for validation."""
+    """9 synthetic images with labels for training and 5 for validation: no share of 2 processes is equal."""
     folder = tmp_path_factory.mktemp("weak") / "set"
-    generate_miniature_weak(folder, 8, 5, 0, image_size=(60, 48), disable_progress=True)
+    generate_miniature_weak(folder, 9, 5, 0, image_size=(44, 36), disable_progress=True)
     return folder

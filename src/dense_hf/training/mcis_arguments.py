@@ -12,10 +12,10 @@ from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT
 from ..data.weak_source import WeakSource
 from ..errors import InvalidDataError
 from ..weak_segmentation.configuration_mcis import MCISConfig
-from .mcis_trainer import MCISArguments
 from .run_config import ManualFormatter, as_command_line, field_names
 from .weak_augmentation import WeakAugmentation
 from .weak_config import read_part_sections
+from .weak_trainer import MCISArguments
 
 PART = "classifier"
 EXAMPLE_SOURCE = '{"data_dir": "web", "domain": 1}'
