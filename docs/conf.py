@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # markdown_docstrings
 
 project = "dense_hf"
 author = "The dense_hf authors"
-copyright = author  # noqa: A001  the name that Sphinx reads
+copyright = author
 version = release = dense_hf.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "markdown_docstrings"]
