@@ -34,6 +34,7 @@ _PUBLIC_NAMES = {
     "MCISImageProcessor": "weak_segmentation.image_processing_mcis",
     "ObjectCountingPipeline": "pipelines.object_counting",
     "VideoSemanticSegmentationPipeline": "pipelines.video_semantic_segmentation",
+    "WeaklySupervisedSegmentationPipeline": "pipelines.weakly_supervised_segmentation",
     "convert_original_checkpoint": "convert",
     "data": None,
     "metrics": None,
@@ -56,6 +57,9 @@ if TYPE_CHECKING:
     from .pipelines.object_counting import ObjectCountingPipeline as ObjectCountingPipeline
     from .pipelines.video_semantic_segmentation import (
         VideoSemanticSegmentationPipeline as VideoSemanticSegmentationPipeline,
+    )
+    from .pipelines.weakly_supervised_segmentation import (
+        WeaklySupervisedSegmentationPipeline as WeaklySupervisedSegmentationPipeline,
     )
     from .video_segmentation.configuration_cffm import CFFMConfig as CFFMConfig
     from .video_segmentation.configuration_cffm_plus import CFFMPlusConfig as CFFMPlusConfig

@@ -112,8 +112,8 @@ def make_labels(maker: LabelMaker, images: WeakFolder, num_workers: int = 0, pro
         InvalidDataError: files that are missing or bad; labels in the folder that were made otherwise.
         ValueError: a refinement together with saliency.
     """
-    if maker.saliency is not None and (maker.settings.crf or maker.settings.background_power is not None):
-        raise ValueError("crf and background_power are for labels without saliency. Received: both")
+    if maker.saliency is not None:
+        maker.settings.check_with_saliency()
     check_files(maker, images)
     made_with = {
         "maps": str(maker.maps),

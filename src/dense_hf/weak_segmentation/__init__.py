@@ -18,8 +18,10 @@ _PUBLIC_NAMES = {
     "MultiScaleSegmenter": "multi_scale_segmenter",
     "PseudoLabelSettings": "pseudo_label_settings",
     "aggregate_maps": "pseudo_labels",
+    "find_classes": "group_segmentation",
     "make_pseudo_label": "pseudo_labels",
     "resize_map": "pseudo_labels",
+    "segment_group": "group_segmentation",
 }
 
 __all__ = [*_PUBLIC_NAMES]
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from .configuration_mcis import MCISConfig as MCISConfig
     from .dense_crf import DenseCRF as DenseCRF
     from .feature_cache import FeatureCache as FeatureCache
+    from .group_segmentation import find_classes as find_classes
+    from .group_segmentation import segment_group as segment_group
     from .image_group import ImageGroup as ImageGroup
     from .image_processing_deeplab_largefov import DeepLabLargeFOVImageProcessor as DeepLabLargeFOVImageProcessor
     from .image_processing_mcis import MCISImageProcessor as MCISImageProcessor
