@@ -57,8 +57,6 @@ benchmark: install ## speed of all models, as ratios, and their memory
 	$(RUN)/python benchmarks/video.py
 	$(RUN)/python benchmarks/weak.py
 
-# three seeds if `make train-demo` has run, else what `make demo` says about the bundled model
-RESULTS ?= $(firstword $(wildcard runs/trees/results.json) demo_output/results.json)
-readme-results: install ## put the numbers of the demo, or of its training, into README.md
-	$(RUN)/python scripts/update_readme_results.py $(RESULTS)
-	for file in $(wildcard runs/street/results.json); do $(RUN)/python scripts/update_readme_results.py $$file; done
+# what `make train-demo` and `make train-demo-video` have left; without it, the kept numbers are written again
+readme-results: install ## put the numbers of the demos' trainings into README.md and the model cards
+	$(RUN)/python scripts/make_model_cards.py $(wildcard runs/trees/results.json runs/street/results.json)

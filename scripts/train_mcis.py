@@ -19,9 +19,10 @@ starts from torchvision's vgg16 (IMAGENET1K_V1, a file that you have):
 scripts/configs/mcis/thesis_text.yaml has the recipe as the thesis' text tells it, which differs from the released one.
 
 Your own images: a folder with images/ and labels.csv (`image,labels`, classes separated by ";"), or train/ and val/
-with these. If there is a split of the name --eval_split (val), the classifier is judged by it at the end, and with
---eval_strategy epoch after every epoch; --load_best_model_at_end true then keeps the best. For a few hundred images:
---horizontal_flip 0.5 --image_cache_size 1000. `--model_name_or_path` goes on from a trained model.
+with these. If there is a split of the name --eval_split (val), the classifier is judged by it at the end (by test too,
+if there is one), and with --eval_strategy epoch after every epoch; --load_best_model_at_end true then keeps the best.
+For a few hundred images: --horizontal_flip 0.5 --image_cache_size 1000. `--model_name_or_path` goes on from a trained
+model.
 
 More images (sections 3.4.2 and 3.4.3): of a folder in the same layout, or of a list with lines `name c1 c2 ...`. With
 num_domains=2 in the model section, each pair of domains has its own affinity matrix; without it, all share one:
@@ -56,14 +57,15 @@ from transformers import set_seed
 from transformers.utils import logging
 
 from dense_hf.data.weak_folder import WeakFolder
+from dense_hf.data.weak_source import read_weak_evaluation, read_weak_training
 from dense_hf.errors import InvalidDataError
 from dense_hf.training.backbone_weights import load_backbone_weights
 from dense_hf.training.checkpoints import resolve_checkpoint
+from dense_hf.training.mcis_arguments import MCISRun, backbone_architecture, parse_mcis_run
 from dense_hf.training.model_card import RunDescription, command_line, write_results
-from dense_hf.training.weak_arguments import MCISRun, backbone_architecture, parse_mcis_run
 from dense_hf.training.weak_card import write_weak_card
+from dense_hf.training.weak_check import check_images
 from dense_hf.training.weak_dataset import WeakTrainingSet, collate_pairs
-from dense_hf.training.weak_sources import check_images, read_evaluation_images, read_training_images
 from dense_hf.training.weak_trainer import MCISTrainer
 from dense_hf.weak_segmentation.image_processing_mcis import MCISImageProcessor
 from dense_hf.weak_segmentation.modeling_mcis import MCISForImageClassification
@@ -107,12 +109,15 @@ def main() -> None:
             license=run.data.license,
         ),
     )
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    try:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except FloatingPointError as error:
+        sys.exit(f"train_mcis.py: {error}")
 
     results: dict[str, object] = {}
-    if split in folders:
-        metrics = trainer.evaluate(metric_key_prefix=split)
-        results[split] = {key.removeprefix(f"{split}_"): value for key, value in metrics.items()}
+    for name in [name for name in folders if name != "train"]:
+        metrics = trainer.evaluate(folders[name].images, metric_key_prefix=name)
+        results[name] = {key.removeprefix(f"{name}_"): value for key, value in metrics.items()}
     state = trainer.state
     best_step = state.best_global_step if state.best_model_checkpoint else state.global_step
     results |= {
@@ -130,16 +135,17 @@ def main() -> None:
 
 
 def read_data(run: MCISRun) -> dict[str, WeakFolder]:
-    """The images to train on, and those of the split to evaluate, if there are any; all headers are checked."""
+    """The images to train on, and those of the splits to evaluate, if there are any; all headers are checked."""
     if run.data.data_dir is None:
         raise ValueError("data_dir must name a folder of images with labels. Received: none")
     if run.data.eval_split == "train":
         raise ValueError("eval_split must be another split than the one to train on. Received: train")
-    folders = {"train": read_training_images(run.data.data_dir, run.sources)}
-    evaluated = read_evaluation_images(run.data.data_dir, run.data.eval_split, folders["train"].class_names)
-    if evaluated is not None:
-        folders[run.data.eval_split] = evaluated
-    elif run.training.eval_strategy != "no":
+    folders = {"train": read_weak_training(run.data.data_dir, run.sources)}
+    for split in dict.fromkeys((run.data.eval_split, "test")):
+        evaluated = read_weak_evaluation(run.data.data_dir, split, folders["train"].class_names)
+        if evaluated is not None:
+            folders[split] = evaluated
+    if run.training.eval_strategy != "no" and run.data.eval_split not in folders:
         expected = f"a split {run.data.eval_split} (or --eval_split NAME, or --eval_strategy no)"
         raise InvalidDataError(run.data.data_dir, expected, "none")
     check_images(list(folders.values()), progress=not run.training.disable_tqdm)

@@ -58,7 +58,11 @@ def test_it_is_a_term_of_the_loss_that_trains_head_and_backbone():
     assert expected > 0
     assert_close(outputs.loss_dict["loss_equivariance"], expected)
     outputs.loss_dict["loss_equivariance"].backward()
-    for parameter in (model.classifier.weight, model.neck[0].weight, model.backbone.stages[0].get_submodule("0").weight):
+    for parameter in (
+        model.classifier.weight,
+        model.neck[0].weight,
+        model.backbone.stages[0].get_submodule("0").weight,
+    ):
         assert parameter.grad.abs().max() > 0
     paired = model(pixels, pixels.flip(-1), labels=labels, paired_labels=labels)
     assert_close(paired.loss_dict["loss_equivariance"], expected)  # of the image, whatever its partner

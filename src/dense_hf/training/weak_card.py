@@ -10,8 +10,8 @@ from .model_card import RESULTS_FILE, RunDescription, how_it_was_made
 _BODY = """# {title}
 
 Finds where classes are in images of which only the classes are known, no boxes and no masks: the classifier of
-chapter 3 (MCIS), which compares images that share a class. Trained with dense_hf on: **{dataset}**, by image-level
-labels alone.
+chapter 3 (MCIS), which compares images that share a class. Trained with dense_hf, by image-level labels alone, on:
+**{dataset}**.
 
 Classes: {classes}.
 

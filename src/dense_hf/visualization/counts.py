@@ -73,7 +73,7 @@ def draw_density(image: Image.Image, density_map: np.ndarray, label: str = "") -
     coarse = np.asarray(density.resize(coarse_size, Image.Resampling.BOX)) * _UNIT_AREA
     highest = float(coarse.max())
     levels = Image.fromarray(
-        np.uint8(np.round(255 * coarse / highest)) if highest > 0 else np.zeros_like(coarse, "u1")
+        np.round(255 * coarse / highest).astype(np.uint8) if highest > 0 else np.zeros(coarse.shape, np.uint8)
     )
     levels = levels.resize(image.size, Image.Resampling.BICUBIC)
 
