@@ -107,10 +107,11 @@ def test_certain_labels_by_hand():
 def test_certain_labels_with_the_crf_are_those_of_its_two_answers():
     rows, columns = np.mgrid[:24, :30]
     image = np.zeros((24, 30, 3), np.uint8)
-    image[(rows - 12) ** 2 + (columns - 15) ** 2 < 64] = 200
+    image[(rows - 12) ** 2 + (columns - 12) ** 2 < 64] = 200
+    image[:8, 22:] = 100
     image += np.random.default_rng(0).integers(0, 20, image.shape, dtype=np.uint8)
-    attention = {1: blob(24, 30, 12, 12, 9), 4: blob(24, 30, 3, 27, 5)}
-    scores = np.stack([attention[1] / 255, attention[4] / 255]).astype(np.float32)
+    attention = {1: blob(24, 30, 12, 12, 12), 4: blob(24, 30, 3, 27, 8)}
+    scores = np.stack([attention[1] / attention[1].max(), attention[4] / attention[4].max()]).astype(np.float32)
     answers = []
     for power in (4, 32):
         every = np.concatenate([(1 - scores.max(axis=0, keepdims=True)) ** power, scores])
@@ -164,7 +165,7 @@ def full_matrix(affinities, offsets, power):
 def test_the_walk_is_the_released_one():
     """There, columns have the sum 1 and the matrix is squared 8 times; scores stand to the left of it."""
     offsets, size = pair_offsets(3), (4, 5)
-    affinities = random_affinities(offsets, size)
+    affinities = 0.6 * random_affinities(offsets, size)  # so that 256 steps are not enough to forget
     matrix = full_matrix(affinities, offsets, 8)
     matrix /= matrix.sum(axis=0, keepdims=True)
     for _ in range(8):
@@ -173,7 +174,7 @@ def test_the_walk_is_the_released_one():
     walk = RandomWalk()
     found = walk.walk(scores, transitions(affinities, offsets, walk.power))
     np.testing.assert_allclose(found.reshape(3, -1), scores.reshape(3, -1) @ matrix, rtol=1e-5)
-    assert np.ptp(found[0]) > 0.01
+    assert np.ptp(found[0]) > 0.1
 
 
 def test_maps_are_averaged_over_cells_and_enlarged():
@@ -214,13 +215,13 @@ def test_a_constant_background_does_not_walk():
 def test_background_that_walks_takes_the_places_where_it_is_highest():
     offsets = pair_offsets(3)
     affinities = random_affinities(offsets, (5, 6))
-    attention = {1: blob(40, 48, 8, 8, 40), 2: blob(40, 48, 33, 40, 30)}
-    alone = RandomWalk(num_steps=4)(attention, affinities, offsets, 8)
-    against = RandomWalk(num_steps=4, background_power=2)(attention, affinities, offsets, 8)
-    scores = np.stack([attention[1], attention[2]]) / 255
+    attention = {1: blob(40, 48, 8, 8, 20), 2: blob(40, 48, 33, 40, 15)}
+    alone = RandomWalk(num_steps=1)(attention, affinities, offsets, 8)
+    against = RandomWalk(num_steps=1, background_power=2)(attention, affinities, offsets, 8)
+    scores = np.stack([attention[1] / attention[1].max(), attention[2] / attention[2].max()])
     every = np.concatenate([(1 - scores.max(axis=0, keepdims=True)) ** 2, scores]).astype(np.float32)
     cells = every.reshape(3, 5, 8, 6, 8).mean(axis=(2, 4))
-    walked = torch.from_numpy(RandomWalk(num_steps=4).walk(cells, transitions(affinities, offsets, 8)))
+    walked = torch.from_numpy(RandomWalk(num_steps=1).walk(cells, transitions(affinities, offsets, 8)))
     large = torch.nn.functional.interpolate(walked[None], scale_factor=8, mode="bilinear")[0].numpy()
     background = large[0] >= large[1:].max(axis=0)
     assert 0.1 < background.mean() < 0.9
@@ -317,15 +318,15 @@ def test_it_learns_to_tell_two_colours_apart():
     rng = np.random.default_rng(0)
 
     def batch(size=4):
-        pixels, labels = torch.full((size, 3, 64, 64), -1.0), torch.zeros(size, 8, 8, dtype=torch.long)
+        pixels, labels = torch.full((size, 3, 48, 48), -1.0), torch.zeros(size, 6, 6, dtype=torch.long)
         for image in range(size):
-            y, x = rng.integers(0, 5, 2)
-            pixels[image, :2, 8 * y : 8 * y + 32, 8 * x : 8 * x + 32] = 1
-            labels[image, y : y + 4, x : x + 4] = 1
+            y, x = rng.integers(0, 4, 2)
+            pixels[image, :2, 8 * y : 8 * y + 24, 8 * x : 8 * x + 24] = 1
+            labels[image, y : y + 3, x : x + 3] = 1
         return pixels + 0.1 * torch.from_numpy(rng.standard_normal(pixels.shape, np.float32)), labels
 
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
-    for _ in range(60):
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(40):
         pixels, labels = batch()
         labels[torch.from_numpy(rng.random(labels.shape) < 0.3)] = 255
         optimizer.zero_grad()
@@ -335,6 +336,6 @@ def test_it_learns_to_tell_two_colours_apart():
     with torch.no_grad():
         affinities = model.eval()(pixels).affinities
     background, same, different = pair_labels(labels, model.offsets)
-    assert affinities[different].mean() < 0.3
+    assert affinities[different].mean() < 0.2
     assert affinities[same].mean() > 0.7
     assert affinities[background].mean() > 0.7

@@ -139,7 +139,7 @@ def test_a_file_of_another_network_is_refused(tmp_path):
     state = with_published_names()
     del state["b6.conv_branch2a.weight"]
     torch.save(state, tmp_path / "broken.pth")
-    with pytest.raises(InvalidDataError, match="missing stages.4.0.convolutions.0.weight"):
+    with pytest.raises(InvalidDataError, match=r"missing stages\.4\.0\.convolutions\.0\.weight"):
         load_backbone_weights(ResNet38(ResNet38Config(width=2)), "resnet38", str(tmp_path / "broken.pth"))
     assert rename_resnet38("b5_1.conv_branch2a.weight") == "stages.3.1.convolutions.0.weight"
     assert rename_resnet38("fc8.weight") == "fc8.weight"

