@@ -123,6 +123,8 @@ def test_the_text_of_the_thesis_is_a_file():
     assert (config.skip_empty_contrastive, config.flip_view, config.scale_views) == (False, False, [])
     assert (training.learning_rate, training.weight_decay, training.momentum) == (1e-3, 2e-4, 0.9)
     assert (training.lr_milestones, training.lr_decay, training.per_device_train_batch_size) == ([5, 10], 0.1, 5)
+    names = ("backbone.stages.0.0.weight", "neck.0.bias", "classifier.bias")
+    assert [training.lr_factor(name) for name in names] == [1, 20, 20]  # the text is silent: as released
     for path in CONFIGS.glob("*.yaml"):
         assert path.read_text(encoding="utf-8").startswith("# ")
 
@@ -164,7 +166,7 @@ def test_parts_of_other_scripts_do_not_matter(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("segmenter: {training: {max_steps: 3}}\nclassifier: {data: {image_size: 48}}", encoding="utf-8")
     assert parse_mcis_run(arguments=["--config", str(path), "--output_dir", "unused"]).data.image_size == 48
-    path.write_text("classifiers: {}", encoding="utf-8")
+    path.write_text("clasifiers: {}", encoding="utf-8")
     with pytest.raises(InvalidDataError, match="did you mean classifier"):
         parse_mcis_run(arguments=["--config", str(path), "--output_dir", "unused"])
 
