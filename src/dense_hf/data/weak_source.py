@@ -22,7 +22,7 @@ import numpy as np
 from ..errors import InvalidDataError
 from .images import read_image_header
 from .labels import LabelRule, class_rule, read_mask
-from .voc_folder import read_voc_weak, voc_list_path
+from .voc_folder import MASKS, read_voc_weak, voc_list_path
 from .weak_folder import (
     CLASS_FILE,
     WeakFolder,
@@ -31,6 +31,7 @@ from .weak_folder import (
     read_class_names,
     read_label_list,
     read_labels_csv,
+    require_classes,
 )
 
 VOC_TRAIN_LISTS = ("train_cls", "trainaug", "train")  # the first that there is: 10,582 images, or VOC's own 1,464
@@ -81,7 +82,7 @@ class WeakSource:
         if self.data_dir is None:
             return read_label_list(str(self.list), str(self.images_dir), class_names, self.domain, self.first_class)
         folder = read_weak_split(self.data_dir, self.split, domain=self.domain)
-        _require_classes(folder, class_names, self.data_dir)
+        require_classes(folder, class_names, self.data_dir)
         return folder
 
     @classmethod
@@ -141,7 +142,7 @@ def weak_list_path(data_dir: str | os.PathLike, split: str = "train") -> Path:
 
 def weak_masks_dir(data_dir: str | os.PathLike, split: str = "train") -> Path:
     """Where the mask NAME.png of an image of a split is, if it has one."""
-    return Path(data_dir) / "SegmentationClass" if is_voc(data_dir) else _split_folder(Path(data_dir), split) / "masks"
+    return Path(data_dir) / MASKS if is_voc(data_dir) else _split_folder(Path(data_dir), split) / "masks"
 
 
 def read_weak_training(
@@ -175,7 +176,7 @@ def read_weak_evaluation(data_dir: str | os.PathLike, split: str, class_names: S
     if not os.path.lexists(place) or (voc and split == "test"):
         return None
     folder = read_weak_split(data_dir, split)
-    _require_classes(folder, class_names, place)
+    require_classes(folder, class_names, place)
     return folder
 
 
@@ -198,14 +199,3 @@ def read_weak_mask(image: WeakImage, rule: LabelRule) -> np.ndarray:
 
 def _split_folder(data_dir: Path, split: str) -> Path:
     return data_dir / split if (data_dir / split / "labels.csv").is_file() or split != "train" else data_dir
-
-
-def _require_classes(folder: WeakFolder, class_names: Sequence[str], source: str | os.PathLike) -> None:
-    """Nothing, if the classes are the same in the same order.
-
-    Raises:
-        InvalidDataError: else.
-    """
-    if tuple(folder.class_names) != tuple(class_names):
-        expected = f"the classes of the training images, {', '.join(class_names)} (write them into classes.txt)"
-        raise InvalidDataError(source, expected, ", ".join(folder.class_names))
