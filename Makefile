@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-fast test-common lint format demo train-demo train-demo-video benchmark readme-results
+.PHONY: help install test test-fast test-common lint format docs demo train-demo train-demo-video benchmark readme-results
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -35,6 +35,10 @@ lint: install ## style, types, spelling
 format: install ## rewrite the code in the project's style
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
+
+docs: install ## the pages of docs/ and the API reference as HTML; a warning is an error
+	$(RUN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 demo_data/trees: | $(VENV)/.installed
 	$(RUN)/python dataset_scripts/tree_crowns.py $@

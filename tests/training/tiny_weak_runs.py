@@ -2,9 +2,9 @@
 
 import copy
 
-from dense_hf.training.weak_sources import read_evaluation_images, read_training_images
 from transformers import set_seed
 
+from dense_hf.data.weak_source import read_weak_evaluation, read_weak_training
 from dense_hf.training.weak_augmentation import WeakAugmentation
 from dense_hf.training.weak_dataset import WeakTrainingSet, collate_pairs
 from dense_hf.training.weak_trainer import MCISArguments, MCISTrainer
@@ -41,13 +41,13 @@ def make_weak_trainer(data_dir, output_dir, model=None, augmentation=None, **arg
     args = MCISArguments(
         output_dir=str(output_dir), dataloader_pin_memory=False, **{**TRAINING, "report_to": "none", **arguments}
     )
-    train = read_training_images(data_dir)
+    train = read_weak_training(data_dir)
     config = MCISConfig(num_labels=len(train.class_names), **{**MODEL, **(model or {})})
     processor = MCISImageProcessor(size={"height": 32, "width": 32})
     train_set = WeakTrainingSet(
         train, processor, config, augmentation or WeakAugmentation(horizontal_flip=0.5), seed=args.seed
     )
-    evaluated = read_evaluation_images(data_dir, "val", train.class_names)
+    evaluated = read_weak_evaluation(data_dir, "val", train.class_names)
     set_seed(args.seed)
     return MCISTrainer(
         model=MCISForImageClassification(config),

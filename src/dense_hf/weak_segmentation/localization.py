@@ -8,7 +8,7 @@ import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,9 +19,11 @@ from torch.nn import functional as F
 from .co_attention_mcis import attend
 from .feature_cache import DEFAULT_BYTES, FeatureCache
 from .image_group import ImageGroup
-from .image_processing_mcis import MCISImageProcessor
-from .modeling_mcis import MCISForImageClassification
 from .pseudo_labels import aggregate_maps, resize_map
+
+if TYPE_CHECKING:  # the processor brings this file along with it
+    from .image_processing_mcis import MCISImageProcessor
+    from .modeling_mcis import MCISForImageClassification
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,8 @@ class Localizer:
 
     def __init__(
         self,
-        model: MCISForImageClassification,
-        processor: MCISImageProcessor,
+        model: "MCISForImageClassification",
+        processor: "MCISImageProcessor",
         group: ImageGroup,
         settings: LocalizationSettings | None = None,
         cache_bytes: int = DEFAULT_BYTES,

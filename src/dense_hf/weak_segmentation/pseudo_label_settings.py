@@ -56,6 +56,11 @@ class PseudoLabelSettings:
         if problems:
             raise ValueError("; ".join(problems))
 
+    def check_with_saliency(self) -> None:
+        """Raise ValueError for settings that have no meaning with saliency."""
+        if self.crf or self.background_power is not None:
+            raise ValueError("crf and background_power are for labels without saliency. Received: both")
+
     def __call__(
         self, attention: Mapping[int, np.ndarray], saliency: np.ndarray | None, num_labels: int, image: Image.Image
     ) -> np.ndarray:
