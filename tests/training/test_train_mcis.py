@@ -166,7 +166,7 @@ def test_parts_of_other_scripts_do_not_matter(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("segmenter: {training: {max_steps: 3}}\nclassifier: {data: {image_size: 48}}", encoding="utf-8")
     assert parse_mcis_run(arguments=["--config", str(path), "--output_dir", "unused"]).data.image_size == 48
-    path.write_text("classifer: {}", encoding="utf-8")
+    path.write_text("clasifiers: {}", encoding="utf-8")
     with pytest.raises(InvalidDataError, match="did you mean classifier"):
         parse_mcis_run(arguments=["--config", str(path), "--output_dir", "unused"])
 
