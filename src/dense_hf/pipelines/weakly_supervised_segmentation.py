@@ -80,7 +80,7 @@ class WeaklySupervisedSegmentationPipeline(Pipeline):
         }
         return {}, {name: value for name, value in forward.items() if value is not None}, {}
 
-    def __call__(  # ty: ignore[invalid-method-override]
+    def __call__(
         self, inputs: Any, labels: Any = None, saliency: Any = None, **kwargs: Any
     ) -> ImageSegmentation | list[ImageSegmentation]:
         """
