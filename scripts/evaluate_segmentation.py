@@ -5,8 +5,8 @@
 
 --model is a folder or a name on the Hub that scripts/train_deeplab.py has written. Images are those of --split (val),
 in the layout of PASCAL VOC or of a folder of your own (see train_deeplab.py); each must have a mask. Images are cut
-into squares of 401 pixels (--window) that are at most 267 apart (--stride) and blend where they overlap; smaller images
-are padded.
+into squares of 401 pixels (--window) that are at most 267 apart (--stride) and blend where they overlap; smaller
+images are padded.
 
     --no_flip --no_crf --scales 1              once, at the size of the image: what training calls evaluation
     --window 128 --stride 85                   for small tiles
@@ -61,6 +61,8 @@ def main() -> None:
             maker = describe_maker(Path(arguments.model).name, model, processor)
             maker |= {"split": arguments.split, **arguments.settings()}
             predictions = SegmentationPredictions(arguments.predictions, rule, maker)
+        if arguments.output is not None and state.is_main_process:
+            Path(arguments.output).parent.mkdir(parents=True, exist_ok=True)
         model.to(state.device)
         results = evaluate_segmentation(
             segmenter, folder, predictions, progress=not arguments.quiet, description=arguments.split

@@ -78,15 +78,15 @@ def main() -> None:
         sys.exit(f"make_pseudo_labels.py: {error}")
     print(f"{summary['num_labels']} pseudo labels of {summary['num_images']} images are in {arguments.output}")
     if summary["quality"] is not None:
-        print(quality_table(images.class_names, summary["quality"]))
+        print(quality_table(summary["quality"]))
 
 
-def quality_table(class_names: tuple[str, ...], quality: dict[str, Any]) -> str:
+def quality_table(quality: dict[str, Any]) -> str:
     """A row for each class, in percent, and the means."""
     rows = ["| Class | IoU | Precision | Recall |", "| --- | --- | --- | --- |"]
-    numbers = zip(*(quality[f"per_class_{name}"] for name in ("iou", "precision", "recall")))
-    for name, row in zip(("background", *class_names), numbers):
-        rows.append(f"| {name} | " + " | ".join(f"{100 * value:.1f}" for value in row) + " |")
+    for name in quality["per_class_iou"]:
+        row = (100 * quality[f"per_class_{kind}"][name] for kind in ("iou", "precision", "recall"))
+        rows.append(f"| {name} | " + " | ".join(f"{value:.1f}" for value in row) + " |")
     means = (100 * quality[f"mean_{name}"] for name in ("iou", "precision", "recall"))
     rows.append("| mean | " + " | ".join(f"{value:.1f}" for value in means) + " |")
     return "\n".join(rows)

@@ -101,10 +101,9 @@ def main() -> None:
     if "validation" in folders:
         metrics = trainer.evaluate(metric_key_prefix="validation")
         results["validation"] = {key.removeprefix("validation_"): value for key, value in metrics.items()}
-    state = trainer.state
     results |= {
-        "steps": state.global_step,
-        "best_step": state.best_global_step if state.best_model_checkpoint else state.global_step,
+        "steps": trainer.state.global_step,
+        "best_step": trainer.step_of_weights,
         "seed": run.training.seed,
         "labels": "drawn" if labels.drawn else "pseudo",
         "label_source": labels.description,

@@ -21,7 +21,7 @@ scripts/configs/mcis/thesis_text.yaml has the recipe as the thesis' text tells i
 Your own images: a folder with images/ and labels.csv (`image,labels`, classes separated by ";"), or train/ and val/
 with these. If there is a split of the name --eval_split (val), the classifier is judged by it at the end (by test too,
 if there is one), and with --eval_strategy epoch after every epoch; --load_best_model_at_end true then keeps the best.
-For a few hundred images: --horizontal_flip 0.5 --image_cache_size 1000. `--model_name_or_path` goes on from a trained
+For a few hundred images: --freeze_backbone --image_cache_size 1000. `--model_name_or_path` goes on from a trained
 model.
 
 More images (sections 3.4.2 and 3.4.3): of a folder in the same layout, or of a list with lines `name c1 c2 ...`. With
@@ -81,6 +81,8 @@ def main() -> None:
         checkpoint = resolve_checkpoint(run.training.resume_from_checkpoint, run.training.output_dir)
         folders = read_data(run)
         model = build_model(run, folders["train"])
+        if run.model.freeze_backbone:
+            model.backbone.requires_grad_(False)
         processor = build_processor(run)
         train_set = WeakTrainingSet(
             folders["train"],
@@ -109,17 +111,19 @@ def main() -> None:
             license=run.data.license,
         ),
     )
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    try:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except FloatingPointError as error:
+        sys.exit(f"train_mcis.py: {error}")
 
     results: dict[str, object] = {}
     for name in [name for name in folders if name != "train"]:
         metrics = trainer.evaluate(folders[name].images, metric_key_prefix=name)
         results[name] = {key.removeprefix(f"{name}_"): value for key, value in metrics.items()}
     state = trainer.state
-    best_step = state.best_global_step if state.best_model_checkpoint else state.global_step
     results |= {
         "epochs": state.global_step / trainer.steps_per_epoch,
-        "best_epoch": best_step / trainer.steps_per_epoch,
+        "best_epoch": trainer.step_of_weights / trainer.steps_per_epoch,
         "seed": run.training.seed,
     }
     if trainer.is_world_process_zero():

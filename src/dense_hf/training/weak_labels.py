@@ -9,7 +9,7 @@ K: number of classes, without the background. H x W: size of an image, upright.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +22,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers.utils import logging
 
-from ..data.files import read_bytes, write_file
+from ..data.files import write_file
 from ..data.gray_maps import read_gray_map
 from ..data.images import open_image, read_image_header
 from ..data.label_files import label_map_png
@@ -34,7 +34,7 @@ from ..metrics.pseudo_labels import PseudoLabelQuality
 from ..weak_segmentation.pseudo_label_settings import PseudoLabelSettings
 from .model_card import without_nan
 from .predictions_manifest import claim_folder
-from .weak_maps import hash_of, map_path, read_maps
+from .weak_maps import describe_maps, read_maps, require_maps
 
 logger = logging.get_logger(__name__)
 
@@ -116,9 +116,7 @@ def make_labels(maker: LabelMaker, images: WeakFolder, num_workers: int = 0, pro
         maker.settings.check_with_saliency()
     check_files(maker, images)
     made_with = {
-        "maps": str(maker.maps),
-        "maps_hash": hash_of(read_bytes(path, 2**26).hex() for path in sorted(maker.maps.glob("*.json"))),
-        "images": hash_of((image.name, image.labels) for image in images.images),
+        **describe_maps(maker.maps, images),
         "saliency": None if maker.saliency is None else str(maker.saliency),
         **asdict(maker.settings),
     }
@@ -149,7 +147,7 @@ def make_labels(maker: LabelMaker, images: WeakFolder, num_workers: int = 0, pro
         "images_without_saliency": skipped,
         "ignored_images": ignored,
         "images_without_label": background,
-        "quality": judged.compute() if judged.num_images else None,
+        "quality": _by_class(judged.compute(), maker.class_names) if judged.num_images else None,
     }
     for problem, members in (
         ("have no saliency and got no pseudo label", skipped),
@@ -169,11 +167,7 @@ def check_files(maker: LabelMaker, images: WeakFolder) -> None:
     Raises:
         InvalidDataError: maps are missing (the released code would leave out their classes), or all saliency is.
     """
-    there = set(os.listdir(maker.maps)) if maker.maps.is_dir() else set()
-    paths = [map_path(maker.maps, image.name, class_id) for image in images.images for class_id in image.labels]
-    if missing := [path.name for path in paths if path.name not in there]:
-        received = f"{len(missing)} of {len(paths)} missing: {', '.join(missing[:5])}"
-        raise InvalidDataError(maker.maps, "a map NAME_ID.png for each class of each image", received)
+    require_maps(maker.maps, images)
     if maker.saliency is not None:
         there = set(os.listdir(maker.saliency)) if maker.saliency.is_dir() else set()
         if not any(f"{image.name}.png" in there for image in images.images):
@@ -187,3 +181,9 @@ def _run(maker: LabelMaker, images: tuple[WeakImage, ...], num_workers: int) -> 
     # spawned, because a fork of a process with threads of torch may hang
     with ProcessPoolExecutor(num_workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         yield from pool.map(maker, images, chunksize=8)
+
+
+def _by_class(quality: dict[str, Any], class_names: Sequence[str]) -> dict[str, Any]:
+    """Lists of `PseudoLabelQuality` as mappings from the names of the classes, the background first."""
+    names = ("background", *class_names)
+    return {key: dict(zip(names, value)) if isinstance(value, list) else value for key, value in quality.items()}

@@ -21,7 +21,7 @@ from accelerate import PartialState
 from tqdm.auto import tqdm
 from transformers import AutoConfig
 
-from ..data.files import write_file
+from ..data.files import read_bytes, write_file
 from ..data.gray_maps import read_gray_map, write_gray_map
 from ..data.images import open_image, read_image_header
 from ..data.weak_folder import WeakFolder, WeakImage
@@ -51,6 +51,29 @@ def read_maps(directory: str | os.PathLike, image: WeakImage) -> dict[int, np.nd
     header = read_image_header(image.path)
     size = header.width, header.height
     return {class_id: read_gray_map(map_path(directory, image.name, class_id), size) for class_id in image.labels}
+
+
+def require_maps(directory: str | os.PathLike, images: WeakFolder) -> None:
+    """Nothing, if there is a file for each class of each image.
+
+    Raises:
+        InvalidDataError: maps are missing (the released code would leave out their classes).
+    """
+    there = set(os.listdir(directory)) if Path(directory).is_dir() else set()
+    paths = [map_path(directory, image.name, class_id) for image in images.images for class_id in image.labels]
+    if missing := [path.name for path in paths if path.name not in there]:
+        received = f"{len(missing)} of {len(paths)} missing: {', '.join(missing[:5])}"
+        raise InvalidDataError(directory, "a map NAME_ID.png for each class of each image", received)
+
+
+def describe_maps(directory: str | os.PathLike, images: WeakFolder) -> dict[str, str]:
+    """What results of maps depend on: their folder, a hash of what they were made with, and one of the images."""
+    manifests = sorted(Path(directory).glob("*.json"))
+    return {
+        "maps": str(directory),
+        "maps_hash": hash_of(read_bytes(path, 2**26).hex() for path in manifests),
+        "images": hash_of((image.name, image.labels) for image in images.images),
+    }
 
 
 def make_maps(
@@ -150,20 +173,26 @@ def check_classes(model: MCISForImageClassification, class_names: tuple[str, ...
 
 
 def load_mcis(source: str) -> tuple[MCISForImageClassification, MCISImageProcessor]:
-    """A trained classifier in eval mode, and its processor.
+    """A trained classifier in eval mode, and its processor. Arguments and errors as for [`load_trained`]."""
+    return load_trained(source, MCISForImageClassification, MCISImageProcessor, "an MCIS")
+
+
+def load_trained(source: str, model_class: Any, processor_class: Any, name: str) -> tuple[Any, Any]:
+    """A trained model in eval mode, and its processor.
 
     Args:
         source: a folder or a name on the Hub.
+        model_class, processor_class: of the model that it must be.
+        name: of that model, with an article.
 
     Raises:
         OSError: no such checkpoint.
         ValueError: another kind of model, or weights that are missing.
     """
     config = AutoConfig.from_pretrained(source)
-    if config.model_type != "mcis":
-        raise ValueError(f"{source} must be an MCIS. Received: {config.model_type}")
-    loaded: Any = MCISForImageClassification.from_pretrained(source, config=config, output_loading_info=True)
-    model, report = loaded
+    if config.model_type != model_class.config_class.model_type:
+        raise ValueError(f"{source} must be {name}. Received: {config.model_type}")
+    model, report = model_class.from_pretrained(source, config=config, output_loading_info=True)
     if report["missing_keys"]:
         raise ValueError(f"{source} must have all weights. Received: none for {sorted(report['missing_keys'])[:5]}")
-    return model.eval(), MCISImageProcessor.from_pretrained(source)
+    return model.eval(), processor_class.from_pretrained(source)

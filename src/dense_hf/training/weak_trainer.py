@@ -5,6 +5,7 @@ B pairs of a process, K classes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -144,7 +145,11 @@ class MCISTrainer(SGDTrainer):
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """As in the parent; beside the loss stand the means of its terms over the steps that had them."""
+        """As in the parent; beside the loss stand the means of its terms over the steps that had them.
+
+        Raises:
+            FloatingPointError: a term is not a finite number any more. The stock Trainer would log a loss of 0 then.
+        """
         if "loss" in logs:
             sums = [(name, float(torch.stack(values).sum()), len(values)) for name, values in self._terms.items()]
             self._terms = {}
@@ -152,6 +157,11 @@ class MCISTrainer(SGDTrainer):
             for name in sorted({name for name, _, _ in gathered}):
                 mine = [(total, count) for other, total, count in gathered if other == name]
                 logs[name] = sum(total for total, _ in mine) / sum(count for _, count in mine)
+                if not isfinite(logs[name]):
+                    raise FloatingPointError(
+                        f"{name} must stay finite; a lower learning_rate or more warmup_steps may help. Received: "
+                        f"{logs[name]} up to step {self.state.global_step}"
+                    )
         super().log(logs, start_time)
 
     def evaluate(

@@ -114,7 +114,7 @@ def make_pseudo_label(
     _check_arrays(named | ({} if saliency is None else {"saliency": saliency}))
 
     class_ids = sorted(attention)
-    scores = np.stack([np.zeros_like(next(iter(named.values()), saliency), np.float32), *map(_scaled, named.values())])
+    scores = np.stack([np.zeros_like(next(iter(named.values()), saliency), np.float32), *map(scaled, named.values())])
     if saliency is not None:
         scores[0] = 1 - saliency.astype(np.float32) / 255
         certain = (scores[1:] > certain_attention).any(axis=0)
@@ -137,7 +137,7 @@ def make_pseudo_label(
     return label
 
 
-def _scaled(attention: np.ndarray) -> np.ndarray:
+def scaled(attention: np.ndarray) -> np.ndarray:
     """From the least to the largest value of the image, to [0, 1]; a constant map is 0 everywhere."""
     values = attention.astype(np.float64)
     low, high = values.min(), values.max()
