@@ -45,7 +45,7 @@ class WeakSet:
         """The same with more images, such as single-label (section 3.4.2) and web images (section 3.4.3).
 
         Args:
-            extra: more images, with the classes of this set; see `read_label_list` and `WeakFolder.with_domain`.
+            extra: more images, with the classes of this set; see `read_label_list`, `WeakSource.read`.
             join: put them into "train", behind its own. False: into splits "domain_1", "domain_2", ..., by domain.
 
         Raises:

@@ -22,7 +22,7 @@ import numpy as np
 from ..errors import InvalidDataError
 from .images import read_image_header
 from .labels import LabelRule, class_rule, read_mask
-from .voc_folder import read_voc_weak, voc_list_path
+from .voc_folder import MASKS, read_voc_weak, voc_list_path
 from .weak_folder import (
     CLASS_FILE,
     WeakFolder,
@@ -142,7 +142,7 @@ def weak_list_path(data_dir: str | os.PathLike, split: str = "train") -> Path:
 
 def weak_masks_dir(data_dir: str | os.PathLike, split: str = "train") -> Path:
     """Where the mask NAME.png of an image of a split is, if it has one."""
-    return Path(data_dir) / "SegmentationClass" if is_voc(data_dir) else _split_folder(Path(data_dir), split) / "masks"
+    return Path(data_dir) / MASKS if is_voc(data_dir) else _split_folder(Path(data_dir), split) / "masks"
 
 
 def read_weak_training(
