@@ -34,6 +34,7 @@ from .video_segmentation.modeling_mrcfa import MRCFAForVideoSemanticSegmentation
 from .weak_segmentation.configuration_affinity_net import AffinityNetConfig
 from .weak_segmentation.configuration_deeplab_largefov import DeepLabLargeFOVConfig
 from .weak_segmentation.configuration_mcis import MCISConfig
+from .weak_segmentation.configuration_resnet38 import ResNet38Config
 from .weak_segmentation.image_processing_affinity_net import AffinityNetImageProcessor
 from .weak_segmentation.image_processing_deeplab_largefov import DeepLabLargeFOVImageProcessor
 from .weak_segmentation.image_processing_mcis import MCISImageProcessor
@@ -86,6 +87,7 @@ def register() -> None:
     register_model(MCISConfig, MCISForImageClassification, MCISImageProcessor, AutoModelForImageClassification)
     deeplab = (DeepLabLargeFOVForSemanticSegmentation, DeepLabLargeFOVImageProcessor)
     register_model(DeepLabLargeFOVConfig, *deeplab, AutoModelForSemanticSegmentation)
+    AutoConfig.register(ResNet38Config.model_type, ResNet38Config)  # a backbone, no model of its own
     register_model(AffinityNetConfig, AffinityNetModel, AffinityNetImageProcessor)
     register_pipelines()
 

@@ -1,9 +1,15 @@
 """AffinityNet: pairs, labels and the random walk against loops over single cells, and what it learns on a toy."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from safetensors.torch import load_file, save_file
 from tiny_affinity import TINY_RESNET38, randomise_norms, tiny_affinity_config, tiny_affinity_net
 from tiny_mcis import random_pixels
 from torch.testing import assert_close
@@ -289,6 +295,41 @@ def test_it_is_saved_and_found_by_auto_classes(tmp_path):
     assert gray.shape == (1, 3, 13, 18)
     assert_close(gray[0, 0], torch.full((13, 18), 0.5 / 0.229))
     assert {"resnet38.py", "configuration_resnet38.py", "affinity_pairs.py"} <= {p.name for p in tmp_path.iterdir()}
+
+
+WITHOUT_THE_PACKAGE = """
+import importlib.util, sys, torch
+assert importlib.util.find_spec("dense_hf") is None, "this interpreter must not have the package"
+from safetensors.torch import load_file, save_file
+from transformers import AutoImageProcessor, AutoModel
+folder, inputs, outputs = sys.argv[1:]
+model = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
+processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=True)
+with torch.no_grad():
+    found = model(**processor(load_file(inputs)["image"], return_tensors="pt")).affinities
+save_file({"affinities": found}, outputs)
+"""
+
+
+@pytest.mark.slow
+def test_a_checkpoint_brings_its_code(tmp_path):
+    """Same numbers in an interpreter that has transformers but not dense_hf; ResNet-38 is a part of that code."""
+    model, processor = tiny_affinity_net(), AffinityNetImageProcessor()
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    image = torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    save_file({"image": image}, tmp_path / "image.safetensors")
+    # an editable install is found through site-packages, so its hook is left out with -S and the path given by hand
+    site = next(path for path in sys.path if Path(path, "transformers").is_dir())
+    environment = {**os.environ, "PYTHONPATH": site, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    arguments = [str(tmp_path / name) for name in ("model", "image.safetensors", "out.safetensors")]
+    command = [sys.executable, "-S", "-c", WITHOUT_THE_PACKAGE, *arguments]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    with torch.no_grad():
+        ours = model(**processor(image, return_tensors="pt")).affinities
+    theirs = load_file(tmp_path / "out.safetensors")["affinities"]
+    torch.testing.assert_close(theirs, ours, atol=1e-6, rtol=0)
 
 
 def test_vgg_stays_vgg_when_it_is_saved(tmp_path):

@@ -168,6 +168,17 @@ def test_gradient_checkpointing_gives_the_same_gradients():
     assert_close(gradients[0], gradients[1])
 
 
+def test_frozen_norms_have_numbers_where_a_model_is_made_without_memory():
+    with torch.device("meta"):
+        model = MCISForImageClassification(tiny_config(backbone_config=dict(TINY_RESNET38)))
+    model.to_empty(device="cpu")
+    for buffer in model.buffers():
+        buffer.fill_(7)
+    model.init_weights()
+    values = torch.randn(1, 128, 3, 3)
+    assert_close(model.backbone.norm(values), values, atol=1e-4, rtol=0)
+
+
 def test_it_is_saved_and_loaded(tmp_path):
     model = tiny_model(backbone_config=dict(TINY_RESNET38))
     randomise_norms(model.backbone)

@@ -45,8 +45,8 @@ class ResNet38Config(PreTrainedConfig):
 def resolve_resnet38(backbone_config: Any) -> Any:
     """A [`ResNet38Config`] for a `dict` of that model type; all else as it is.
 
-    The type is not among those of transformers, and registering it there would need this package, which those do not
-    have who load a checkpoint with the code beside it.
+    The type is not among those of transformers, except where this package is installed, which it need not be if a
+    checkpoint is loaded with the code beside it.
     """
     if isinstance(backbone_config, dict) and backbone_config.get("model_type") == ResNet38Config.model_type:
         return ResNet38Config.from_dict(backbone_config)

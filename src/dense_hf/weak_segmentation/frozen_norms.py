@@ -4,7 +4,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers.models.conditional_detr.modeling_conditional_detr import replace_batch_norm
+from transformers import initialization as init
+from transformers.models.conditional_detr.modeling_conditional_detr import (
+    ConditionalDetrFrozenBatchNorm2d,
+    replace_batch_norm,
+)
 
 
 def freeze_batch_norms(backbone: nn.Module, backbone_config: Any) -> None:
@@ -20,3 +24,12 @@ def freeze_batch_norms(backbone: nn.Module, backbone_config: Any) -> None:
     else:
         with torch.no_grad():  # or the copied numbers keep a graph, and the model cannot be deep-copied
             replace_batch_norm(backbone)
+
+
+def init_frozen_norm(module: nn.Module) -> None:
+    """Make a frozen batch norm do nothing, if it is one: a model made without memory has no numbers in its buffers."""
+    if isinstance(module, ConditionalDetrFrozenBatchNorm2d):
+        for one in (module.weight, module.running_var):
+            init.ones_(one)
+        for zero in (module.bias, module.running_mean):
+            init.zeros_(zero)

@@ -22,6 +22,7 @@ from transformers.utils.generic import can_return_tuple
 from .affinity_pairs import affinity_loss, pair_affinities, pair_offsets
 from .backbone_mcis import build_backbone
 from .configuration_affinity_net import NUM_LEVELS, AffinityNetConfig
+from .frozen_norms import init_frozen_norm
 
 
 @dataclass
@@ -98,6 +99,7 @@ class AffinityNetModel(PreTrainedModel):
             init.kaiming_uniform_(module.weight, a=5**0.5)
         else:
             super()._init_weights(module)
+            init_frozen_norm(module)
 
     @can_return_tuple
     @filter_output_hidden_states

@@ -17,6 +17,7 @@ from .backbone_mcis import build_backbone
 from .co_attention_mcis import CoAttention
 from .configuration_mcis import MCISConfig
 from .equivariance_mcis import shrink
+from .frozen_norms import init_frozen_norm
 from .loss_mcis import mcis_loss
 from .outputs_mcis import MCISImageClassificationOutput
 
@@ -76,6 +77,7 @@ class MCISForImageClassification(PreTrainedModel):
             init.kaiming_uniform_(module.weight, a=5**0.5)
         else:
             super()._init_weights(module)
+            init_frozen_norm(module)
 
     @can_return_tuple
     @filter_output_hidden_states
