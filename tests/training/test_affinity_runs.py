@@ -274,7 +274,7 @@ def test_the_challenge_is_a_file_that_every_step_reads():
 @pytest.mark.parametrize(
     ("part", "words"),
     [
-        ({"modle": {}}, "did you mean model"),
+        ({"models": {}}, "did you mean model"),
         ({"walk": {"steps": 1}}, "num_steps"),
         ({"model": {"radius": 1}}, "radius must be at least 2"),
         ({"labels": {"low_power": 40}}, "low_power must be positive and not above high_power"),

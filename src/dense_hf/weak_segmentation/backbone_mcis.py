@@ -25,15 +25,17 @@ NUM_HALVING_POOLS = 3
 
 def build_backbone(config: MCISConfig | AffinityNetConfig) -> nn.Module:
     """The backbone of `config`, randomly initialised; MCIS reads its last feature map, AffinityNet three."""
-    if config.backbone_config is None:
+    backbone_config: Any = config.backbone_config
+    if backbone_config is None:
         return VGG16(config.num_channels, config.vgg_hidden_sizes)
-    if isinstance(config.backbone_config, ResNet38Config):
-        backbone = ResNet38(config.backbone_config)
+    # by its type: of code beside a checkpoint, configuration and model may be two copies, with a class each
+    if backbone_config.model_type == ResNet38Config.model_type:
+        backbone: nn.Module = ResNet38(backbone_config)
     else:
         backbone = load_backbone(config)
     drop_blocks_behind_the_output(backbone)
     if config.freeze_backbone_batch_norm:
-        freeze_batch_norms(backbone, config.backbone_config)
+        freeze_batch_norms(backbone, backbone_config)
     return backbone
 
 
