@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-fast test-common lint format demo train-demo train-demo-video benchmark readme-results
+.PHONY: help install test test-fast test-common lint format demo spaces train-demo train-demo-video benchmark readme-results
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ demo_data/street: | $(VENV)/.installed
 demo: install | demo_data/trees demo_data/street ## count trees on real photos, segment real video, with the bundled models
 	$(RUN)/python scripts/demo_counting.py demo_data/trees --output demo_output
 	$(RUN)/python scripts/demo_video.py demo_data/street --output demo_output
+
+spaces: install ## serve the pages of spaces/ on this machine, until Ctrl-C
+	$(RUN)/python spaces/serve.py
 
 train-demo: install | demo_data/trees ## train the bundled model again, with three seeds
 	$(RUN)/python scripts/train_demo_counting.py demo_data/trees --output runs/trees

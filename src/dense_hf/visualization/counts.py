@@ -10,12 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .drawing import Hidden, draw_panel, fitting_font
+from .drawing import Hidden, draw_label, draw_panel, fitting_font, glow, heat_colours
 
 _DOT_COLOUR = (255, 214, 10)  # yellow: far from the blues, greens and browns under water, and from gray
 _OVERSAMPLING = 8  # of the dot, because Pillow draws without smoothing edges
-# Black body to white: dark is few, bright is many, also in gray print and for colour-blind eyes. Anchors of "inferno".
-_HEAT_ANCHORS = ((0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164))
 _UNIT_AREA = 100 * 100  # pixels; densities per pixel are too small to read
 
 
@@ -47,7 +45,7 @@ def draw_points(image: Image.Image, points: np.ndarray | Sequence[Sequence[float
         def hidden(left: int, top: int, right: int, bottom: int) -> float:
             return ((points >= (left, top)) & (points < (right, bottom))).all(axis=1).sum()
 
-        _draw_label(canvas, label, hidden)
+        draw_label(canvas, label, hidden)
     return canvas
 
 
@@ -74,23 +72,18 @@ def draw_density(image: Image.Image, density_map: np.ndarray, label: str = "") -
     coarse = np.asarray(density.resize(coarse_size, Image.Resampling.BOX)) * _UNIT_AREA
     highest = float(coarse.max())
     levels = Image.fromarray(
-        np.uint8(np.round(255 * coarse / highest)) if highest > 0 else np.zeros_like(coarse, "u1")
+        np.round(255 * coarse / highest).astype(np.uint8) if highest > 0 else np.zeros_like(coarse, "u1")
     )
     levels = levels.resize(image.size, Image.Resampling.BICUBIC)
 
-    gray = image.convert("L").convert("RGB")
-    background = Image.blend(gray, image.convert("RGB"), 0.4).point([round(0.6 * v) for v in range(256)] * 3)
-    heat = levels.copy()
-    heat.putpalette(_heat_colours().flatten().tolist())
-    opacity = levels.point([round(235 * min(1.0, v / 80)) for v in range(256)])
-    canvas = Image.composite(heat.convert("RGB"), background, opacity)
+    canvas = glow(image, levels)
 
     def hidden(left: int, top: int, right: int, bottom: int) -> float:
         return float(density_map[top:bottom, left:right].sum())
 
     _draw_legend(canvas, highest, hidden)
     if label:
-        _draw_label(canvas, label, hidden)
+        draw_label(canvas, label, hidden)
     return canvas
 
 
@@ -119,24 +112,9 @@ def _dot(radius: float) -> Image.Image:
     return large.resize((side, side), Image.Resampling.BOX)
 
 
-def _heat_colours() -> np.ndarray:
-    """uint8 [256, 3]: the anchors, joined by straight lines."""
-    anchors = np.array(_HEAT_ANCHORS, dtype=np.float64)
-    places = np.linspace(0, 255, len(anchors))
-    return np.stack([np.interp(np.arange(256), places, channel) for channel in anchors.T], axis=1).round().astype("u1")
-
-
 def _format(value: float) -> str:
     """Two digits that matter, never in powers of ten: legends are read by people."""
     return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
-
-
-def _draw_label(canvas: Image.Image, text: str, hidden: Hidden) -> None:
-    font = fitting_font(canvas.size, text, 0.045)
-    left, top, right, bottom = font.getbbox(text)
-    pad = 0.4 * (bottom - top)
-    x, y = draw_panel(canvas, right - left + 2 * pad, bottom - top + 2 * pad, False, hidden)
-    ImageDraw.Draw(canvas).text((x + pad - left, y + pad - top), text, fill="white", font=font)
 
 
 def _draw_legend(canvas: Image.Image, highest: float, hidden: Hidden) -> None:
@@ -153,7 +131,7 @@ def _draw_legend(canvas: Image.Image, highest: float, hidden: Hidden) -> None:
     draw = ImageDraw.Draw(canvas)
     draw.text((x + pad - left, y + pad - top), title, fill="white", font=font)
     bar_size = (max(1, round(width - 2 * pad)), max(1, round(line)))
-    bar = Image.fromarray(_heat_colours()[None]).resize(bar_size, Image.Resampling.BILINEAR)
+    bar = Image.fromarray(heat_colours()[None]).resize(bar_size, Image.Resampling.BILINEAR)
     canvas.paste(bar, (round(x + pad), round(y + 2 * pad + line)))
     below = y + 3 * pad + 2 * line - top
     for share, anchor in ((0.0, "la"), (0.5, "ma"), (1.0, "ra")):
