@@ -19,7 +19,16 @@ from transformers import pipeline
 import dense_hf  # noqa: F401  registers the pipeline
 from dense_hf.cli.count_tables import POINT_COLUMNS, csv_bytes
 from dense_hf.data.miniature_set import draw_scene
-from dense_hf.spaces import default_model, launch, read_options, read_upload, refusals, saved_download, space
+from dense_hf.spaces import (
+    UploadedImage,
+    default_model,
+    launch,
+    read_options,
+    read_upload,
+    refusals,
+    saved_download,
+    space,
+)
 from dense_hf.visualization import draw_density, draw_points
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -87,7 +96,7 @@ def build(model: str) -> gr.Blocks:
         if not config.density_branch:
             return counted, None, None
         density = draw_density(image, result["density_map"].numpy(), f"density: {result['density_count']:.1f}")
-        return counted, round(result["density_count"], 1), shown(density)
+        return counted, f"{result['density_count']:.1f}", shown(density)
 
     def choose(counted: Counted | None, threshold: float):
         """Points, their number and their table for a threshold; no network."""
@@ -98,7 +107,7 @@ def build(model: str) -> gr.Blocks:
         picture = draw_points(counted.image, points, f"{len(points)} object{'' if len(points) == 1 else 's'}")
         lines = ((counted.name, x, y, score) for (x, y), score in zip(points.tolist(), scores.tolist()))
         table = saved_download(download, "points.csv", csv_bytes(POINT_COLUMNS, lines))
-        return len(points), shown(picture), gr.DownloadButton(value=table, interactive=True)
+        return str(len(points)), shown(picture), gr.DownloadButton(value=table, interactive=True)
 
     plain = {"show_label": False, "interactive": False, "height": 480, "buttons": ["download", "fullscreen"]}
     with space("Count objects") as app, tempfile.TemporaryDirectory() as folder:
@@ -106,10 +115,7 @@ def build(model: str) -> gr.Blocks:
         state = gr.State(time_to_live=1800)
         with gr.Row():
             with gr.Column(scale=2, min_width=280):
-                # as it was sent: pixels are limited before anything is decoded
-                upload = gr.Image(
-                    label="Picture", type="filepath", image_mode=None, sources=["upload"], height=260, elem_id="upload"
-                )
+                upload = UploadedImage(label="Picture", sources=["upload"], height=260, elem_id="upload")
                 gr.Markdown(f"At most {MAX_FILE_SIZE[:-2]} MB and {MAX_PIXELS // 10**6} megapixels.")
                 run = gr.Button("Count", variant="primary", elem_id="run")
                 slider = gr.Slider(
@@ -128,10 +134,11 @@ def build(model: str) -> gr.Blocks:
                 )
             with gr.Column(scale=3, min_width=360):
                 with gr.Row(elem_classes="numbers"):
-                    count = gr.Number(label="Count (points)", interactive=False, elem_id="count")
-                    density_count = gr.Number(
+                    count = gr.Textbox(label="Count (points)", interactive=False, max_lines=1, elem_id="count")
+                    density_count = gr.Textbox(
                         label="Density sum",
                         interactive=False,
+                        max_lines=1,
                         visible=config.density_branch,
                         elem_id="density_count",
                     )

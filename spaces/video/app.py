@@ -124,7 +124,7 @@ def build(model: str) -> gr.Blocks:
         rows = [[names[label], round(100 * means[label], 2)] for label in np.argsort(-means) if means[label] > 0]
         return (
             segmented,
-            len(overlays),
+            str(len(overlays)),
             rows,
             gr.Slider(maximum=max(1, len(overlays) - 1), value=0, interactive=True),
             gr.DownloadButton(value=saved_download(download, "shares.csv", content), interactive=True),
@@ -152,7 +152,7 @@ def build(model: str) -> gr.Blocks:
                 label = example_video(example)
                 gr.Examples([[str(example)]], upload, example_labels=[label], label="Example")
                 with gr.Row(elem_classes="numbers"):
-                    count = gr.Number(label="Frames", interactive=False, elem_id="count")
+                    count = gr.Textbox(label="Frames", interactive=False, max_lines=1, elem_id="count")
                 shares = gr.Dataframe(
                     headers=["class", "mean share in %"], label="Classes", interactive=False, elem_id="shares"
                 )

@@ -76,7 +76,7 @@ def build(model: str) -> gr.Blocks:
         with refusals():
             if not 2 <= len(paths) <= MAX_IMAGES:
                 raise ValueError(f"Choose 2 to {MAX_IMAGES} images of one class. Received: {len(paths)}")
-            group = ImageGroup(dict.fromkeys(paths, [class_id]), lambda name: read_upload(paths[name], MAX_PIXELS))
+            group = ImageGroup({name: [class_id] for name in paths}, lambda name: read_upload(paths[name], MAX_PIXELS))
             alone = Localizer(classifier, processor, group, LocalizationSettings(num_references=0))
             together = Localizer(classifier, processor, group, LocalizationSettings(num_references=int(references)))
             with alone, together:
@@ -87,13 +87,11 @@ def build(model: str) -> gr.Blocks:
                     shares = [round(100 * float(np.isin(mask, class_id + 1).mean()), 2) for mask in masks]
                     rows.append([name, *shares])
                     drawn = np.where(masks[1] == class_id + 1, class_id, len(class_names))
+                    overlay = draw_labels(image, drawn, palette=palette, opacity=0.6)
                     pictures += [
                         (shown(draw_attention(image, before[class_id])), f"{len(rows)}. alone"),
                         (shown(draw_attention(image, after[class_id])), f"{len(rows)}. with the others"),
-                        (
-                            shown(draw_labels(image, drawn, palette=palette, opacity=0.6)),
-                            f"{len(rows)}. mask, {shares[1]:.1f} %",
-                        ),
+                        (shown(overlay), f"{len(rows)}. mask, {shares[1]:.1f} %"),
                     ]
         return pictures, rows
 

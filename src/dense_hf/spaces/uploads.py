@@ -6,11 +6,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import gradio as gr
+from gradio.data_classes import ImageData
 from gradio.processing_utils import save_bytes_to_cache
 from PIL import Image
 
 from ..data import open_image
 from ..errors import InvalidDataError
+
+
+class UploadedImage(gr.Image):
+    """An image of a visitor that an event gets as the path of the file as it was sent.
+
+    Gradio itself would open it, in any format that Pillow knows, and show the server's paths if it cannot.
+    """
+
+    def get_block_name(self) -> str:
+        """Which part of the page it is."""
+        return "image"
+
+    def preprocess(self, payload: ImageData | None) -> str | None:
+        """The path; nothing is opened."""
+        return None if payload is None else payload.path
 
 
 def read_upload(path: str | os.PathLike | None, max_pixels: int) -> Image.Image:
@@ -35,10 +51,11 @@ def refusals() -> Generator[None]:
     try:
         yield
     except InvalidDataError as error:
-        message = f"{Path(error.path).name}: expected {error.expected}. Received: {error.received}"
-        raise gr.Error(message, duration=None, title="This file cannot be used", print_exception=False) from error
+        name = Path(error.path).name
+        message = f"{name}: expected {error.expected}. Received: {str(error.received).replace(error.path, name)}"
+        raise gr.Error(message, duration=None, print_exception=False) from error
     except ValueError as error:
-        raise gr.Error(str(error), duration=None, title="Please change something", print_exception=False) from error
+        raise gr.Error(str(error), duration=None, print_exception=False) from error
 
 
 def saved_download(button: gr.DownloadButton, name: str, content: bytes) -> str:
