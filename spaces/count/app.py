@@ -20,8 +20,8 @@ import dense_hf  # noqa: F401  registers the pipeline
 from dense_hf.cli.count_tables import POINT_COLUMNS, csv_bytes
 from dense_hf.data.miniature_set import draw_scene
 from dense_hf.spaces import (
-    UploadedImage,
     default_model,
+    image_upload,
     launch,
     read_options,
     read_upload,
@@ -115,7 +115,7 @@ def build(model: str) -> gr.Blocks:
         state = gr.State(time_to_live=1800)
         with gr.Row():
             with gr.Column(scale=2, min_width=280):
-                upload = UploadedImage(label="Picture", sources=["upload"], height=260, elem_id="upload")
+                upload = image_upload(label="Picture", height=260, elem_id="upload")
                 gr.Markdown(f"At most {MAX_FILE_SIZE[:-2]} MB and {MAX_PIXELS // 10**6} megapixels.")
                 run = gr.Button("Count", variant="primary", elem_id="run")
                 slider = gr.Slider(

@@ -4,11 +4,11 @@ A Space is pushed as a folder of its own, so its app imports this instead of a f
 """
 
 from .launching import default_model, launch, read_options, space
-from .uploads import UploadedImage, read_upload, refusals, saved_download
+from .uploads import image_upload, read_upload, refusals, saved_download
 
 __all__ = [
-    "UploadedImage",
     "default_model",
+    "image_upload",
     "launch",
     "read_options",
     "read_upload",

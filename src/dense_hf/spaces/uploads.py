@@ -4,6 +4,7 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from gradio.data_classes import ImageData
@@ -14,19 +15,19 @@ from ..data import open_image
 from ..errors import InvalidDataError
 
 
-class UploadedImage(gr.Image):
-    """An image of a visitor that an event gets as the path of the file as it was sent.
+def image_upload(**options: Any) -> gr.Image:
+    """A place for an image, which an event gets as the path of the file as it was sent.
 
-    Gradio itself would open it, in any format that Pillow knows, and show the server's paths if it cannot.
+    Gradio itself would open it, in any format that Pillow knows, and show the server's paths if it cannot. (No
+    subclass: beside the file of each one, Gradio writes a stub.)
     """
+    image = gr.Image(type="filepath", sources=["upload"], **options)
 
-    def get_block_name(self) -> str:
-        """Which part of the page it is."""
-        return "image"
-
-    def preprocess(self, payload: ImageData | None) -> str | None:
-        """The path; nothing is opened."""
+    def path_of(payload: ImageData | None) -> str | None:
         return None if payload is None else payload.path
+
+    image.preprocess = path_of
+    return image
 
 
 def read_upload(path: str | os.PathLike | None, max_pixels: int) -> Image.Image:
