@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-fast test-common lint format demo spaces train-demo train-demo-video benchmark readme-results
+.PHONY: help install test test-fast test-common lint format docs demo spaces train-demo train-demo-video benchmark readme-results
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -36,6 +36,10 @@ format: install ## rewrite the code in the project's style
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
 
+docs: install ## the pages of docs/ and the API reference as HTML; a warning is an error
+	$(RUN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 demo_data/trees: | $(VENV)/.installed
 	$(RUN)/python dataset_scripts/tree_crowns.py $@
 
@@ -60,8 +64,6 @@ benchmark: install ## speed of all models, as ratios, and their memory
 	$(RUN)/python benchmarks/video.py
 	$(RUN)/python benchmarks/weak.py
 
-# three seeds if `make train-demo` has run, else what `make demo` says about the bundled model
-RESULTS ?= $(firstword $(wildcard runs/trees/results.json) demo_output/results.json)
-readme-results: install ## put the numbers of the demo, or of its training, into README.md
-	$(RUN)/python scripts/update_readme_results.py $(RESULTS)
-	for file in $(wildcard runs/street/results.json); do $(RUN)/python scripts/update_readme_results.py $$file; done
+# what `make train-demo` and `make train-demo-video` have left; without it, the kept numbers are written again
+readme-results: install ## put the numbers of the demos' trainings into README.md and the model cards
+	$(RUN)/python scripts/make_model_cards.py $(wildcard runs/trees/results.json runs/street/results.json)

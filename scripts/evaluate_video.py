@@ -18,7 +18,6 @@ With --save_predictions a stopped run goes on where it was: videos that are ther
 """
 
 import json
-import math
 import sys
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,11 +29,14 @@ from transformers import HfArgumentParser
 import dense_hf  # noqa: F401  AutoConfig knows its models from here on
 from dense_hf.data import write_file
 from dense_hf.errors import InvalidDataError
+from dense_hf.training.model_card import without_nan
+from dense_hf.training.predictions_manifest import describe_maker
 from dense_hf.training.prototype_files import PrototypeMaker, make_prototypes
-from dense_hf.training.video_arguments import ManualFormatter, VideoFolderArguments
+from dense_hf.training.run_config import ManualFormatter
+from dense_hf.training.video_arguments import VideoFolderArguments
 from dense_hf.training.video_evaluation import evaluate_videos
 from dense_hf.training.video_methods import METHODS, load_video_model
-from dense_hf.training.video_predictions import VideoPredictions, describe_maker
+from dense_hf.training.video_predictions import VideoPredictions
 from dense_hf.training.video_run import check_once
 from dense_hf.training.video_tables import about_the_speed, class_table, count_parameters, results_row
 
@@ -108,15 +110,6 @@ def main() -> None:
             numbers = {"model": arguments.model, "split": arguments.split, "protocol": data.protocol}
             numbers |= {"parameters": count_parameters(model), **results, "classes": list(names)}
             write_file(arguments.output, (json.dumps(without_nan(numbers), indent=2) + "\n").encode())
-
-
-def without_nan(value: Any) -> Any:
-    """JSON has no NaN: null for a class that does not occur."""
-    if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 if __name__ == "__main__":

@@ -40,10 +40,11 @@ from dense_hf.data import push_folder
 from dense_hf.errors import InvalidDataError
 from dense_hf.training.model_card import RESULTS_FILE
 
-# our tasks, and whose models can do them; others have their task from transformers
-TASKS = {
-    "object-counting": dense_hf.AutoModelForObjectCounting,
-    "video-semantic-segmentation": dense_hf.AutoModelForVideoSemanticSegmentation,
+# our tasks, and the configurations of models that can do them; others have their task from transformers
+TASKS: dict[str, Any] = {
+    "object-counting": dense_hf.AutoModelForObjectCounting._model_mapping,
+    "video-semantic-segmentation": dense_hf.AutoModelForVideoSemanticSegmentation._model_mapping,
+    "weakly-supervised-segmentation": (dense_hf.MCISConfig,),
 }
 NEEDED = ("config.json", "preprocessor_config.json", "README.md")
 
@@ -84,7 +85,7 @@ def collect(folder: Path, output: Path, repo: str) -> None:
     require_complete(folder)
     model = load_complete(folder)
     processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
-    tasks = [task for task, auto_class in TASKS.items() if type(model.config) in auto_class._model_mapping]
+    tasks = [task for task, configs in TASKS.items() if type(model.config) in configs]
     vars(model.config).pop("custom_pipelines", None)  # of an earlier upload
     if tasks:
         pipeline(tasks[0], model=model, image_processor=processor, device="cpu").save_pretrained(output)

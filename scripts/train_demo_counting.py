@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from demo_counting import count_folder, evaluate
+from make_model_cards import checkpoint_card
+from provenance import remember_start
 
 from dense_hf import IOCFormerForObjectCounting, IOCFormerImageProcessor
 from dense_hf.data import PointFolder, write_file
@@ -69,17 +71,20 @@ def summarize(trees: Path, output: Path) -> dict[str, Any]:
         "harder": [
             {name: row[name] for name in ("name", "annotated", *fields)} for row in [*elsewhere, *first["harder"]]
         ],
+        "run": json.loads((output / f"seed_{SEEDS[0]}" / "results.json").read_text(encoding="utf-8")),
     }
 
 
-def bundle(run: Path, folder: Path) -> None:
-    """What of a run lies in checkpoints/: weights, configuration and processor, without copies of our code."""
+def bundle(run: Path, folder: Path, results: dict[str, Any]) -> None:
+    """What lies in checkpoints/: weights, configuration and processor of a run, without our code; results and card."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run / "model.safetensors", folder / "model.safetensors")
     for name in ("config.json", "preprocessor_config.json"):
         content = json.loads((run / name).read_text(encoding="utf-8"))
         content.pop("auto_map")
         write_file(folder / name, json.dumps(content, indent=2, sort_keys=True).encode() + b"\n")
+    write_file(folder / "results.json", json.dumps(results, indent=2).encode() + b"\n")
+    write_file(folder / "README.md", checkpoint_card(results["checkpoint"], results).encode())
 
 
 def main() -> None:
@@ -90,14 +95,15 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="Runs at a time, one thread each (default: 2).")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
+    made = remember_start(arguments.output)
     runs = [(arguments.trees / "same_place", arguments.output / f"seed_{seed}", seed) for seed in SEEDS]
     runs.append((arguments.trees / "other_place", arguments.output / "other_place", SEEDS[0]))
     with ThreadPoolExecutor(arguments.jobs) as pool:
         for (_, output_dir, _), seconds in zip(runs, pool.map(lambda run: train(*run), runs)):
             print(f"{output_dir.name}: {seconds / 60:.1f} minutes", flush=True)
-    results = summarize(arguments.trees, arguments.output)
+    results = summarize(arguments.trees, arguments.output) | {"made": made}
     write_file(arguments.output / "results.json", json.dumps(results, indent=2).encode())
-    bundle(arguments.output / "seed_1", arguments.output / results["checkpoint"])
+    bundle(arguments.output / "seed_1", arguments.output / results["checkpoint"], results)
     print(json.dumps(results, indent=2))
 
 

@@ -8,7 +8,7 @@ scripts/configs/{segformer,cffm,mrcfa}/street.yaml: the same encoder, clips, ste
 frame alone), CFFM and MRCFA, one thread each so that the weights are the same on every run. They learn from frames 0
 to 599 of a street video with PSEUDO labels (see dataset_scripts/street_video.py) and are judged on frames 600 to 794.
 Nothing is selected by the test frames: learning rate, batch and frame size were compared on frames 520 to 599 (those
-trainings, most of them of CFFM, are listed in street_card.py), and every run ends with its last weights. The
+trainings, most of them of CFFM, are listed in the card of cffm-street), and every run ends with its last weights. The
 checkpoint that is bundled is that of CFFM with seed 1, decided before any result was seen.
 
 Beside the models stands what no model is: the label that each pixel has most often in training, for every frame. It is
@@ -33,7 +33,9 @@ from typing import Any
 
 import numpy as np
 from demo_video import PROTOCOLS, SEEN, judge
-from street_card import results_table, write_card
+from make_model_cards import checkpoint_card
+from provenance import remember_start
+from street_card import results_table
 from tqdm.auto import tqdm
 
 import dense_hf  # noqa: F401  AutoConfig knows its models from here on
@@ -136,7 +138,7 @@ def summarize(per_run: Mapping[str, Mapping[int, dict[str, Any]]], constant: dic
 
 
 def bundle(run: Path, folder: Path, results: dict[str, Any]) -> None:
-    """What of a run lies in checkpoints/: weights, configuration, processor and card, without copies of our code."""
+    """What lies in checkpoints/: weights, configuration and processor of a run, without our code; results and card."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run / "model.safetensors", folder / "model.safetensors")
     for name in ("config.json", "preprocessor_config.json"):
@@ -145,7 +147,8 @@ def bundle(run: Path, folder: Path, results: dict[str, Any]) -> None:
         if name == "config.json":
             content["palette"] = PALETTE
         write_file(folder / name, json.dumps(content, indent=2, sort_keys=True).encode() + b"\n")
-    write_card(folder / "README.md", results)
+    write_file(folder / "results.json", json.dumps(results, indent=2).encode() + b"\n")
+    write_file(folder / "README.md", checkpoint_card(results["checkpoint"], results).encode())
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -156,6 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="Runs at a time, one thread each (default: 2).")
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
+    made = remember_start(options.output)
     runs = [(method, seed) for seed in SEEDS for method in METHODS]  # so that a stopped run has whole seeds
     try:
         videos = read_video_folder(options.street / SEEN)
@@ -168,7 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
             method: {seed: evaluate(options.output / f"{method}_seed_{seed}", videos) for seed in SEEDS}
             for method in METHODS
         }
-        results = summarize(per_run, judge_most_frequent(videos))
+        results = summarize(per_run, judge_most_frequent(videos)) | {"made": made}
         write_file(options.output / "results.json", json.dumps(results, indent=2).encode())
         method, seed = BUNDLED
         bundle(options.output / f"{method}_seed_{seed}", options.output / results["checkpoint"], results)

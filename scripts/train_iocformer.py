@@ -104,10 +104,9 @@ def main() -> None:
         for split, metrics in results.items()
     }
     state = trainer.state
-    best_step = state.best_global_step if state.best_model_checkpoint else state.global_step
     results |= {
         "epochs": state.global_step / trainer.steps_per_epoch,
-        "best_epoch": best_step / trainer.steps_per_epoch,
+        "best_epoch": trainer.step_of_weights / trainer.steps_per_epoch,
         "seed": run.training.seed,
     }
     if trainer.is_world_process_zero():

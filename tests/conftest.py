@@ -1,10 +1,14 @@
 """Shared by all tests: small models of random weights, for tests of what surrounds a model."""
 
+import subprocess
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from dense_hf import InvalidDataError
 from dense_hf.counting.configuration_iocformer import IOCFormerConfig
 from dense_hf.counting.image_processing_iocformer import IOCFormerImageProcessor
 from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
@@ -118,3 +122,15 @@ def segmenter_checkpoint(tmp_path_factory):
     make_small_segmenter().save_pretrained(folder)
     CFFMImageProcessor(size={"shortest_edge": 64, "longest_edge": 96}).save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def labelme_examples(tmp_path_factory):
+    """The folder of examples in Debian's package labelme-examples, real photos with masks: fetched and not kept."""
+    root = tmp_path_factory.mktemp("labelme")
+    try:
+        package = import_module("street_video").apt_download("labelme-examples", root)
+    except InvalidDataError as error:
+        pytest.skip(str(error))
+    subprocess.run(["dpkg-deb", "-x", str(package), str(root / "package")], check=True)
+    return root / "package" / "usr/share/doc/labelme-examples/examples"

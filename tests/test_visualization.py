@@ -66,9 +66,25 @@ def test_density_glows_where_it_is():
     assert np.ptp(picture[230:, :150], axis=-1).max() > 150  # the colours of the legend
 
 
+def test_attention_glows_where_it_is():
+    attention = np.zeros((300, 400), np.uint8)
+    attention[100:140, 300:340] = 255
+    image = Image.fromarray(np.full((300, 400, 3), 120, np.uint8))
+    picture = np.asarray(draw_attention(image, attention, "person")).astype(int)
+    assert picture[120, 320].sum() > 500
+    assert np.ptp(picture[200, 200]) == 0
+    assert picture[200, 200, 0] < 120
+    assert picture[:40, :120].max() > 200  # the name, in the corner that is free
+    with pytest.raises(ValueError, match=r"300 x 400. Received: float64 300 x 400"):
+        draw_attention(image, attention / 255)
+    with pytest.raises(ValueError, match=r"Received: uint8 400 x 300"):
+        draw_attention(image, attention.T)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (7, 3), (40, 500)])
 def test_any_size_can_be_drawn(size):
     image = Image.new("RGB", size)
+    assert draw_attention(image, np.zeros(size[::-1], np.uint8), "a").size == size
     assert draw_points(image, [[0.5, 0.5]], "1").size == size
     assert draw_density(image, np.zeros(size[::-1], np.float32), "0").size == size
 
@@ -156,20 +172,6 @@ def test_the_legend_names_the_largest_labels(size):
 def test_labels_of_any_size_can_be_drawn(size):
     labels = np.zeros(size[::-1], np.uint8)
     assert draw_labels(Image.new("RGB", size), labels, ["wall"]).size == size
-
-
-def test_attention_glows_where_it_is():
-    attention = np.zeros((60, 80), np.uint8)
-    attention[20:40, 50:70] = 255
-    image = Image.fromarray(np.full((60, 80, 3), 120, np.uint8))
-    picture = np.asarray(draw_attention(image, attention)).astype(int)
-    assert picture[30, 60].sum() > 500
-    assert np.ptp(picture[30, 20]) == 0  # gray and darker where nothing is
-    assert 0 < picture[30, 20, 0] < 120
-    assert not np.array_equal(np.asarray(draw_attention(image, attention, "car"))[:20, :20], picture[:20, :20])
-    for wrong in (attention[:-1], attention.astype(float)):
-        with pytest.raises(ValueError, match="60 x 80"):
-            draw_attention(image, wrong)
 
 
 def test_a_timeline_has_the_shares_of_each_frame():

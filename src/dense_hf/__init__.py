@@ -12,6 +12,9 @@ from . import auto as _registration  # noqa: F401  registers the Auto classes an
 __version__ = "0.1.0"
 
 _PUBLIC_NAMES = {
+    "AffinityNetConfig": "weak_segmentation.configuration_affinity_net",
+    "AffinityNetImageProcessor": "weak_segmentation.image_processing_affinity_net",
+    "AffinityNetModel": "weak_segmentation.modeling_affinity_net",
     "AutoModelForObjectCounting": "auto",
     "AutoModelForVideoSemanticSegmentation": "auto",
     "CFFMConfig": "video_segmentation.configuration_cffm",
@@ -33,7 +36,9 @@ _PUBLIC_NAMES = {
     "MCISForImageClassification": "weak_segmentation.modeling_mcis",
     "MCISImageProcessor": "weak_segmentation.image_processing_mcis",
     "ObjectCountingPipeline": "pipelines.object_counting",
+    "ResNet38Config": "weak_segmentation.configuration_resnet38",
     "VideoSemanticSegmentationPipeline": "pipelines.video_semantic_segmentation",
+    "WeaklySupervisedSegmentationPipeline": "pipelines.weakly_supervised_segmentation",
     "convert_original_checkpoint": "convert",
     "data": None,
     "metrics": None,
@@ -57,6 +62,9 @@ if TYPE_CHECKING:
     from .pipelines.video_semantic_segmentation import (
         VideoSemanticSegmentationPipeline as VideoSemanticSegmentationPipeline,
     )
+    from .pipelines.weakly_supervised_segmentation import (
+        WeaklySupervisedSegmentationPipeline as WeaklySupervisedSegmentationPipeline,
+    )
     from .video_segmentation.configuration_cffm import CFFMConfig as CFFMConfig
     from .video_segmentation.configuration_cffm_plus import CFFMPlusConfig as CFFMPlusConfig
     from .video_segmentation.configuration_mrcfa import MRCFAConfig as MRCFAConfig
@@ -69,12 +77,18 @@ if TYPE_CHECKING:
     from .video_segmentation.modeling_mrcfa import (
         MRCFAForVideoSemanticSegmentation as MRCFAForVideoSemanticSegmentation,
     )
+    from .weak_segmentation.configuration_affinity_net import AffinityNetConfig as AffinityNetConfig
     from .weak_segmentation.configuration_deeplab_largefov import DeepLabLargeFOVConfig as DeepLabLargeFOVConfig
     from .weak_segmentation.configuration_mcis import MCISConfig as MCISConfig
+    from .weak_segmentation.configuration_resnet38 import ResNet38Config as ResNet38Config
+    from .weak_segmentation.image_processing_affinity_net import (
+        AffinityNetImageProcessor as AffinityNetImageProcessor,
+    )
     from .weak_segmentation.image_processing_deeplab_largefov import (
         DeepLabLargeFOVImageProcessor as DeepLabLargeFOVImageProcessor,
     )
     from .weak_segmentation.image_processing_mcis import MCISImageProcessor as MCISImageProcessor
+    from .weak_segmentation.modeling_affinity_net import AffinityNetModel as AffinityNetModel
     from .weak_segmentation.modeling_deeplab_largefov import (
         DeepLabLargeFOVForSemanticSegmentation as DeepLabLargeFOVForSemanticSegmentation,
     )

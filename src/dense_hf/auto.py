@@ -31,10 +31,13 @@ from .video_segmentation.image_processing_mrcfa import MRCFAImageProcessor
 from .video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation
 from .video_segmentation.modeling_cffm_plus import CFFMPlusForVideoSemanticSegmentation
 from .video_segmentation.modeling_mrcfa import MRCFAForVideoSemanticSegmentation
+from .weak_segmentation.configuration_affinity_net import AffinityNetConfig
 from .weak_segmentation.configuration_deeplab_largefov import DeepLabLargeFOVConfig
 from .weak_segmentation.configuration_mcis import MCISConfig
+from .weak_segmentation.image_processing_affinity_net import AffinityNetImageProcessor
 from .weak_segmentation.image_processing_deeplab_largefov import DeepLabLargeFOVImageProcessor
 from .weak_segmentation.image_processing_mcis import MCISImageProcessor
+from .weak_segmentation.modeling_affinity_net import AffinityNetModel
 from .weak_segmentation.modeling_deeplab_largefov import DeepLabLargeFOVForSemanticSegmentation
 from .weak_segmentation.modeling_mcis import MCISForImageClassification
 
@@ -83,6 +86,7 @@ def register() -> None:
     register_model(MCISConfig, MCISForImageClassification, MCISImageProcessor, AutoModelForImageClassification)
     deeplab = (DeepLabLargeFOVForSemanticSegmentation, DeepLabLargeFOVImageProcessor)
     register_model(DeepLabLargeFOVConfig, *deeplab, AutoModelForSemanticSegmentation)
+    register_model(AffinityNetConfig, AffinityNetModel, AffinityNetImageProcessor)
     register_pipelines()
 
 

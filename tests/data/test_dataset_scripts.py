@@ -41,7 +41,7 @@ def convert(photos, *options):
     )
 
 
-@pytest.mark.parametrize("name", ["iocfish5k", "make_miniature_set", "points_from_csv"])
+@pytest.mark.parametrize("name", ["iocfish5k", "make_miniature_set", "make_miniature_weak", "points_from_csv"])
 def test_help_teaches_by_examples(name, capsys):
     with pytest.raises(SystemExit) as exit_status:
         import_module(name).main(["--help"])

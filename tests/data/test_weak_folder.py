@@ -154,7 +154,7 @@ def test_lists_with_labels_need_no_annotations(voc):
             {},
             r"2007_2.xml.*aeroplane.*unicorn",
         ),
-        (lambda voc: None, {"with_masks": True}, r"a mask for each image.*2 missing: 2007_2, 2007_3"),
+        (lambda voc: None, {"with_masks": True}, r"a mask NAME.png for each image.*2 missing: 2007_2, 2007_3"),
         (lambda voc: None, {"split_list": "test"}, r"test.txt"),
     ],
 )

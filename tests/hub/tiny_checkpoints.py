@@ -1,4 +1,4 @@
-"""A small checkpoint of each model, with its processor and the task of its pipeline."""
+"""A small checkpoint of each model, with its processor and the tasks of its pipelines."""
 
 import sys
 from pathlib import Path
@@ -26,13 +26,17 @@ def tiny_segformer() -> SegformerForSemanticSegmentation:
     return SegformerForSemanticSegmentation(SegformerConfig(num_labels=5, decoder_hidden_size=16, **TINY_ENCODER))
 
 
-# model, processor, task of the pipeline; a new model is one line
+# model, processor, tasks of its pipelines separated by commas; a new model is one line
 CHECKPOINTS = {
     "iocformer": (tiny_iocformer, IOCFormerImageProcessor(tile_size=32), "object-counting"),
     "cffm": (tiny_cffm, CFFMImageProcessor(size=FRAME), "video-semantic-segmentation"),
     "cffm_plus": (tiny_plus, CFFMImageProcessor(size=FRAME), "video-semantic-segmentation"),
     "mrcfa": (tiny_mrcfa, MRCFAImageProcessor(size=FRAME), "video-semantic-segmentation"),
-    "mcis": (tiny_mcis, MCISImageProcessor(size={"height": 64, "width": 64}), "image-classification"),
+    "mcis": (
+        tiny_mcis,
+        MCISImageProcessor(size={"height": 64, "width": 64}),
+        "weakly-supervised-segmentation,image-classification",
+    ),
     "deeplab": (tiny_segmenter, DeepLabLargeFOVImageProcessor(), "image-segmentation"),
     "segformer": (tiny_segformer, SegformerImageProcessor(size={"height": 64, "width": 64}), "image-segmentation"),
 }

@@ -4,23 +4,17 @@ They are the video example in Debian's package labelme-examples: a standing came
 as it is written there). Predictions are the masks themselves, made wrong in ways that can be counted.
 """
 
-import importlib.util
 import json
 import shutil
-import subprocess
-import sys
 from math import isclose
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dense_hf import InvalidDataError
 from dense_hf.data import open_image, read_mask, read_video_folder
 from dense_hf.metrics import MeanIoU, VideoConsistency
 
-SCRIPTS = Path(__file__).parents[2] / "dataset_scripts"
-EXAMPLE = "usr/share/doc/labelme-examples/examples/video_annotation/data_dataset_voc"
+EXAMPLE = "video_annotation/data_dataset_voc"
 FRAMES = [f"{number:08d}" for number in range(100, 105)]
 CLASSES = {"_background_": 0, "car": 1, "track": 2}
 
@@ -28,24 +22,12 @@ pytestmark = pytest.mark.network
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(labelme_examples, tmp_path_factory):
     """The five frames in the layout of VSPW."""
     root = tmp_path_factory.mktemp("labelled")
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        spec = importlib.util.spec_from_file_location("street_video_of_labelme", SCRIPTS / "street_video.py")
-        script = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(script)
-    finally:
-        sys.path.remove(str(SCRIPTS))
-    try:
-        package = script.apt_download("labelme-examples", root)
-    except InvalidDataError as error:
-        pytest.skip(str(error))
-    subprocess.run(["dpkg-deb", "-x", str(package), str(root / "package")], check=True)
     video = root / "set" / "data" / "street"
     for source, target in (("JPEGImages", "origin"), ("SegmentationClassPNG", "mask")):
-        shutil.copytree(root / "package" / EXAMPLE / source, video / target)
+        shutil.copytree(labelme_examples / EXAMPLE / source, video / target)
     (root / "set" / "val.txt").write_text("street\n")
     (root / "set" / "label_num_dic_final.json").write_text(json.dumps(CLASSES))
     return root / "set"

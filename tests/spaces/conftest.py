@@ -2,7 +2,7 @@
 
 import pytest
 from chromium import NoChromium
-from pages import open_browser, serve_pages
+from space_server import open_browser, serve_pages
 
 from dense_hf import MCISConfig, MCISForImageClassification, MCISImageProcessor
 

@@ -13,9 +13,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from pages import ROOT, open_browser, serve_pages
 from PIL import Image
 from playwright.sync_api import Page
+from space_server import ROOT, open_browser, serve_pages
 
 from dense_hf.data import VideoWriter, open_image, read_labels_csv
 

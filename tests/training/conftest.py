@@ -13,7 +13,7 @@ from transformers import set_seed
 from dense_hf.counting.configuration_iocformer import IOCFormerConfig
 from dense_hf.counting.image_processing_iocformer import IOCFormerImageProcessor
 from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
-from dense_hf.data import generate_miniature_set, generate_miniature_videos
+from dense_hf.data import generate_miniature_set, generate_miniature_videos, generate_miniature_weak
 from dense_hf.training.counting_augmentation import CountingAugmentation
 from dense_hf.training.counting_dataset import CountingTrainingSet, collate_crops
 from dense_hf.training.counting_examples import read_examples
@@ -158,4 +158,12 @@ def video_set(tmp_path_factory):
     """4 synthetic videos of 19 frames for training and 3 for validation: no share of 2 processes is equal."""
     folder = tmp_path_factory.mktemp("videos") / "set"
     generate_miniature_videos(folder, 4, 3, 0, num_frames=19, frame_size=(48, 36), disable_progress=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def weak_set(tmp_path_factory):
+    """9 synthetic images with labels for training and 5 for validation: no share of 2 processes is equal."""
+    folder = tmp_path_factory.mktemp("weak") / "set"
+    generate_miniature_weak(folder, 9, 5, 0, image_size=(44, 36), disable_progress=True)
     return folder

@@ -35,7 +35,9 @@ def script(monkeypatch):
         "demo_video",
         "train_demo_video",
         "street_card",
-        "update_readme_results",
+        "make_model_cards",
+        "counting_card",
+        "provenance",
         "street_video",
         "street_labels",
     ):
@@ -158,18 +160,10 @@ def test_the_table_of_three_seeds(script):
     assert "| SegFormer | 90.0 (90.0 to 90.0) | 30.0 (20.0 to 40.0) |" in table
 
 
-def test_the_readme_gets_the_table(script, tmp_path):
+def test_one_seed_and_a_class_that_never_comes(script):
     per_run = {"segformer": {1: numbers(0.5, 0.9, 0.2)}, "cffm": {1: numbers(0.52, 0.95, 0.3)}}
     results = script("train_demo_video").summarize(per_run, numbers(0.4, 1.0, None))
-    (tmp_path / "results.json").write_text(json.dumps(results))
-    trees = "<!-- results:begin -->\nof trees\n<!-- results:end -->"
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{trees}\n<!-- video-results:begin -->\nold\n<!-- video-results:end -->\nafter\n")
-    arguments = [str(tmp_path / "results.json"), "--readme", str(readme)]
-    assert script("update_readme_results").main(arguments) == 0
-    before, table, after = readme.read_text().split("<!-- video-results:")
-    assert before == f"before\n{trees}\n"
-    assert after == "end -->\nafter\n"
+    table = script("street_card").results_table(results)
     assert "| CFFM | 1.23 M | 52.0 (52.0 to 52.0) | 95.0 (95.0 to 95.0) |" in table
     assert "| most frequent label | 90.0 | - |" in table
 
@@ -215,14 +209,18 @@ def test_nine_runs_are_judged_and_one_is_bundled(demo_training, street, tmp_path
         "config.json",
         "model.safetensors",
         "preprocessor_config.json",
+        "results.json",
     ]
+    assert json.loads((bundled / "results.json").read_text()) == results
+    assert {"started", "torch"} <= set(results["made"])
     assert "auto_map" not in (bundled / "config.json").read_text() + (bundled / "preprocessor_config.json").read_text()
     assert (bundled / "model.safetensors").read_bytes() == (output / "cffm_seed_1" / "model.safetensors").read_bytes()
     assert len(load_video_model(str(bundled))[0].config.palette) == 6
     card = (bundled / "README.md").read_text()
-    table = card.split("<!-- results:begin -->\n")[1].split("\n<!-- results:end -->")[0]
+    printed = capsys.readouterr().out
+    table = printed[printed.index("Frames 600") : printed.index("\n\nresults.json")]
     assert "| CFFM |" in table
-    assert table in capsys.readouterr().out
+    assert table in card
     assert "pseudo labels" in card
 
     assert module.main([str(street), "--output", str(output)]) == 0

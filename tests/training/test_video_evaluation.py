@@ -12,10 +12,12 @@ from torch.nn import functional as F
 from transformers import set_seed
 
 from dense_hf.data import generate_miniature_videos, read_mask, read_video_folder
+from dense_hf.data.label_files import distinct_colours
 from dense_hf.errors import InvalidDataError
+from dense_hf.training.predictions_manifest import describe_maker
 from dense_hf.training.video_evaluation import evaluate_videos, frames_to_segment, is_counted
 from dense_hf.training.video_methods import METHODS
-from dense_hf.training.video_predictions import VideoPredictions, describe_maker, distinct_colours
+from dense_hf.training.video_predictions import VideoPredictions
 from dense_hf.video_segmentation.image_processing_clip import ClipImageProcessor
 from dense_hf.video_segmentation.video_session import reference_frames
 

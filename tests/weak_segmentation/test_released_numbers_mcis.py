@@ -8,6 +8,8 @@ from released_mcis import OUTPUTS, golden, meta_of, model_of, official_state_dic
 from torch.testing import assert_close
 
 from dense_hf import MCISConfig, MCISForImageClassification, convert_original_checkpoint
+from dense_hf.training.weak_dataset import collate_pairs
+from dense_hf.training.weak_trainer import MCISArguments, MCISTrainer
 from dense_hf.weak_segmentation import (
     ImageGroup,
     Localizer,
@@ -28,6 +30,13 @@ TERMS = {
     f"loss_view_{view}_{ours}": f"aug{view}_{theirs}"
     for view in range(3)
     for ours, theirs in (("basic", "basic"), ("co_attention", "co"))
+}
+
+PAIR = {
+    "image1": "pixel_values",
+    "image2": "paired_pixel_values",
+    "label1": "labels",
+    "label2": "paired_labels",
 }
 
 
@@ -122,6 +131,53 @@ def test_two_steps_of_training(case):
         optimizer.zero_grad()
         outputs.loss.backward()
         optimizer.step()
+    for name, expected in rename(part(tensors, "after2")).items():
+        assert_close(parameters[name].detach(), expected, atol=1e-6, rtol=0, msg=lambda m, name=name: f"{name}: {m}")
+
+
+@pytest.mark.parametrize("case", ["epoch0", "epoch2", "epoch2_wd"])
+def test_two_steps_of_our_trainer(case, tmp_path):
+    """The same numbers, by `MCISTrainer.train` from samples on: two epochs of one batch."""
+    tensors, meta = golden(f"train_step_{case}"), meta_of(f"train_step_{case}")
+    inputs = part(tensors, "in")
+
+    class Samples(torch.utils.data.Dataset):
+        def __getitem__(self, key):
+            pair = {name: inputs[theirs][key[1]] for theirs, name in PAIR.items()}
+            views = [inputs[name][key[1]] for name in ("flip", "small", "large")]
+            return pair | {"view_pixel_values": views, "epoch": meta["epoch"]}
+
+        def __len__(self):
+            return len(inputs["image1"])
+
+    trainer = MCISTrainer(
+        model=model_of(tensors),
+        args=MCISArguments(
+            output_dir=str(tmp_path),
+            num_train_epochs=2,
+            per_device_train_batch_size=len(Samples()),
+            learning_rate=meta["lr"],
+            weight_decay=meta["weight_decay"],
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            logging_steps=1,
+        ),
+        train_dataset=Samples(),
+        train_samples=len(Samples()),
+        data_collator=collate_pairs,
+        processor=MCISImageProcessor(),
+    )
+    trainer.train()
+    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
+    assert len(logs) == 2
+    for step, entry in enumerate(logs):
+        released = part(tensors, f"step{step}/loss")
+        assert entry["loss"] == pytest.approx(released["total"].item(), abs=1e-5)
+        for name in set(TERMS) & set(entry):
+            assert entry[name] == pytest.approx(released[TERMS[name]].item(), abs=1e-5), name
+        assert len(set(TERMS) & set(entry)) == 8 + sum(meta["contrast_used"])
+    parameters = dict(trainer.model.named_parameters())
     for name, expected in rename(part(tensors, "after2")).items():
         assert_close(parameters[name].detach(), expected, atol=1e-6, rtol=0, msg=lambda m, name=name: f"{name}: {m}")
 

@@ -142,7 +142,7 @@ class IOCFormerEncoder(IOCFormerTransformerModel):
         return tokens
 
     def _fuse_released(self, run, tokens: Tensor, density: Tensor, positions: Tensor) -> Tensor:
-        """L layers and L + 1 merges: before the first layer and after each one, refined before it is merged."""
+        """Eq. 2.3 as released: L layers, L + 1 merges, before the first layer and (refined) after each one."""
         tokens = tokens + _to_tokens(density)
         for layer, block in zip(self.layers, self.density_blocks):
             density = block(density)

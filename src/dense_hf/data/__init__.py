@@ -9,6 +9,7 @@ _PUBLIC_NAMES = {
     "IOCfish5K": "iocfish5k",
     "ImageSummary": "point_folder",
     "LabelRule": "labels",
+    "PascalVOCWeak": "pascal_voc_weak",
     "PointAnnotation": "points",
     "PointFolder": "point_folder",
     "VSPW": "vspw",
@@ -19,14 +20,18 @@ _PUBLIC_NAMES = {
     "VideoWriter": "video_files",
     "WeakFolder": "weak_folder",
     "WeakImage": "weak_folder",
+    "WeakSet": "weak_set",
     "check_name": "image_lists",
     "check_videos": "videos",
     "compare_videos_with_release": "video_statistics",
+    "compare_weak_with_release": "weak_statistics",
     "compare_with_release": "statistics",
     "format_statistics": "statistics",
     "format_video_statistics": "video_statistics",
+    "format_weak_statistics": "weak_statistics",
     "generate_miniature_set": "miniature_set",
     "generate_miniature_videos": "miniature_videos",
+    "generate_miniature_weak": "miniature_weak",
     "join_folders": "weak_folder",
     "new_directory": "files",
     "numbering_gaps": "videos",
@@ -46,6 +51,7 @@ _PUBLIC_NAMES = {
     "read_voc_mask": "voc_folder",
     "read_voc_weak": "voc_folder",
     "read_weak_mask": "weak_source",
+    "read_weak_set": "weak_set",
     "read_weak_split": "weak_source",
     "split_suffix": "image_lists",
     "write_file": "files",
@@ -72,8 +78,10 @@ if TYPE_CHECKING:
     from .labels import read_mask as read_mask
     from .miniature_set import generate_miniature_set as generate_miniature_set
     from .miniature_videos import generate_miniature_videos as generate_miniature_videos
+    from .miniature_weak import generate_miniature_weak as generate_miniature_weak
     from .parquet import push_folder as push_folder
     from .parquet import write_parquet as write_parquet
+    from .pascal_voc_weak import PascalVOCWeak as PascalVOCWeak
     from .point_folder import ImageSummary as ImageSummary
     from .point_folder import PointFolder as PointFolder
     from .points import PointAnnotation as PointAnnotation
@@ -101,8 +109,12 @@ if TYPE_CHECKING:
     from .weak_folder import join_folders as join_folders
     from .weak_folder import read_label_list as read_label_list
     from .weak_folder import read_labels_csv as read_labels_csv
+    from .weak_set import WeakSet as WeakSet
+    from .weak_set import read_weak_set as read_weak_set
     from .weak_source import read_weak_mask as read_weak_mask
     from .weak_source import read_weak_split as read_weak_split
+    from .weak_statistics import compare_weak_with_release as compare_weak_with_release
+    from .weak_statistics import format_weak_statistics as format_weak_statistics
 
 
 def __getattr__(name: str):

@@ -6,6 +6,7 @@ from statistics import mean
 
 from ..metrics.density_ranges import DENSITY_RANGES, density_range
 from .point_folder import SPLIT_LISTS, ImageSummary
+from .tables import table_row
 
 # Thesis section 2.3.3 and the last rows of Tables 2.1 and 2.2.
 RELEASED_IMAGES = {"train": 3137, "validation": 500, "test": 2000}
@@ -43,20 +44,18 @@ def format_statistics(summaries: list[ImageSummary]) -> str:
     rows = {split: [summary for summary in summaries if summary.split == split] for split in SPLIT_LISTS}
     rows = {split: members for split, members in rows.items() if members} | {"all": summaries}
     table_1 = [
-        _row("split", "images", "average resolution", "points", "min", "average", "max", "left out"),
-        _row("---", *["---:"] * 7),
+        table_row("split", "images", "average resolution", "points", "min", "average", "max", "left out"),
+        table_row("---", *["---:"] * 7),
     ]
-    table_2 = [_row("split", *DENSITY_RANGES, "images"), _row("---", *["---:"] * (len(DENSITY_RANGES) + 1))]
+    table_2 = [table_row("split", *DENSITY_RANGES, "images"), table_row("---", *["---:"] * (len(DENSITY_RANGES) + 1))]
     for name, members in rows.items():
         counts = [member.count for member in members]
         dropped = sum(member.num_dropped for member in members)
         average = f"{mean(counts):.1f}"
         resolution = f"{mean(m.height for m in members):.0f} x {mean(m.width for m in members):.0f}"
-        table_1.append(_row(name, len(members), resolution, sum(counts), min(counts), average, max(counts), dropped))
+        table_1.append(
+            table_row(name, len(members), resolution, sum(counts), min(counts), average, max(counts), dropped)
+        )
         ranges = Counter(density_range(count) for count in counts)
-        table_2.append(_row(name, *(ranges[key] for key in DENSITY_RANGES), len(members)))
+        table_2.append(table_row(name, *(ranges[key] for key in DENSITY_RANGES), len(members)))
     return "\n".join([*table_1, "", "Images by number of objects:", "", *table_2])
-
-
-def _row(*cells: object) -> str:
-    return "| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in cells) + " |"

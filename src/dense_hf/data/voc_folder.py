@@ -7,10 +7,10 @@ ImageSets/Segmentation/  train.txt, val.txt, trainaug.txt     trainaug: train an
 """
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from ..errors import InvalidDataError
 from .class_names import VOC_NAMES
@@ -18,8 +18,9 @@ from .image_lists import ImageNames, read_ids, read_text, split_suffix
 from .images import read_image_header
 from .labels import LabelRule, class_rule, read_mask
 from .points import parse_xml
-from .weak_folder import WeakFolder, collect_images, read_label_list
+from .weak_folder import WeakFolder, collect_images, read_label_list, require_images, require_masks
 
+MASKS = "SegmentationClass"
 LABEL_SOURCES = ("annotations", "masks")
 # numbers in a mask are labels of a segmentation model: 0 is the background, which is no image-level class
 VOC_MASK_RULE: LabelRule = class_rule(dict(enumerate(("background", *VOC_NAMES))), ignore_zero=False)
@@ -57,19 +58,19 @@ def read_voc_weak(
     else:
         read = _labels_of_annotation if labels == "annotations" else _labels_of_mask
         known = ImageNames(images_dir)
-        entries = []
-        for line, image_id in enumerate(read_ids(list_path), start=1):
-            if (file_name := known.find(image_id)) is None:
-                raise InvalidDataError(list_path, f"images of the folder {images_dir}", f"{image_id!r} is not there")
-            entries.append((line, image_id, read(root, images_dir / file_name)))
+        found = {image_id: known.find(image_id) for image_id in read_ids(list_path)}
+        require_images(list_path, images_dir, [repr(image_id) for image_id, name in found.items() if name is None])
+        if labels == "masks":
+            require_masks(root / MASKS, [split_suffix(image_id)[0] for image_id in found])
+        progress = tqdm(found.items(), desc=f"Reading {list_path.name}", unit=" images", disable=None)
+        entries = [
+            (line, image_id, read(root, images_dir / str(name)))
+            for line, (image_id, name) in enumerate(progress, start=1)
+        ]
         folder = collect_images(list_path, entries, images_dir, VOC_NAMES, domain)
     if not with_masks:
         return folder
-    images = tuple(replace(image, mask_path=voc_mask_path(root, image.name)) for image in folder.images)
-    if missing := [image.name for image in images if not os.path.lexists(voc_mask_path(root, image.name))]:
-        names = ", ".join(missing[:5])
-        raise InvalidDataError(root / "SegmentationClass", "a mask for each image", f"{len(missing)} missing: {names}")
-    return replace(folder, images=images)
+    return folder.with_masks(root / MASKS)
 
 
 def voc_list_path(root: str | os.PathLike, split_list: str | os.PathLike) -> Path:
@@ -81,7 +82,7 @@ def voc_list_path(root: str | os.PathLike, split_list: str | os.PathLike) -> Pat
 
 def voc_mask_path(root: str | os.PathLike, name: str) -> Path:
     """Where the mask of an image is, if it has one."""
-    return Path(root) / "SegmentationClass" / f"{name}.png"
+    return Path(root) / MASKS / f"{name}.png"
 
 
 def read_voc_mask(mask_path: str | os.PathLike, size: tuple[int, int]) -> np.ndarray:

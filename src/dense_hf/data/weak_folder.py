@@ -74,6 +74,16 @@ class WeakFolder:
         images = tuple(replace(image, domain=domain) for image in self.images)
         return WeakFolder(self.class_names, images, self.warnings)
 
+    def with_masks(self, masks_dir: str | os.PathLike) -> "WeakFolder":
+        """The same images, each with the path of its mask, `masks_dir`/NAME.png, which must be there.
+
+        Raises:
+            InvalidDataError: else; it counts those that are missing and names the first.
+        """
+        require_masks(masks_dir, [image.name for image in self.images])
+        images = tuple(replace(image, mask_path=Path(masks_dir) / f"{image.name}.png") for image in self.images)
+        return replace(self, images=images)
+
 
 def read_labels_csv(
     csv_path: str | os.PathLike,
@@ -209,6 +219,7 @@ def collect_images(
     """
     known = ImageNames(images_dir)
     images: list[WeakImage] = []
+    missing: list[str] = []
     first_line: dict[str, int] = {}
     for line, image_id, labels in entries:
         check_name(list_path, image_id, f"line {line}: ")
@@ -221,15 +232,61 @@ def collect_images(
             twice = next(class_names[label] for label in labels if labels.count(label) > 1)
             raise InvalidDataError(list_path, "each class of an image once", f"line {line}: {twice!r} twice")
         if (file_name := known.find(image_id)) is None:
-            expected = f"images of the folder {images_dir}"
-            raise InvalidDataError(list_path, expected, f"line {line}: {image_id!r} is not there")
-        images.append(WeakImage(name, Path(images_dir) / file_name, tuple(sorted(labels)), domain))
+            missing.append(f"line {line}: {image_id!r}")
+        else:
+            images.append(WeakImage(name, Path(images_dir) / file_name, tuple(sorted(labels)), domain))
+    require_images(list_path, images_dir, missing)
     if not any(image.labels for image in images):
         raise InvalidDataError(list_path, "at least one image with a class", f"{len(images)} images, none with one")
     warnings = _warnings(list_path, images, class_names)
     for warning in warnings:
         logger.warning(warning)
     return WeakFolder(tuple(class_names), tuple(images), warnings)
+
+
+def require_images(list_path: str | os.PathLike, images_dir: str | os.PathLike, missing: Sequence[str]) -> None:
+    """Nothing, if no image is missing.
+
+    Args:
+        list_path, images_dir: as in `collect_images`.
+        missing: ids of images, perhaps with their lines, that the folder does not have.
+
+    Raises:
+        InvalidDataError: else; it counts them and names the first.
+    """
+    if missing:
+        received = f"{missing[0]} is not there"
+        if len(missing) > 1:
+            names = ", ".join(missing[1:10]) + (", ..." if len(missing) > 10 else "")
+            received = f"{len(missing):,} are missing, {received}, nor {names}"
+        raise InvalidDataError(list_path, f"images of the folder {images_dir}", received)
+
+
+def require_masks(masks_dir: str | os.PathLike, names: Sequence[str]) -> None:
+    """Nothing, if a folder has the mask NAME.png of every image.
+
+    Raises:
+        InvalidDataError: else; it counts those that are missing and names the first.
+    """
+    if missing := [name for name in names if not os.path.lexists(Path(masks_dir) / f"{name}.png")]:
+        first = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise InvalidDataError(masks_dir, "a mask NAME.png for each image", f"{len(missing):,} missing: {first}")
+
+
+def require_classes(folder: WeakFolder, class_names: Sequence[str], source: str | os.PathLike) -> None:
+    """Nothing, if a folder has these classes in this order, so that its ids mean the same.
+
+    Args:
+        folder: what was read.
+        class_names: of the images before it.
+        source: where it was read, for the message.
+
+    Raises:
+        InvalidDataError: else.
+    """
+    if tuple(folder.class_names) != tuple(class_names):
+        expected = f"the classes of the training images, {', '.join(class_names)} (write them into {CLASS_FILE})"
+        raise InvalidDataError(source, expected, ", ".join(folder.class_names))
 
 
 def _read_rows(csv_path: str | os.PathLike) -> list[tuple[int, str, tuple[str, ...]]]:

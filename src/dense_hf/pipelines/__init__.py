@@ -5,6 +5,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from .object_counting import ObjectCountingPipeline
 from .video_semantic_segmentation import VideoSemanticSegmentationPipeline
+from .weakly_supervised_segmentation import WeaklySupervisedSegmentationPipeline
 
 
 def register_pipelines() -> None:
@@ -22,6 +23,17 @@ def register_pipelines() -> None:
         pt_model=(AutoModelForSemanticSegmentation, AutoModel),  # ty: ignore[invalid-argument-type]  any number
         type="video",
     )
+    PIPELINE_REGISTRY.register_pipeline(
+        "weakly-supervised-segmentation",
+        pipeline_class=WeaklySupervisedSegmentationPipeline,
+        pt_model=AutoModel,
+        type="image",
+    )
 
 
-__all__ = ["ObjectCountingPipeline", "VideoSemanticSegmentationPipeline", "register_pipelines"]
+__all__ = [
+    "ObjectCountingPipeline",
+    "VideoSemanticSegmentationPipeline",
+    "WeaklySupervisedSegmentationPipeline",
+    "register_pipelines",
+]

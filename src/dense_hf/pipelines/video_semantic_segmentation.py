@@ -13,15 +13,15 @@ from types import SimpleNamespace
 from typing import Any, TypedDict
 
 import numpy as np
-import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from transformers import Pipeline
 from transformers.utils import logging
+
+from .picture_reading import read_picture
 
 logger = logging.get_logger(__name__)
 
 FRAME_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
-FRAME_FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # readers of rare ones stay out of reach of a stranger's file
 
 
 class _FrameSegmentation(TypedDict):
@@ -126,7 +126,7 @@ class VideoSemanticSegmentationPipeline(Pipeline):
         session, size = self._new_session(), None
         for index, frame in enumerate(frames, start):
             try:
-                image = read_frame(frame)
+                image = read_picture(frame)
             except Exception as error:  # a broken picture makes Pillow raise OSError, SyntaxError, struct.error, ...
                 reason = str(error) or type(error).__name__
                 logger.warning(f"frame {index} is left out: {reason}")
@@ -209,29 +209,6 @@ def list_frames(folder: str | os.PathLike) -> list[Path]:
         return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", path.name))]
 
     return sorted(paths, key=numbers)
-
-
-def read_frame(frame: Any) -> Image.Image:
-    """A frame, in any of the ways that [`VideoSemanticSegmentationPipeline.__call__`] lists, as upright RGB.
-
-    Raises:
-        Exception: if it is none. An exception that is given is raised.
-    """
-    if isinstance(frame, Exception):
-        raise frame
-    if isinstance(frame, (str, os.PathLike)):
-        frame = Image.open(frame, formats=FRAME_FORMATS)
-    elif isinstance(frame, torch.Tensor):
-        frame = (frame.permute(1, 2, 0) if frame.ndim == 3 else frame).cpu().numpy()
-    if isinstance(frame, np.ndarray):
-        if frame.dtype != np.uint8 or not (frame.ndim == 2 or frame.shape[2:] == (3,)) or not frame.size:
-            raise ValueError(f"a frame is uint8 [H, W, 3] or [H, W]. Received: {frame.dtype} {list(frame.shape)}")
-        return Image.fromarray(frame).convert("RGB")
-    if not isinstance(frame, Image.Image):
-        raise TypeError(f"a frame is an image, an array or a path. Received: {type(frame).__name__}")
-    if frame.mode == "F" or frame.mode.startswith("I"):
-        raise ValueError(f"a frame has 8 bits per colour. Received: mode {frame.mode}, which must be scaled first")
-    return ImageOps.exif_transpose(frame).convert("RGB")
 
 
 def _by(size: tuple[int, int] | None) -> str:

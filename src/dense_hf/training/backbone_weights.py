@@ -20,6 +20,7 @@ from torchvision.models import get_model
 
 from ..errors import InvalidDataError
 from ..weak_segmentation.backbone_mcis import rename_vgg
+from ..weak_segmentation.resnet38 import rename_resnet38
 from ..weak_segmentation.resnet_names import rename_torchvision_resnet
 
 
@@ -50,6 +51,8 @@ TORCHVISION_NAMES: dict[str, Callable[[str], str]] = {
     "torchvision:vgg16": rename_vgg,
     "torchvision:resnet101": rename_torchvision_resnet,
 }
+# Networks that neither torchvision nor timm builds; what of a file has no place in the backbone is left out unseen.
+CONVERTED_NAMES: dict[str, Callable[[str], str]] = {"resnet38": rename_resnet38}
 _COUNTERS = "num_batches_tracked"  # frozen batch norm has none; they change nothing
 
 
@@ -69,7 +72,8 @@ def load_backbone_weights(backbone: nn.Module, architecture: str | None, source:
         backbone: A timm feature extractor, or the module that wraps it as `_backbone`; else any module whose own keys
             the file has.
         architecture: The network that the file is of: a name of timm, or one of `TORCHVISION_NAMES` for the VGG-16 of
-            MCIS and the ResNet-101 of DeepLab; `None` for another backbone.
+            MCIS and the ResNet-101 of DeepLab; "resnet38" for a PyTorch conversion of the published weights of
+            ResNet-38 (conv1a.weight, b2.conv_branch2a.weight, ...); `None` for another backbone.
         source: A `.safetensors` file, a `.pth` state dict (read without executing pickled code), or
             `package:efficientnet-lite0`.
 
@@ -86,6 +90,8 @@ def load_backbone_weights(backbone: nn.Module, architecture: str | None, source:
     else:
         path = Path(source)
         state = _read_file(path)
+    if rename := CONVERTED_NAMES.get(architecture or ""):
+        state, architecture = {rename(key): value for key, value in state.items()}, None
     places = {key: value for key, value in target.state_dict().items() if not key.endswith(_COUNTERS)}
     expected = _network_shapes(architecture) if architecture else {k: v.shape for k, v in places.items()}
     state = {key: value for key, value in state.items() if not key.endswith(_COUNTERS)}

@@ -157,6 +157,12 @@ class CalendarTrainer(Trainer):
         self.callback_handler.callbacks.insert(0, CalendarFlow(self.steps_per_epoch))
         self.add_callback(StartEpoch(self.epoch_sampler))
 
+    @property
+    def step_of_weights(self) -> int:
+        """The step that the model's weights are of after training: the best one only if it was loaded at the end."""
+        best = self.state.best_global_step if self.args.load_best_model_at_end else None
+        return self.state.global_step if best is None else best
+
     def get_train_dataloader(self) -> DataLoader:
         """The stock loader, without its draws from the global generator.
 

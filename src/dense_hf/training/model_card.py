@@ -1,11 +1,13 @@
 """The card of a trained model: what was run, on which data, and the numbers of the results file."""
 
 import json
+import math
 import platform
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -60,8 +62,17 @@ def command_line(words: Sequence[str], num_processes: int) -> str:
 
 def write_results(output_dir: Path, results: Mapping[str, object]) -> None:
     """Write the file that the card's numbers are read from."""
-    text = json.dumps(results, indent=2, sort_keys=True) + "\n"
+    text = json.dumps(without_nan(dict(results)), indent=2, sort_keys=True) + "\n"
     (output_dir / RESULTS_FILE).write_text(text, encoding="utf-8")
+
+
+def without_nan(value: Any) -> Any:
+    """JSON has no NaN: null for a class that does not occur."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def write_counting_card(output_dir: Path, run: RunDescription) -> None:

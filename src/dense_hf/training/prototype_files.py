@@ -23,7 +23,7 @@ from ..data.videos import Video
 from ..errors import InvalidDataError
 from ..video_segmentation.image_processing_clip import ClipImageProcessor
 from ..video_segmentation.prototypes import cluster_frames, prototype_frame_numbers
-from .video_predictions import describe_maker
+from .predictions_manifest import describe_maker
 
 _MAX_FILE_BYTES = 2**28
 _NAME, _MAKER = "prototypes", "made_by"

@@ -12,6 +12,7 @@ A key that is not a field is an error that lists the fields. What the command li
 
 import difflib
 import json
+from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -93,9 +94,19 @@ def as_command_line(section: Mapping[str, Any]) -> list[str]:
             continue
         words.append(f"--{key}")
         if isinstance(value, list | tuple):
-            words += [str(item) for item in value]
-        elif isinstance(value, dict):
-            words.append(json.dumps(value))
+            words += [_word(item) for item in value]
         else:
-            words.append(str(value))
+            words.append(_word(value))
     return words
+
+
+def _word(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, dict) else str(value)
+
+
+class ManualFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
+    """Keeps the lines of the manual, and tells the default of an option where its help does not."""
+
+    def _get_help_string(self, action: Any) -> str | None:
+        told = action.default in (None, "", []) or "default:" in (action.help or "").lower()
+        return action.help if told else super()._get_help_string(action)

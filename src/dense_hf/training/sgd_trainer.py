@@ -45,7 +45,8 @@ class SGDArguments(CalendarArguments):
         problems = super().find_problems()
         if self.lr_schedule not in LR_SCHEDULES:
             problems.append(f"lr_schedule must be one of {LR_SCHEDULES}, received {self.lr_schedule!r}")
-        if self.lr_milestones and self.lr_schedule != "steps":
+        default: Any = type(self).__dataclass_fields__["lr_milestones"].default_factory  # those of a recipe
+        if self.lr_milestones != default() and self.lr_schedule != "steps":
             problems.append(f"lr_milestones are for lr_schedule='steps', received {self.lr_milestones}")
         if not 0 <= self.momentum < 1:
             problems.append(f"momentum must be at least 0 and below 1, received {self.momentum}")

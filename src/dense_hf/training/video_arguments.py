@@ -1,7 +1,6 @@
 """A training run of CFFM, MRCFA or their baseline as a YAML file and a command line (see `run_config.py`)."""
 
 import sys
-from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,7 @@ from ..data.cityscapes_folder import read_cityscapes_folder
 from ..data.video_folder import read_video_folder
 from ..data.videos import VideoSet
 from ..errors import InvalidDataError
-from .run_config import as_command_line, field_names, read_config
+from .run_config import ManualFormatter, as_command_line, field_names, read_config
 from .video_augmentation import ClipAugmentation
 from .video_methods import METHODS, VideoMethod
 from .video_trainer import VideoTrainingArguments
@@ -174,14 +173,6 @@ class VideoRun:
     augmentation: ClipAugmentation
     training: VideoTrainingArguments
     sections: dict[str, dict[str, Any]]
-
-
-class ManualFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
-    """Keeps the lines of the manual, and tells the default of an option where its help does not."""
-
-    def _get_help_string(self, action: Any) -> str | None:
-        told = action.default in (None, "", []) or "default:" in (action.help or "").lower()
-        return action.help if told else super()._get_help_string(action)
 
 
 def parse_video_run(method: str, manual: str | None = None, arguments: Sequence[str] | None = None) -> VideoRun:

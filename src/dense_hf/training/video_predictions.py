@@ -4,27 +4,19 @@ DIRECTORY/data/VIDEO/mask/FRAME.png    the numbers of the data set's own masks, 
 DIRECTORY/predictions.json             which model they are of
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import PartialState
-from PIL import Image
-from transformers import PreTrainedModel
 
-from ..data.files import new_directory, read_bytes, write_file
-from ..data.images import png_bytes, read_image_header
+from ..data.files import new_directory, write_file
+from ..data.images import read_image_header
+from ..data.label_files import label_map_png
 from ..data.labels import read_mask
 from ..data.videos import Video, VideoSet
-from ..errors import InvalidDataError
-
-MANIFEST = "predictions.json"
-_MAX_MANIFEST_BYTES = 2**16
-_NAMES_OF_PROCESSORS = ("auto_map", "image_processor_type", "processor_class")
+from .predictions_manifest import claim_folder
 
 
 class VideoPredictions:
@@ -35,7 +27,7 @@ class VideoPredictions:
     Args:
         directory: a new folder, or one that the same model has begun to fill.
         videos: the set, whose rule says which number in a mask each label is.
-        maker: what makes the predictions, see `describe_maker`.
+        maker: what makes the predictions, see `predictions_manifest.describe_maker`.
 
     Raises:
         InvalidDataError: the folder has predictions of another model, or no manifest at all.
@@ -46,23 +38,7 @@ class VideoPredictions:
         self.videos = videos
         numbers = {label: number for number, label in videos.rule.labels.items()}
         self._numbers = np.array([numbers[label] for label in range(videos.rule.num_labels)], dtype=np.uint8)
-        with PartialState().main_process_first():
-            self._check_maker(dict(maker))
-
-    def _check_maker(self, maker: dict[str, Any]) -> None:
-        manifest = self.directory / MANIFEST
-        if manifest.exists():
-            try:
-                found = json.loads(read_bytes(manifest, _MAX_MANIFEST_BYTES))
-            except ValueError as error:
-                raise InvalidDataError(manifest, "a JSON object", error) from error
-            if found != maker:
-                raise InvalidDataError(manifest, f"predictions of {maker}; choose another folder", found)
-            return
-        if self.directory.exists() and any(self.directory.iterdir()):
-            raise InvalidDataError(self.directory, f"a new or empty folder, or one with {MANIFEST}", "other files")
-        self.directory.mkdir(parents=True, exist_ok=True)
-        write_file(manifest, (json.dumps(maker, indent=2, sort_keys=True) + "\n").encode())
+        claim_folder(self.directory, maker)
 
     def _folder(self, video: Video) -> Path:
         return self.directory / "data" / video.video_id / "mask"
@@ -89,27 +65,5 @@ class VideoPredictions:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with new_directory(folder) as temporary:
             for number, labels in maps.items():
-                image = Image.fromarray(self._numbers[labels], mode="P")
-                image.putpalette(distinct_colours(256).flatten().tolist())
-                write_file(temporary / f"{video.frames[number].frame_id}.png", png_bytes(image))
-
-
-def describe_maker(name: str, model: PreTrainedModel, processor: Any) -> dict[str, Any]:
-    """The name of a model, and a hash of its weights and of its processor: nothing else changes its predictions."""
-    digest = hashlib.sha256()
-    for key, tensor in model.state_dict().items():
-        digest.update(key.encode())
-        digest.update(tensor.numpy(force=True).tobytes())
-    # under which name it was saved is not what it does
-    settings = {key: value for key, value in processor.to_dict().items() if key not in _NAMES_OF_PROCESSORS}
-    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    return {"model": name, "hash": digest.hexdigest()[:32]}
-
-
-def distinct_colours(count: int) -> np.ndarray:
-    """uint8 [count,3]: the colours of PASCAL VOC. Bits 0, 3 and 6 of the number are the highest of red, and so on."""
-    numbers = np.arange(count)[:, None]
-    colours = np.zeros((count, 3), dtype=np.int64)
-    for bit in range(8):
-        colours |= ((numbers >> (3 * bit + np.arange(3))) & 1) << (7 - bit)
-    return colours.astype(np.uint8)
+                png = label_map_png(self._numbers[labels])
+                write_file(temporary / f"{video.frames[number].frame_id}.png", png)

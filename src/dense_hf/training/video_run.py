@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 from transformers import PreTrainedModel, set_seed
 from transformers.utils import logging
 
@@ -15,6 +13,7 @@ from ..data.videos import Video, VideoSet
 from ..errors import InvalidDataError
 from ..video_segmentation.image_processing_clip import ClipImageProcessor
 from .checkpoints import resolve_checkpoint
+from .first_process import check_in_first_process
 from .model_card import RunDescription, command_line, write_results
 from .video_arguments import VideoRun
 from .video_card import write_video_card
@@ -71,16 +70,7 @@ def read_training_videos(run: VideoRun) -> VideoSet:
 
 def check_once(videos: VideoSet, splits: Sequence[str], skip_incomplete: bool, progress: bool) -> None:
     """`require_readable_videos` in the first process; all raise what it raises."""
-    state = PartialState()
-    outcome: list[InvalidDataError | None] = [None]
-    if state.is_main_process:
-        try:
-            require_readable_videos(videos, splits, skip_incomplete, progress=progress)
-        except InvalidDataError as error:
-            outcome = [error]
-    broadcast_object_list(outcome)
-    if outcome[0] is not None:
-        raise outcome[0]
+    check_in_first_process(lambda: require_readable_videos(videos, splits, skip_incomplete, progress=progress))
 
 
 def build_model(run: VideoRun, videos: VideoSet) -> PreTrainedModel:
@@ -148,10 +138,9 @@ def finish(run: VideoRun, trainer: VideoTrainer) -> dict[str, Any]:
     for split in evaluated_splits(trainer.videos):
         metrics = trainer.evaluate(trainer.videos.splits[split], metric_key_prefix=split)
         results[split] = {key.removeprefix(f"{split}_"): value for key, value in metrics.items()}
-    state = trainer.state
     results |= {
-        "steps": state.global_step,
-        "best_step": state.best_global_step if state.best_model_checkpoint else state.global_step,
+        "steps": trainer.state.global_step,
+        "best_step": trainer.step_of_weights,
         "seed": run.training.seed,
         "protocol": run.data.protocol,
     }

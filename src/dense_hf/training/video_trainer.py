@@ -8,19 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from accelerate import PartialState
 from torch import Tensor, nn
-from transformers import PreTrainedModel, SegformerForSemanticSegmentation
+from transformers import SegformerForSemanticSegmentation
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
-from transformers.utils import logging
 
 from ..data.videos import Video, VideoSet
 from ..video_segmentation.clip_loss import mean_cross_entropy
 from ..video_segmentation.image_processing_clip import ClipImageProcessor
+from .batch_norm import share_statistics, with_synchronized_norms
 from .calendar_trainer import CalendarArguments, CalendarTrainer
 from .video_evaluation import evaluate_videos
-
-logger = logging.get_logger(__name__)
 
 WARMUP_START = 1e-6  # factor of the learning rate in the first step (released)
 
@@ -166,7 +163,7 @@ class VideoTrainer(CalendarTrainer):
         """
         members: Any = self.eval_dataset if eval_dataset is None else eval_dataset
         model: Any = self.accelerator.unwrap_model(self.model)
-        self._share_statistics(model)
+        share_statistics(model, self.args.world_size)
         with self.accelerator.autocast():
             values = evaluate_videos(
                 model,
@@ -182,12 +179,6 @@ class VideoTrainer(CalendarTrainer):
         self.log(dict(metrics))  # adds the epoch
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
-
-    def _share_statistics(self, model: nn.Module) -> None:
-        """All processes take the batch statistics of the first, which are those that are saved."""
-        if self.args.world_size > 1:
-            for buffer in model.buffers():
-                torch.distributed.broadcast(buffer, 0)
 
 
 def video_parameter_groups(
@@ -222,18 +213,3 @@ def learning_rate_factor(step: int, num_steps: int, warmup_steps: int) -> float:
     """Step i (from 0) of n: 1 - i / n, and in the first w steps 1 - (1 - i / w) (1 - 1e-6) of that (released)."""
     warmup = 1 - (1 - step / warmup_steps) * (1 - WARMUP_START) if step < warmup_steps else 1.0
     return warmup * max(0.0, 1 - step / num_steps)
-
-
-def with_synchronized_norms(model: PreTrainedModel, world_size: int, device_type: str) -> PreTrainedModel:
-    """The model with SyncBatchNorm where several processes train it, as released: a process has two clips only.
-
-    Torch has it for GPUs alone. On CPUs every process normalizes with its own clips, and the statistics of the first
-    one are kept.
-    """
-    if world_size < 2:
-        return model
-    if device_type == "cpu":
-        if PartialState().is_main_process:
-            logger.warning("Batch norm is not synchronized between processes on CPUs; each sees its own clips only.")
-        return model
-    return nn.SyncBatchNorm.convert_sync_batchnorm(model)

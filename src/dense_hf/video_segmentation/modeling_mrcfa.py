@@ -55,6 +55,8 @@ class MRCFAForVideoSemanticSegmentation(VideoSegmenterModel):
             nn.Conv2d(width, num_labels, kernel_size=1) for _ in range(retrieved)
         )
         self.post_init()
+        # FSDP looks for every class that is named, and fails where this configuration has none
+        self._no_split_modules &= {type(module).__name__ for module in self.modules()}  # ty: ignore[unsupported-operator]  a set by now
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

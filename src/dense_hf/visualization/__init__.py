@@ -1,7 +1,7 @@
 """Pictures of what a model found, of the size of the image, and of a whole video."""
 
-from .attention import draw_attention
 from .counts import draw_density, draw_points
+from .heat import draw_attention
 from .labels import draw_labels, label_palette
 from .timeline import draw_timeline
 

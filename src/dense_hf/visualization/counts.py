@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .drawing import Hidden, draw_label, draw_panel, fitting_font, glow, heat_colours
+from .drawing import Hidden, draw_label, draw_panel, fitting_font
+from .heat import glow, heat_colours
 
 _DOT_COLOUR = (255, 214, 10)  # yellow: far from the blues, greens and browns under water, and from gray
 _OVERSAMPLING = 8  # of the dot, because Pillow draws without smoothing edges
@@ -72,7 +73,7 @@ def draw_density(image: Image.Image, density_map: np.ndarray, label: str = "") -
     coarse = np.asarray(density.resize(coarse_size, Image.Resampling.BOX)) * _UNIT_AREA
     highest = float(coarse.max())
     levels = Image.fromarray(
-        np.round(255 * coarse / highest).astype(np.uint8) if highest > 0 else np.zeros_like(coarse, "u1")
+        np.round(255 * coarse / highest).astype(np.uint8) if highest > 0 else np.zeros(coarse.shape, np.uint8)
     )
     levels = levels.resize(image.size, Image.Resampling.BICUBIC)
 

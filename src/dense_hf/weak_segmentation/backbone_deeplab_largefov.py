@@ -6,13 +6,12 @@ It is the ResNet of transformers with some strides taken out and dilations put i
 
 from collections.abc import Iterator
 
-import torch
 from torch import nn
 from transformers import ResNetBackbone, ResNetConfig
 from transformers.backbone_utils import load_backbone
-from transformers.models.conditional_detr.modeling_conditional_detr import replace_batch_norm
 
 from .configuration_deeplab_largefov import DeepLabLargeFOVConfig
+from .frozen_norms import freeze_batch_norms
 
 STAGES = ("stage1", "stage2", "stage3", "stage4")
 
@@ -21,12 +20,7 @@ def build_segmenter_backbone(config: DeepLabLargeFOVConfig) -> nn.Module:
     """The backbone of `config`, randomly initialised; its last feature map is what the model reads."""
     backbone = build_resnet(config) if config.backbone_config is None else load_backbone(config)
     if config.freeze_backbone_batch_norm:
-        # timm fuses activations into its norms, so it must freeze them itself
-        if getattr(config.backbone_config, "model_type", None) == "timm_backbone":
-            backbone.freeze_batch_norm_2d()  # ty: ignore[not-callable]  a method of timm's wrapper
-        else:
-            with torch.no_grad():  # or the copied numbers keep a graph, and the model cannot be deep-copied
-                replace_batch_norm(backbone)
+        freeze_batch_norms(backbone, config.backbone_config)
     return backbone
 
 

@@ -1,4 +1,4 @@
-"""The image encoder: the thesis' VGG-16 (section 3.3.3), or any backbone of transformers or timm.
+"""The image encoder: the thesis' VGG-16 (section 3.3.3) or ResNet-38 (3.4.4), or any of transformers or timm.
 
 B batch, H x W pixels of an image.
 """
@@ -12,19 +12,28 @@ from transformers.backbone_utils import load_backbone
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BackboneOutput
 
+from .configuration_affinity_net import AffinityNetConfig
 from .configuration_mcis import MCISConfig
+from .configuration_resnet38 import ResNet38Config
+from .frozen_norms import freeze_batch_norms
+from .resnet38 import ResNet38
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)  # of the five stages of VGG-16
 FIRST_LAYERS = (0, 4, 9, 16, 23)  # of the stages, in torchvision's `vgg16().features`; all but the first are pools
 NUM_HALVING_POOLS = 3
 
 
-def build_backbone(config: MCISConfig) -> nn.Module:
-    """The backbone of `config`, randomly initialised; its last feature map is what the model reads."""
+def build_backbone(config: MCISConfig | AffinityNetConfig) -> nn.Module:
+    """The backbone of `config`, randomly initialised; MCIS reads its last feature map, AffinityNet three."""
     if config.backbone_config is None:
         return VGG16(config.num_channels, config.vgg_hidden_sizes)
-    backbone = load_backbone(config)
+    if isinstance(config.backbone_config, ResNet38Config):
+        backbone = ResNet38(config.backbone_config)
+    else:
+        backbone = load_backbone(config)
     drop_blocks_behind_the_output(backbone)
+    if config.freeze_backbone_batch_norm:
+        freeze_batch_norms(backbone, config.backbone_config)
     return backbone
 
 

@@ -1,10 +1,13 @@
 """MCIS configuration (thesis section 3.3; the defaults are those of the released code)."""
 
+import math
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
+
+from .configuration_resnet38 import resolve_resnet38
 
 VOC_CLASSES = 20
 LOSS_REDUCTIONS = ("mean", "sum")
@@ -17,8 +20,11 @@ class MCISConfig(PreTrainedConfig):
 
     Args:
         backbone_config (`dict` or `PreTrainedConfig`, *optional*):
-            Any transformers or timm backbone; its last feature map is used. `None` is the thesis' VGG-16 with output
-            stride 8.
+            Any transformers or timm backbone, or [`ResNet38Config`] (section 3.4.4); its last feature map is used.
+            `None` is the thesis' VGG-16 with output stride 8.
+        freeze_backbone_batch_norm (`bool`, defaults to `True`):
+            Whether the batch norms of another backbone keep what they were loaded with: five images per step tell
+            them little. VGG-16 has none.
         vgg_hidden_sizes (`list[int]`, defaults to `[64, 128, 256, 512]`):
             Channels of the stages of that VGG-16; its fifth stage is as wide as the fourth.
         hidden_size (`int`, defaults to 512): Channels C of the features F, after the three convolutions.
@@ -43,6 +49,10 @@ class MCISConfig(PreTrainedConfig):
         num_domains (`int`, defaults to 1):
             Sources of images (section 3.3.2). Two images of the same or of different domains have an affinity matrix
             W_P of their own: with 2 domains, there are three.
+        equivariance_weight (`float`, defaults to 0.0):
+            Of the loss by which the class maps of a smaller copy of an image must be its own, made smaller (section
+            3.4.4, see [`equivariance_loss`]). 0, the released code, is without.
+        equivariance_scale (`float`, defaults to 0.3): Sides of that copy / those of the image, below 1.
     """
 
     model_type = "mcis"
@@ -69,6 +79,7 @@ class MCISConfig(PreTrainedConfig):
     ]
 
     backbone_config: dict | PreTrainedConfig | None = None
+    freeze_backbone_batch_norm: bool = True
     vgg_hidden_sizes: list[int] | tuple[int, ...] = (64, 128, 256, 512)
     num_channels: int = 3
     hidden_size: int = 512
@@ -81,8 +92,11 @@ class MCISConfig(PreTrainedConfig):
     flip_view: bool = True
     scale_views: list[float] | tuple[float, ...] = (0.75, 2.0)
     num_domains: int = 1
+    equivariance_weight: float = 0.0
+    equivariance_scale: float = 0.3
 
     def __post_init__(self, **kwargs):
+        self.backbone_config = resolve_resnet38(self.backbone_config)
         if self.id2label is None and kwargs.get("num_labels") is None:
             kwargs["num_labels"] = VOC_CLASSES
         if self.problem_type is None:
@@ -107,6 +121,10 @@ class MCISConfig(PreTrainedConfig):
             problems.append("use_contrastive_co_attention needs use_co_attention (its gate reads what pairs share)")
         if any(not scale > 0 for scale in self.scale_views):
             problems.append(f"scale_views must be positive factors, received {self.scale_views}")
+        if not 0 <= self.equivariance_weight < math.inf:
+            problems.append(f"equivariance_weight must be at least 0, received {self.equivariance_weight}")
+        if not 0 < self.equivariance_scale < 1:
+            problems.append(f"equivariance_scale must be between 0 and 1, received {self.equivariance_scale}")
         if problems:
             raise ValueError("; ".join(problems))
 

@@ -4,8 +4,14 @@ Built on the Pillow backend of transformers for the reason that the released cod
 are the same to the last bit. It is the only backend, so it has the name without a suffix.
 """
 
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from PIL import Image
+from torch import nn
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
 
+from .group_segmentation import ImageMasks, segment_group
 from .image_reading import ImageReader
 
 
@@ -43,6 +49,16 @@ class MCISImageProcessor(ImageReader):
     def view_size(self, scale: float) -> dict[str, int]:
         """The `size` of a view that is `scale` times as large, rounded down to pixels."""
         return {side: int(length * scale) for side, length in dict(self.size).items() if length}
+
+    def segment_group(
+        self, model: nn.Module, sources: Sequence[Any], read: Callable[[Any], Image.Image], **kwargs: Any
+    ) -> Iterator[ImageMasks]:
+        """Maps and masks of related images; the keywords are those of `segment_group`.
+
+        A method, because a pipeline that was loaded beside a checkpoint reaches this code through its processor only.
+        """
+        known: Any = model
+        return segment_group(known, self, sources, read, **kwargs)
 
 
 __all__ = ["MCISImageProcessor"]

@@ -7,8 +7,8 @@ Nothing is hooked into the model: maps are made of its features and its own laye
 import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,35 +19,49 @@ from torch.nn import functional as F
 from .co_attention_mcis import attend
 from .feature_cache import DEFAULT_BYTES, FeatureCache
 from .image_group import ImageGroup
-from .image_processing_mcis import MCISImageProcessor
-from .modeling_mcis import MCISForImageClassification
 from .pseudo_labels import aggregate_maps, resize_map
+
+if TYPE_CHECKING:  # the processor brings this file along with it
+    from .image_processing_mcis import MCISImageProcessor
+    from .modeling_mcis import MCISForImageClassification
 
 
 @dataclass(frozen=True)
 class LocalizationSettings:
     """How maps are made; the defaults are those of the released code.
 
-    Args:
-        num_references: images with the same class that each image is compared with, per class (Table 3.5). 0 is the
-            single-round map S_n, from the image alone.
-        with_replacement: whether an image may be drawn more than once.
-        allow_self: whether an image may be its own reference.
-        use_views: whether the image is also compared with its mirror image and itself at other sizes, as the model's
-            config says (released). `False` is the thesis: references only.
-        use_contrastive: whether one more map counts, of what the image does not share with as many images that do
-            not have the class (Table 3.2; the thesis does not say with which images, this is our reading).
-        min_probability: of [`aggregate_maps`].
-        seed: of the references.
+    Raises:
+        ValueError: values that cannot work.
     """
 
-    num_references: int = 3
-    with_replacement: bool = True
-    allow_self: bool = True
-    use_views: bool = True
-    use_contrastive: bool = False
-    min_probability: float = 0.1
-    seed: int = 0
+    num_references: int = field(
+        default=3,
+        metadata={
+            "help": "Images with the same class that each image is compared with, per class (Table 3.5). 0 is the "
+            "single-round map S_n, from the image alone."
+        },
+    )
+    with_replacement: bool = field(default=True, metadata={"help": "Whether an image may be drawn more than once."})
+    allow_self: bool = field(default=True, metadata={"help": "Whether an image may be its own reference."})
+    use_views: bool = field(
+        default=True,
+        metadata={
+            "help": "Whether the image is also compared with its mirror image and itself at other sizes, as the "
+            "model's config says (released). Without, it is the thesis: references only."
+        },
+    )
+    use_contrastive: bool = field(
+        default=False,
+        metadata={
+            "help": "Whether one more map counts, of what the image does not share with as many images that do not "
+            "have the class (Table 3.2; the thesis does not say with which images, this is our reading)."
+        },
+    )
+    min_probability: float = field(
+        default=0.1,
+        metadata={"help": "A map, other than the first, counts only if its class is more probable than this in it."},
+    )
+    seed: int = field(default=0, metadata={"help": "Of the references."})
 
     def __post_init__(self):
         if self.num_references < 0 or self.seed < 0:
@@ -85,8 +99,8 @@ class Localizer:
 
     def __init__(
         self,
-        model: MCISForImageClassification,
-        processor: MCISImageProcessor,
+        model: "MCISForImageClassification",
+        processor: "MCISImageProcessor",
         group: ImageGroup,
         settings: LocalizationSettings | None = None,
         cache_bytes: int = DEFAULT_BYTES,

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .configuration_mcis import MCISConfig
+from .equivariance_mcis import equivariance_loss
 from .outputs_mcis import MCISImageClassificationOutput
 
 
@@ -37,6 +38,7 @@ def mcis_loss(
     paired_labels: Tensor | None,
     config: MCISConfig,
     epoch: int | None = None,
+    shrunk_maps: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Eq. 3.10, of the pairs and of each image with its views; without pairs, of each image alone.
 
@@ -47,6 +49,8 @@ def mcis_loss(
         config: which terms there are.
         epoch: counted from 0; before `config.contrastive_start_epoch` the contrastive terms are left out. `None` is
             an epoch that has them.
+        shrunk_maps: [B, K, h', w'], class maps of smaller copies of the images; without them there is no term for
+            equivariance.
 
     Returns:
         The sum and its terms, named as in [`MCISImageClassificationOutput`].
@@ -66,6 +70,9 @@ def mcis_loss(
         if view.co_attention_logits is not None:
             common = pair_loss(view.co_attention_logits, view.paired_co_attention_logits, labels, labels, config)  # ty: ignore[invalid-argument-type]
             terms[f"loss_view_{index}_co_attention"] = common
+    if shrunk_maps is not None and outputs.activation_maps is not None:
+        difference = equivariance_loss(outputs.activation_maps, shrunk_maps, labels)
+        terms["loss_equivariance"] = config.equivariance_weight * difference
     return torch.stack(list(terms.values())).sum(), terms
 
 

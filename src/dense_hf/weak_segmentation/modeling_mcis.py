@@ -16,6 +16,7 @@ from transformers.utils.generic import can_return_tuple
 from .backbone_mcis import build_backbone
 from .co_attention_mcis import CoAttention
 from .configuration_mcis import MCISConfig
+from .equivariance_mcis import shrink
 from .loss_mcis import mcis_loss
 from .outputs_mcis import MCISImageClassificationOutput
 
@@ -44,7 +45,7 @@ class MCISForImageClassification(PreTrainedModel):
     input_modalities = ("image",)  # ty: ignore[invalid-assignment]  as the models of transformers say it
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = False
-    _no_split_modules = ["VGGStage"]
+    _no_split_modules = ["VGGStage", "WideBlock"]
 
     def __init__(self, config: MCISConfig):
         super().__init__(config)
@@ -125,7 +126,11 @@ class MCISForImageClassification(PreTrainedModel):
             MCISImageClassificationOutput(**self._compare(features, view, domains, domains))
             for view in view_pixel_values or ()
         ]
-        loss, terms = mcis_loss(outputs, views, labels, paired_labels, self.config, epoch)
+        shrunk_maps = None
+        if self.config.equivariance_weight:
+            shrunk = shrink(pixel_values, self.config.equivariance_scale)
+            shrunk_maps = self.classifier(self.extract_features(shrunk))
+        loss, terms = mcis_loss(outputs, views, labels, paired_labels, self.config, epoch, shrunk_maps)
         return MCISImageClassificationOutput(loss=loss, loss_dict=terms, **outputs)
 
     def extract_features(self, pixel_values: Tensor) -> Tensor:

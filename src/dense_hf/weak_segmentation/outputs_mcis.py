@@ -15,7 +15,8 @@ class MCISImageClassificationOutput(ModelOutput):
             Eq. 3.10, when `labels` are given.
         loss_dict (`dict[str, torch.Tensor]`, *optional*):
             Its terms, whose sum it is: `loss_basic`, `loss_co_attention`, `loss_contrastive`,
-            `loss_paired_contrastive`, and `loss_view_0_basic`, `loss_view_0_co_attention`, ... of the views.
+            `loss_paired_contrastive`, and `loss_view_0_basic`, `loss_view_0_co_attention`, ... of the views;
+            `loss_equivariance`, if `config.equivariance_weight` is not 0.
         logits, paired_logits (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*):
             Scores before the sigmoid of the image and of its partner, each on its own (s_m and s_n).
         co_attention_logits, paired_co_attention_logits (`torch.Tensor` of shape `(batch_size, num_labels)`,

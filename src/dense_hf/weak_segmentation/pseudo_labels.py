@@ -5,7 +5,7 @@ A localisation map ("attention") is uint8: 255 is the strongest evidence. A pseu
 class id + 1 for a class, 255 for a pixel that nobody should learn from.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,7 @@ def make_pseudo_label(
     min_object_share: float = 0.01,
     background_score: float = 0.2,
     background_power: float | None = None,
+    refine: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
     """The pseudo mask of one image.
 
@@ -91,6 +92,9 @@ def make_pseudo_label(
         attention: class id -> uint8 [H, W]. Classes that are not in the image, or have no map, are left out.
         saliency: uint8 [H, W], 255 for what stands out. The released code skips images that have none.
         num_labels: classes of the classifier, without the background; ids must be below.
+        refine: float32 scores [1 + classes with a map, H, W], the background's first -> scores of the same shape, of
+            which the highest wins; a [`DenseCRF`] of the image, for example. Conflicts are those of the scores before.
+            Only without saliency, whose rules compare scores with numbers.
 
     Returns:
         uint8 [H, W].
@@ -103,12 +107,14 @@ def make_pseudo_label(
     unknown = sorted(class_id for class_id in attention if not 0 <= class_id < num_labels)
     if unknown:
         raise ValueError(f"class ids must be from 0 to {num_labels - 1}. Received: {unknown}")
+    if refine is not None and saliency is not None:
+        raise ValueError("scores are refined without saliency only. Received: refine and saliency")
     named = {f"attention[{class_id}]": np.asarray(array) for class_id, array in sorted(attention.items())}
     saliency = None if saliency is None else np.asarray(saliency)
     _check_arrays(named | ({} if saliency is None else {"saliency": saliency}))
 
     class_ids = sorted(attention)
-    scores = np.stack([np.zeros_like(next(iter(named.values()), saliency), np.float32), *map(_scaled, named.values())])
+    scores = np.stack([np.zeros_like(next(iter(named.values()), saliency), np.float32), *map(scaled, named.values())])
     if saliency is not None:
         scores[0] = 1 - saliency.astype(np.float32) / 255
         certain = (scores[1:] > certain_attention).any(axis=0)
@@ -118,9 +124,12 @@ def make_pseudo_label(
     else:
         scores[0] = background_score
 
+    conflicts = (scores > conflict_score).sum(axis=0) > 1
+    if refine is not None:
+        scores = refine(scores)
     # a class without a map has the score 0, which never beats the background
     label = np.array([0, *(class_id + 1 for class_id in class_ids)], np.uint8)[scores.argmax(axis=0)]
-    label[(scores > conflict_score).sum(axis=0) > 1] = IGNORED
+    label[conflicts] = IGNORED
     if saliency is not None:
         label[((saliency >= min_saliency) | certain) & (label == 0)] = IGNORED
     if ((label > 0) & (label < IGNORED)).mean() < min_object_share:
@@ -128,7 +137,7 @@ def make_pseudo_label(
     return label
 
 
-def _scaled(attention: np.ndarray) -> np.ndarray:
+def scaled(attention: np.ndarray) -> np.ndarray:
     """From the least to the largest value of the image, to [0, 1]; a constant map is 0 everywhere."""
     values = attention.astype(np.float64)
     low, high = values.min(), values.max()

@@ -9,8 +9,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import yaml
-from pages import ROOT
 from PIL import Image, ImageDraw, ImageFilter
+from space_server import ROOT
 from transformers import pipeline
 
 import dense_hf

@@ -1,0 +1,47 @@
+"""Where a training of the demo comes from: commit, time and versions, for the cards."""
+
+import json
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+import transformers
+
+from dense_hf.data import write_file
+
+ROOT = Path(__file__).parents[1]
+
+
+def remember_start(output: Path) -> dict[str, str]:
+    """What is known of the start of the runs in a folder; the first call, before there are runs, writes it down.
+
+    Returns:
+        commit, started, python, torch and transformers; nothing for runs that began without being noted. Runs that go
+        on later keep the commit that they began with.
+    """
+    file = output / "made.json"
+    if file.is_file():
+        return json.loads(file.read_text(encoding="utf-8"))
+    if any(output.iterdir()):
+        return {}
+    known = {
+        "started": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+    if commit := current_commit():
+        known["commit"] = commit
+    write_file(file, json.dumps(known, indent=2).encode() + b"\n")
+    return known
+
+
+def current_commit() -> str | None:
+    """The commit of this clone, with a remark if files differ from it; None without git."""
+    try:
+        describe = ["git", "describe", "--always", "--abbrev=12", "--dirty= with changes", "--exclude=*"]
+        return subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return None

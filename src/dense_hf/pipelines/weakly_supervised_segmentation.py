@@ -1,0 +1,217 @@
+"""`pipeline("weakly-supervised-segmentation")`: masks of related images whose classes are known (thesis chapter 3).
+
+This file is copied beside a saved pipeline, so it imports nothing of dense_hf: maps and masks are made by a method of
+the image processor, which travels with the checkpoint.
+
+H, W: height and width of an image as it came; K: number of classes, without the background.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+from PIL import Image
+from transformers import Pipeline
+
+from .picture_reading import read_picture
+
+IGNORED = 255
+
+
+class ImageSegmentation(TypedDict):
+    """What the pipeline returns for one image; see [`WeaklySupervisedSegmentationPipeline.__call__`]."""
+
+    labels: list[str]
+    segmentation: np.ndarray
+    maps: dict[str, np.ndarray]
+    class_statistics: dict[str, float]
+
+
+class WeaklySupervisedSegmentationPipeline(Pipeline):
+    """
+    Segments a group of related images with a classifier like [`MCISForImageClassification`], which never saw a mask.
+
+    Images that share a class are compared with each other, so a group gives better masks than single images.
+
+    Example:
+
+    ```python
+    >>> import dense_hf
+    >>> from transformers import pipeline
+
+    >>> segmenter = pipeline("weakly-supervised-segmentation", model="org/mcis")
+    >>> results = segmenter(["a.jpg", "b.jpg", "c.jpg"], labels=[["cat"], ["cat", "dog"], ["dog"]])
+    >>> results[1]["class_statistics"]
+    {'background': 0.61, 'dog': 0.22, 'cat': 0.17}
+    ```
+
+    Settings can be given here, for all calls, or to the call; they are explained there.
+    """
+
+    # Not their classes, which this file must not import: an MCIS, and a processor with `segment_group`
+    model: Any
+    image_processor: Any
+
+    _load_processor = False
+    _load_image_processor = True
+    _load_feature_extractor = False
+    _load_video_processor = False
+    _load_tokenizer = False
+
+    def _sanitize_parameters(  # ty: ignore[incompatible-method-override]
+        self,
+        num_references: int | None = None,
+        use_views: bool | None = None,
+        seed: int | None = None,
+        background_score: float | None = None,
+        background_power: float | None = None,
+        crf: bool | None = None,
+        threshold: float | None = None,
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        forward = {
+            "num_references": num_references,
+            "use_views": use_views,
+            "seed": seed,
+            "background_score": background_score,
+            "background_power": background_power,
+            "crf": crf,
+            "threshold": threshold,
+        }
+        return {}, {name: value for name, value in forward.items() if value is not None}, {}
+
+    def __call__(
+        self, inputs: Any, labels: Any = None, saliency: Any = None, **kwargs: Any
+    ) -> ImageSegmentation | list[ImageSegmentation]:
+        """
+        Segment a group of images.
+
+        Args:
+            inputs: A list of images, or of `{"image": ..., "labels": ...}` (and `"saliency"`); or a single one, which
+                is then compared with itself. An image is a `PIL.Image`, a uint8 array `[H, W, 3]` (RGB) or `[H, W]`, a
+                uint8 tensor `[3, H, W]`, or a path. Orientation tags are applied.
+            labels (`list`, *optional*): For each image its classes, as names or ids; `[]` if it has none, then all of
+                it is background. Without labels, or where they are `None`, the classes that the classifier itself
+                finds in the image on its own.
+            saliency (`list`, *optional*): For each image what stands out, as gray images, uint8 arrays `[H, W]` or
+                paths; 255 is the most. With it the released rules decide what is background.
+            num_references (`int`, *optional*, defaults to 3): Images with the same class that each one is compared
+                with. 0 looks at each image alone.
+            use_views (`bool`, *optional*, defaults to `True`): Whether each is also compared with changed copies of
+                itself.
+            seed (`int`, *optional*, defaults to 0): Of the references.
+            background_score (`float`, *optional*, defaults to 0.2): Without saliency: what a class must exceed.
+            background_power (`float`, *optional*): Without saliency, instead of the score: the background's is
+                (1 - highest score of a class) ^ `background_power`.
+            crf (`bool`, *optional*, defaults to `False`): Without saliency: whether masks follow the image's edges.
+            threshold (`float`, *optional*, defaults to 0.5): The sigmoid from which on the classifier finds a class.
+
+        Return:
+            A list, or one dictionary for one image:
+
+            - **labels** (`list[str]`): Names of its classes, those that were given or found.
+            - **segmentation** (uint8 array `[H, W]`): 0 background, class id + 1, 255 where it is not decided: two
+              classes are as certain, or all of the image if its classes have less than 1 % of it.
+            - **maps** (`dict`): Name of each class to a uint8 array `[H, W]`, 255 where the evidence is strongest.
+            - **class_statistics** (`dict`): Name of each class that occurs, or "background", to its share of the
+              pixels, in (0, 1], the largest first.
+
+        Raises:
+            ValueError: labels that the model does not know, another number of them than of images, saliency of
+                another size, or settings that cannot be.
+            TypeError: an input that is no image, or a setting that does not exist.
+        """
+        single = not isinstance(inputs, (list, tuple))
+        items = [inputs] if single else list(inputs)
+        if single:
+            labels, saliency = (None if given is None else [given] for given in (labels, saliency))
+        examples = self.preprocess(items, labels, saliency)
+        settings = {**self._forward_params, **self._sanitize_parameters(**kwargs)[1]}
+        results = self.postprocess(self.forward(examples, **settings))
+        return results[0] if single else results
+
+    def preprocess(  # ty: ignore[incompatible-method-override]
+        self, items: list[Any], labels: Any, saliency: Any
+    ) -> dict[str, Any]:
+        """Images as they came, class ids, and saliency as arrays or None."""
+        named: dict[str, Any] = {"labels": labels, "saliency": saliency}
+        if any(isinstance(item, Mapping) for item in items):
+            if labels is not None or saliency is not None or not all(isinstance(item, Mapping) for item in items):
+                raise ValueError("Dictionaries bring their own labels and saliency. Received: both, or images, too")
+            if unknown := {key for item in items for key in item} - {"image", *named}:
+                raise ValueError(f"Keys of an image are image, labels and saliency. Received: {sorted(unknown)}")
+            if lacking := sum("image" not in item for item in items):
+                raise ValueError(f'Each dictionary must have an "image". Received: {lacking} without')
+            named = {key: [item.get(key) for item in items] for key in named}
+            if all(one is None for one in named["saliency"]):
+                named["saliency"] = None
+            items = [item["image"] for item in items]
+        for key, given in named.items():
+            if given is not None and (isinstance(given, str) or len(given) != len(items)):
+                raise ValueError(
+                    f"{key} must be a list with an entry for each of {len(items)} images. Received: {given}"
+                )
+        class_ids = [None if one is None else self._class_ids(one) for one in named["labels"] or [None] * len(items)]
+        arrays = None if named["saliency"] is None else [read_saliency(one) for one in named["saliency"]]
+        return {"images": items, "labels": class_ids, "saliency": arrays}
+
+    def _class_ids(self, given: Any) -> list[int]:
+        """Names or ids, or a single one of them, to ids."""
+        names: Mapping[int, str] = self.model.config.id2label
+        ids = {name: class_id for class_id, name in names.items()} | {class_id: class_id for class_id in names}
+        listed = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+        if unknown := [label for label in listed if label not in ids]:
+            raise ValueError(f"The classes are {', '.join(names.values())}. Received: {unknown}")
+        return [ids[label] for label in listed]
+
+    def _forward(  # ty: ignore[incompatible-method-override]
+        self, inputs: dict[str, Any], **settings: Any
+    ) -> dict[str, Any]:
+        found = self.image_processor.segment_group(
+            self.model,
+            inputs["images"],
+            read_picture,
+            labels=inputs["labels"],
+            saliency=inputs["saliency"],
+            **settings,
+        )
+        return {"results": list(found)}
+
+    def postprocess(  # ty: ignore[incompatible-method-override]
+        self, outputs: dict[str, Any]
+    ) -> list[ImageSegmentation]:
+        """Names instead of ids, and what each class takes of the image."""
+        names: Mapping[int, str] = self.model.config.id2label
+        numbered = {0: "background"} | {class_id + 1: name for class_id, name in names.items()}
+        results = []
+        for result in outputs["results"]:
+            segmentation = result["segmentation"]
+            pixels = np.bincount(segmentation.ravel(), minlength=256)[:IGNORED]
+            present = sorted(np.flatnonzero(pixels).tolist(), key=lambda number: (-pixels[number], number))
+            results.append(
+                ImageSegmentation(
+                    labels=[names[class_id] for class_id in result["labels"]],
+                    segmentation=segmentation,
+                    maps={names[class_id]: attention for class_id, attention in result["maps"].items()},
+                    class_statistics={
+                        numbered[number]: float(pixels[number] / segmentation.size) for number in present
+                    },
+                )
+            )
+        return results
+
+
+def read_saliency(saliency: Any) -> np.ndarray:
+    """uint8 [H, W] of an array, a gray image or a path.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if isinstance(saliency, (str, os.PathLike)):
+        saliency = Image.open(saliency, formats=("PNG",))
+    if isinstance(saliency, Image.Image) and saliency.mode != "L":
+        raise ValueError(f"saliency is a gray image of 8 bits. Received: mode {saliency.mode}")
+    array = np.asarray(saliency)
+    if array.dtype != np.uint8 or array.ndim != 2:
+        raise ValueError(f"saliency is uint8 [H, W] for each image. Received: {array.dtype} {list(array.shape)}")
+    return array

@@ -1,0 +1,69 @@
+"""Folders of results say what made them, so that no run goes on with those of another.
+
+DIRECTORY/predictions.json    what made predictions; folders of other results have a name of their own for it
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from transformers import PreTrainedModel
+
+from ..data.files import read_bytes, write_file
+from ..errors import InvalidDataError
+
+MANIFEST = "predictions.json"
+_MAX_MANIFEST_BYTES = 2**16
+_NAMES_OF_PROCESSORS = ("auto_map", "image_processor_type", "processor_class")
+
+
+def claim_folder(
+    directory: Path, maker: Mapping[str, Any], manifest: str = MANIFEST, what: str = "predictions"
+) -> None:
+    """Make a folder for what `maker` makes, or find that it is one.
+
+    Args:
+        directory: the folder.
+        maker: all that its content depends on, in values that JSON has.
+        manifest: the file that says so.
+        what: its content, for the message.
+
+    Raises:
+        InvalidDataError: the folder has files of another maker, or no manifest at all.
+    """
+    with PartialState().main_process_first():
+        _check_maker(directory, dict(maker), directory / manifest, what)
+
+
+def _check_maker(directory: Path, maker: dict[str, Any], manifest: Path, what: str) -> None:
+    if manifest.exists():
+        try:
+            found = json.loads(read_bytes(manifest, _MAX_MANIFEST_BYTES))
+        except ValueError as error:
+            raise InvalidDataError(manifest, "a JSON object", error) from error
+        if not isinstance(found, dict):
+            raise InvalidDataError(manifest, "a JSON object", f"{found!r:.100}")
+        if differing := [key for key in maker | found if maker.get(key) != found.get(key)]:
+            expected, received = ({key: one.get(key) for key in differing} for one in (maker, found))
+            raise InvalidDataError(manifest, f"{what} of {expected}; choose another folder", received)
+        return
+    # a process that was killed may have left a part of the manifest
+    if directory.exists() and any(path.suffix != ".partial" for path in directory.iterdir()):
+        raise InvalidDataError(directory, f"a new or empty folder, or one with {manifest.name}", "other files")
+    directory.mkdir(parents=True, exist_ok=True)
+    write_file(manifest, (json.dumps(maker, indent=2, sort_keys=True) + "\n").encode())
+
+
+def describe_maker(name: str, model: PreTrainedModel, processor: Any) -> dict[str, Any]:
+    """The name of a model, and a hash of its weights and of its processor: nothing else changes its predictions."""
+    digest = hashlib.sha256()
+    for key, tensor in model.state_dict().items():
+        digest.update(key.encode())
+        digest.update(tensor.numpy(force=True).tobytes())
+    # under which name it was saved is not what it does
+    settings = {key: value for key, value in processor.to_dict().items() if key not in _NAMES_OF_PROCESSORS}
+    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    return {"model": name, "hash": digest.hexdigest()[:32]}

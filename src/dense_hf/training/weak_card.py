@@ -1,0 +1,111 @@
+"""The card of a trained MCIS classifier: what was run, on which data, and the numbers of the results file."""
+
+import json
+from pathlib import Path
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from .model_card import RESULTS_FILE, RunDescription, how_it_was_made
+
+_BODY = """# {title}
+
+Finds where classes are in images of which only the classes are known, no boxes and no masks: the classifier of
+chapter 3 (MCIS), which compares images that share a class. Trained with dense_hf, by image-level labels alone, on:
+**{dataset}**.
+
+Classes: {classes}.
+
+```python
+import dense_hf
+from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
+
+# which classes
+pipeline("image-classification", model="this/repository", function_to_apply="sigmoid")("image.jpg")
+
+# where they are: localisation maps of an image whose classes are known, with other images as references
+from dense_hf.data import open_image
+from dense_hf.weak_segmentation import ImageGroup, Localizer
+
+model = AutoModelForImageClassification.from_pretrained("this/repository").eval()
+processor = AutoImageProcessor.from_pretrained("this/repository")
+group = ImageGroup({{"a": [0], "b": [0]}}, read_image=lambda name: open_image(f"images/{{name}}.jpg"))
+with Localizer(model, processor, group) as localizer:
+    maps = localizer.maps("a")
+```
+
+## Results
+
+{results}
+
+These numbers judge the classifier, not its maps.
+
+## Limits
+
+- Maps and the pseudo masks made of them are guesses from image-level labels: they miss parts of objects and take in
+  what always stands beside them (rails with trains, water with boats).
+- A map is meaningful only for a class that is in the image.
+- The method is of 2020. Its published result, 66.2 mIoU on PASCAL VOC 2012 val, is about 12 points behind today's best
+  methods for image-level labels.
+- The licence of these weights must allow what that of the training images, and of the ImageNet weights, allows.
+
+{made}
+"""
+
+
+def write_weak_card(output_dir: Path, run: RunDescription, class_names: tuple[str, ...], license: str | None) -> None:
+    """Write `README.md` beside the weights. All numbers come from `results.json` in the same folder.
+
+    Without that file (a push in the middle of a run) the card says that there are no results yet.
+
+    Args:
+        output_dir: the folder.
+        run: what was run.
+        class_names: K names.
+        license: of the weights, as the Hub names it; `None` says nothing.
+    """
+    file = output_dir / RESULTS_FILE
+    results = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    splits = {name: values for name, values in results.items() if isinstance(values, dict)}
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="image-classification",
+        license=license,
+        tags=["weakly-supervised-segmentation", "dense_hf", "mcis"],
+        model_name=run.title,
+        eval_results=[
+            EvalResult(
+                task_type="image-classification",
+                dataset_type=run.dataset,
+                dataset_name=run.dataset,
+                dataset_split=split,
+                metric_type="mean_average_precision",
+                metric_name="mAP",
+                metric_value=values["mean_average_precision"],
+            )
+            for split, values in splits.items()
+        ]
+        or None,
+    )
+    body = _BODY.format(
+        title=run.title,
+        dataset=run.dataset,
+        classes=", ".join(class_names),
+        results=_results(results, splits),
+        made=how_it_was_made(run, "images"),
+    )
+    ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}").save(output_dir / "README.md")
+
+
+def _results(results: dict, splits: dict[str, dict[str, float]]) -> str:
+    if not results:
+        return "None yet: this run has not come to its end."
+    rows = ["| split | images | mAP of the classes | loss of single images |", "|---|---|---|---|"]
+    rows += [
+        f"| {split} | {values['num_images']} | {100 * values['mean_average_precision']:.1f} | {values['loss']:.4f} |"
+        for split, values in splits.items()
+    ]
+    table = "\n".join(rows) if splits else "None: no images to judge by."
+    return (
+        f"{table}\n\nThese are the weights after epoch {results['best_epoch']:.4g} of {results['epochs']:.4g}. "
+        f"Seed {results['seed']}, one run."
+    )

@@ -1,0 +1,223 @@
+"""The cards in the repository are what the script makes of the data files; new numbers come where they belong."""
+
+import copy
+import json
+import re
+import shutil
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+import dense_hf
+
+ROOT = Path(__file__).parents[2]
+MODULES = ("make_model_cards", "counting_card", "street_card", "provenance", "train_demo_counting", "demo_counting")
+METHODS = sorted((ROOT / "model_cards" / "methods").glob("*.yaml"))
+CHECKPOINTS = sorted((ROOT / "model_cards" / "checkpoints").glob("*.yaml"))
+CARDS = [ROOT / "model_cards" / f"{path.stem}.md" for path in METHODS]
+CARDS += [ROOT / "checkpoints" / path.stem / "README.md" for path in CHECKPOINTS]
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """`script(name)`: a file of scripts/ as a module."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    yield import_module
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def cards(script):
+    """The script as a module."""
+    return script("make_model_cards")
+
+
+def test_cards_and_readme_are_what_the_script_writes(cards):
+    """Byte for byte; `python scripts/make_model_cards.py` writes them again."""
+    changed = [
+        str(path) for path, text in cards.all_texts(ROOT, {}).items() if (ROOT / path).read_bytes() != text.encode()
+    ]
+    assert changed == []
+
+
+def test_every_method_and_every_checkpoint_has_a_card():
+    checkpoints = {path.parent.name for path in ROOT.glob("checkpoints/*/config.json")}
+    assert {path.stem for path in CHECKPOINTS} == checkpoints
+    titles = {yaml.safe_load(path.read_text(encoding="utf-8"))["title"] for path in METHODS}
+    methods = {name.removesuffix("Config") for name in dir(dense_hf) if name.endswith("Config")}
+    assert {name.replace("Plus", "++").replace("LargeFOV", "-LargeFOV") for name in methods} <= titles
+
+
+@pytest.mark.parametrize("path", CARDS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_metadata_can_be_read_and_says_whose_number_it_is(path):
+    card = ModelCard.load(path)
+    assert (card.data.library_name, card.data.license) == ("transformers", "apache-2.0")
+    assert "dense_hf" in card.data.tags
+    results = card.data.eval_results or []
+    assert results or path.name == "cffm_plus.md"
+    for result in results:
+        assert result.task_type == card.data.tags[0]
+        if path.parent.parent.name == "checkpoints":
+            assert result.metric_name.endswith("(measured here)")
+            assert result.source_url is None
+        else:
+            assert re.search(r"\(thesis, Table \d\.\d+\)$", result.metric_name)
+            assert result.source_name == "thesis"
+
+
+@pytest.mark.parametrize("path", CARDS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_and_sections(path):
+    text = path.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert "://" in link or (path.parent / link).exists(), link
+    titles = re.findall(r"^## (.+)$", text, flags=re.MULTILINE)
+    assert titles == ["What it is for", "Limits", "Results", "How it was made", "Cite"]
+
+
+@pytest.mark.parametrize("path", METHODS, ids=lambda path: path.stem)
+def test_numbers_of_the_thesis_are_those_of_the_configurations(path):
+    """Each configuration of a table's row says in its first lines what the thesis has there."""
+    for table in yaml.safe_load(path.read_text(encoding="utf-8"))["thesis"]:
+        for row in table["rows"]:
+            if "config" in row:
+                head = (ROOT / row["config"]).read_text(encoding="utf-8").split("\nmodel")[0]
+                assert f"Table {table['number']}" in head
+                stated = {float(number) for number in re.findall(r"\d+\.\d+", head)}
+                assert set(row["splits"]["val"].values()) <= stated, row["name"]
+
+
+def test_figures_of_the_metadata_are_those_of_the_results():
+    def measured(name: str) -> tuple[dict, dict]:
+        folder = ROOT / "checkpoints" / name
+        card = ModelCard.load(folder / "README.md")
+        values = {result.metric_type: result.metric_value for result in card.data.eval_results}
+        return values, json.loads((folder / "results.json").read_text())
+
+    values, results = measured("iocformer-trees")
+    assert values == results["run"]["test"]
+    values, results = measured("cffm-street")
+    assert values == {key: results["methods"]["cffm"]["released"][key]["mean"] for key in ("mean_iou", "vc8", "vc16")}
+
+
+# new results
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """What the script changes."""
+    shutil.copy(ROOT / "README.md", tmp_path)
+    (tmp_path / "model_cards").mkdir()
+    for folder in ROOT.glob("checkpoints/*"):
+        (tmp_path / "checkpoints" / folder.name).mkdir(parents=True)
+        shutil.copy(folder / "results.json", tmp_path / "checkpoints" / folder.name)
+    return tmp_path
+
+
+def tree_results() -> dict:
+    """As the training of the demo writes them."""
+    seed = {"seed": 1, "count": 101, "density_sum": 104.26, "mae_count": 1.5, "mae_density": 1.254}
+    harder = {"name": "OSBS_029", "annotated": 61, "count": 30, "density_sum": 31.6, "mae_count": 31.0}
+    return {
+        "checkpoint": "iocformer-trees",
+        "held_out": {
+            "annotated": 109,
+            "seeds": [seed, {**seed, "seed": 2, "count": 112, "mae_count": 2.5, "mae_density": 3.5}],
+            "baselines": {"train_density": {"total": 59.0, "mae": 6.25}, "test_mean": {"total": 109.0, "mae": 2.28}},
+        },
+        "harder": [{**harder, "mae_density": 29.4}],
+        "run": {"test": {"mae": 8.0, "mse": 8.0, "nae": 0.07}, "best_epoch": 16.0, "epochs": 16.0, "seed": 1},
+        "made": {"commit": "0123456789ab", "started": "2026-01-02 03:04 UTC", "python": "3.11.7"},
+    }
+
+
+def parts(text: str, mark: str) -> list[str]:
+    """Before, between and behind the marks."""
+    return re.split(rf"<!-- {mark}:(?:begin|end) -->", text)
+
+
+def test_new_results_are_kept_and_replace_the_old_ones_everywhere(cards, clone):
+    (clone / "new.json").write_text(json.dumps(tree_results()))
+    arguments = [str(clone / "new.json"), "--root", str(clone)]
+    assert cards.main(arguments) == 0
+    text = (clone / "README.md").read_text(encoding="utf-8")
+    before, section, after = parts(text, "results")
+    assert [before, after] == parts((ROOT / "README.md").read_text(encoding="utf-8"), "results")[::2]
+    card = (clone / "checkpoints/iocformer-trees/README.md").read_text(encoding="utf-8")
+    for place in (section, card):
+        assert "| seed 1 | 101 of 109 | 1.50 | 104.3 | 1.25 |" in place
+        assert "| mean (lowest to highest) | 106.5 (101.0 to 112.0) | 2.00 (1.50 to 2.50) |" in place
+        assert "| density of the training area | 59.0 | 6.25 |" in place
+        assert "| OSBS_029 | 30 of 61 | 31.00 | 31.6 | 29.40 |" in place
+        assert "count of points is off by -7 to +3 %" in " ".join(place.split())
+    assert "| test | 1 | 8.00 | 8.00 | 0.07 |" in card
+    assert "commit 0123456789ab, started 2026-01-02 03:04 UTC; Python 3.11.7." in card
+    assert json.loads((clone / "checkpoints/iocformer-trees/results.json").read_text()) == tree_results()
+    assert cards.main(arguments) == 0  # again, and nothing piles up
+    assert (clone / "README.md").read_text(encoding="utf-8") == text
+    street = Path("checkpoints/cffm-street/README.md")
+    assert (clone / street).read_bytes() == (ROOT / street).read_bytes()
+
+
+def test_words_follow_the_numbers(script):
+    reading, results = script("counting_card").reading, tree_results()
+    text = " ".join(reading(results).split())
+    assert "density branch does not err less than the points" in text
+    assert "sum is within 5 % of the annotated total" in text
+    assert "below that of the best constant for seed 1; it is not for seed 2 and the mean." in text
+    better = copy.deepcopy(results)
+    for seed in better["held_out"]["seeds"]:
+        seed |= {"mae_density": 1.0, "count": 110}
+    text = " ".join(reading(better).split())
+    assert "density branch errs less than the points" in text
+    assert "below that of the best constant for seed 1, seed 2 and the mean." in text
+    assert text.endswith("off by +1 %.")
+
+
+@pytest.mark.parametrize("damage", ["no_marks", "no_number", "no_run", "unknown", "no_json", "no_file"])
+def test_results_that_do_not_fit_change_nothing(cards, damage, clone, capsys):
+    if damage == "no_marks":
+        (clone / "README.md").write_text("# nothing to replace\n")
+    results = tree_results()
+    if damage == "no_number":
+        del results["held_out"]["seeds"][0]["mae_count"]
+    if damage == "no_run":
+        del results["run"]
+    if damage == "unknown":
+        results["checkpoint"] = "iocformer-fish"
+    if damage != "no_file":
+        (clone / "new.json").write_text("{" if damage == "no_json" else json.dumps(results))
+    old = {path: path.read_bytes() for path in clone.rglob("*") if path.is_file()}
+    assert cards.main([str(clone / "new.json"), "--root", str(clone)]) == 1
+    assert "new.json" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in clone.rglob("*") if path.is_file()} == old
+
+
+def test_a_training_notes_where_it_comes_from_before_it_begins(script, tmp_path):
+    remember_start = script("provenance").remember_start
+    known = remember_start(tmp_path)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", known["started"])
+    (tmp_path / "seed_1").mkdir()
+    assert remember_start(tmp_path) == known
+    (tmp_path / "made.json").unlink()
+    assert remember_start(tmp_path) == {}  # it began without being noted
+
+
+def test_the_bundle_of_a_training_is_a_checkpoint_with_card_and_results(script, save_counter, tmp_path):
+    run = Path(save_counter(tmp_path / "run"))
+    for name in ("config.json", "preprocessor_config.json"):
+        content = json.loads((run / name).read_text())
+        (run / name).write_text(json.dumps({**content, "auto_map": {}}))
+    script("train_demo_counting").bundle(run, tmp_path / "bundle", tree_results())
+    assert sorted(path.name for path in (tmp_path / "bundle").iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "results.json",
+    ]
+    assert "| seed 1 | 101 of 109 |" in (tmp_path / "bundle" / "README.md").read_text()
