@@ -1,7 +1,8 @@
 """Commands and programs of the how-tos and of the model cards: what can run here runs, of the rest the options exist.
 
-All in this process, whose libraries are loaded already; those of README.md run in fresh ones. To add a page, put it into a folder of `PAGES`. A command that
-needs a GPU, a camera or hours has a line `<!-- not run: reason -->` before its block.
+All in this process, whose libraries are loaded already; those of README.md run in fresh ones. To add a page, put it
+into a folder of `PAGES`. A command that needs a GPU, a camera or hours has a line `<!-- not run: reason -->` before
+its block.
 """
 
 import re
