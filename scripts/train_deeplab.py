@@ -58,7 +58,7 @@ from dense_hf.training.backbone_weights import load_backbone_weights
 from dense_hf.training.checkpoints import resolve_checkpoint
 from dense_hf.training.model_card import RunDescription, command_line, write_results
 from dense_hf.training.segmenter_arguments import SegmenterRun, build_segmenter_processor, parse_segmenter_run
-from dense_hf.training.segmenter_card import LabelSource, write_segmenter_card
+from dense_hf.training.segmenter_card import LabelSource, read_label_settings, write_segmenter_card
 from dense_hf.training.segmenter_dataset import SegmenterTrainingSet
 from dense_hf.training.segmenter_labels import check_label_maps, with_pseudo_labels
 from dense_hf.training.segmenter_trainer import SegmenterTrainer
@@ -80,10 +80,10 @@ def main() -> None:
         processor = build_segmenter_processor(run)
         augmentation, cache = run.augmentation, run.data.image_cache_size
         train_set = SegmenterTrainingSet(folders["train"], processor, augmentation, run.training.seed, cache)
+        description, labels = describe(run, folders), describe_labels(run)
     except (InvalidDataError, ValueError) as error:
         sys.exit(f"train_deeplab.py: {error}")
 
-    description, labels = describe(run, folders), describe_labels(run)
     trainer = SegmenterTrainer(
         model=model,
         args=run.training,
@@ -179,7 +179,8 @@ def describe_labels(run: SegmenterRun) -> LabelSource:
     labels_dir = Path(str(run.data.pseudo_labels)).resolve()
     own_masks = [Path(str(run.data.data_dir), name).resolve() for name in DRAWN_MASKS]
     drawn = labels_dir in own_masks if run.data.drawn_labels is None else run.data.drawn_labels
-    return LabelSource(drawn, run.data.label_source or f"the folder {labels_dir.name}")
+    source = run.data.label_source or f"the folder {labels_dir.name}"
+    return LabelSource(drawn, source, {} if drawn else read_label_settings(labels_dir))
 
 
 def describe(run: SegmenterRun, folders: dict[str, WeakFolder]) -> RunDescription:

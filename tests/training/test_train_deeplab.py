@@ -37,6 +37,7 @@ def labels(data, tmp_path_factory):
     folder.mkdir()
     for path in (data / "train" / "masks").iterdir():
         Image.fromarray(np.roll(np.asarray(Image.open(path)), 2, axis=1)).save(folder / path.name)
+    (folder / "settings.json").write_text('{"background_score": 0.2, "crf": true}')
     return folder
 
 
@@ -75,6 +76,7 @@ def test_a_run_with_evaluation(options, tmp_path, run_here):
 
     card = ModelCard.load(folder / "README.md")
     assert "**pseudo labels** (localisation maps of MCIS)" in card.content
+    assert "They were made with:\n\n```yaml\nbackground_score: 0.2\ncrf: true\n```" in card.content
     assert "weakly-supervised" in card.data.tags
     assert "Trained with dense_hf on: **squares**" in card.content
     assert {metric.metric_type: metric.metric_value for metric in card.data.eval_results} == {
@@ -188,6 +190,10 @@ def no_labels(data, labels):
         path.unlink()
 
 
+def bad_settings(data, labels):
+    (labels / "settings.json").write_text("[1]")
+
+
 def no_masks(data, labels):
     shutil.rmtree(data / "val" / "masks")
     (data / "val" / "masks").mkdir()
@@ -206,6 +212,7 @@ def other_classes(data, labels):
     ("change", "words", "message"),
     [
         (bad_label, (), "train_2.png.*size of its frame"),
+        (bad_settings, (), r"settings.json.*a JSON object.*\[1\]"),
         (no_labels, (), "5 images without a file"),
         (no_masks, ("--eval_strategy", "steps", "--eval_steps", "1"), "a mask NAME.png for each image.*3 missing"),
         (bad_mask, ("--eval_strategy", "steps", "--eval_steps", "1"), "val_1.png.*class numbers 0-3, 255.*77"),

@@ -11,7 +11,7 @@ from importlib import import_module
 
 from .errors import CommandError
 
-COMMANDS = ("count", "segment", "convert")
+COMMANDS = ("count", "segment", "localize", "convert")
 
 
 def build_parser() -> argparse.ArgumentParser:

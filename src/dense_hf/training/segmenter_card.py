@@ -1,13 +1,21 @@
 """The card of a trained segmenter: what its labels were, what was run, and the numbers of the results file."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ..data.files import read_bytes
+from ..errors import InvalidDataError
 from .model_card import RESULTS_FILE, RunDescription, how_it_was_made
 from .video_card import percent
+from .weak_labels import SETTINGS_FILE
+
+MAX_SETTINGS_BYTES = 2**16
 
 METRIC_NAMES = {"mean_iou": "mIoU", "pixel_accuracy": "pixel accuracy"}
 
@@ -19,22 +27,47 @@ class LabelSource:
     Attributes:
         drawn: whether people have drawn the labels; else they are pseudo labels.
         description: what made them, or where they are from.
+        settings: what their folder says about how they were made; empty if it says nothing.
     """
 
     drawn: bool
     description: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def as_text(self) -> str:
-        """A sentence or two for a reader who knows nothing."""
+        """A sentence or two for a reader who knows nothing, and the settings."""
         if self.drawn:
             return (
                 f"Its training labels are **masks that people have drawn** ({self.description}): this is the fully "
                 "supervised upper bound, no result of weak supervision."
             )
-        return (
+        text = (
             f"Its training labels are **pseudo labels** ({self.description}): masks that a program has made, from "
             "image-level labels as a rule. Nobody has drawn or checked them, and their errors are learned, too."
         )
+        if not self.settings:
+            return text
+        return f"{text} They were made with:\n\n```yaml\n{yaml.safe_dump(dict(self.settings)).strip()}\n```"
+
+
+def read_label_settings(labels_dir: Path) -> dict[str, Any]:
+    """What a folder of `make_pseudo_labels.py` says about how its labels were made; nothing of other folders.
+
+    Raises:
+        InvalidDataError: the file is no JSON object.
+    """
+    path = labels_dir / SETTINGS_FILE
+    if not path.exists():
+        return {}
+    try:
+        settings = json.loads(read_bytes(path, MAX_SETTINGS_BYTES))
+    except ValueError as error:
+        if isinstance(error, InvalidDataError):
+            raise
+        raise InvalidDataError(path, "a JSON object", error) from error
+    if not isinstance(settings, dict):
+        raise InvalidDataError(path, "a JSON object", f"{settings!r:.100}")
+    return settings
 
 
 def write_segmenter_card(output_dir: Path, run: RunDescription, labels: LabelSource) -> None:

@@ -2,13 +2,13 @@
 
 import sys
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from transformers import HfArgumentParser
 
 from .run_config import ManualFormatter, as_command_line, field_names
-from .weak_config import read_part_keys
+from .weak_config import read_part_keys, read_part_sections
 
 
 def parse_part(
@@ -17,6 +17,7 @@ def parse_part(
     manual: str | None = None,
     arguments: Sequence[str] | None = None,
     usage: str = "%(prog)s [--config FILE] [options]",
+    section: tuple[str, Mapping[str, Iterable[str]]] | None = None,
 ) -> tuple[Any, ...]:
     """Read `--config FILE` and the options after it, which win over the file.
 
@@ -26,6 +27,8 @@ def parse_part(
         manual: what `--help` says before it lists the options.
         arguments: the command line; default is that of the process.
         usage: the first line of the help.
+        section: for a part that has sections: which one is read, and the keys of all of them. It has those of the
+            last of `classes`; what the others say is not in the file.
 
     Returns:
         An instance of each of `classes`.
@@ -41,6 +44,11 @@ def parse_part(
     path = only_config.parse_known_args(words)[0].config
     dataclass_types: Any = list(classes)
     parser = HfArgumentParser(dataclass_types, usage=usage, description=manual, formatter_class=ManualFormatter)
-    parser.add_argument("--config", help=f"A YAML file; its part {part} has the options below as keys.")
-    from_file = {} if path is None else read_part_keys(path, part, field_names(*classes))
+    where = part if section is None else f"{part}, section {section[0]},"
+    parser.add_argument("--config", help=f"A YAML file; its part {where} has the options below as keys.")
+    from_file = {}
+    if path is not None and section is not None:
+        from_file = read_part_sections(path, part, section[1])[section[0]]
+    elif path is not None:
+        from_file = read_part_keys(path, part, field_names(*classes))
     return tuple(parser.parse_args_into_dataclasses([*as_command_line(from_file), *words])[: len(classes)])

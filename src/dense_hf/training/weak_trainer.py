@@ -25,6 +25,7 @@ CONTRASTIVE_TERMS = {
     "loss_contrastive": "contrastive_logits",
     "loss_paired_contrastive": "paired_contrastive_logits",
 }
+RELEASED_MILESTONES = (5.0, 10.0)  # the other schedules have none
 
 
 @dataclass
@@ -56,14 +57,19 @@ class MCISArguments(SGDArguments):
         metadata={"help": "steps: times lr_decay after each of lr_milestones; poly: (1 - step / steps)^lr_power."},
     )
     lr_milestones: list[float] = field(
-        default_factory=lambda: [5.0, 10.0],
-        metadata={"help": "Epochs after which the learning rate drops, with steps."},
+        default_factory=list,
+        metadata={"help": "Epochs after which the learning rate drops, with steps. Default: 5 10."},
     )
     save_strategy: SaveStrategy | str = field(default="epoch", metadata={"help": "epoch: by the calendar."})
     metric_for_best_model: str | None = field(
         default="mean_average_precision", metadata={"help": "What best means, with load_best_model_at_end."}
     )
     greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more is better."})
+
+    def __post_init__(self):
+        if self.lr_schedule == "steps" and not self.lr_milestones:
+            self.lr_milestones = list(RELEASED_MILESTONES)
+        super().__post_init__()
 
     def find_problems(self) -> list[str]:
         """As in the parent, and what this recipe adds."""
