@@ -76,5 +76,6 @@ benchmark: install ## speed of all models, as ratios, and their memory
 	$(RUN)/python benchmarks/weak.py
 
 # what `make train-demo` and `make train-demo-video` have left; without it, the kept numbers are written again
+RESULTS := runs/trees/results.json runs/street/results.json runs/weak/results.json
 readme-results: install ## put the numbers of the demos' trainings into README.md and the model cards
-	$(RUN)/python scripts/make_model_cards.py $(wildcard runs/trees/results.json runs/street/results.json)
+	$(RUN)/python scripts/make_model_cards.py $(wildcard $(RESULTS))
