@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
+SPACES := .venv-spaces
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-fast test-common lint format docs demo train-demo train-demo-video benchmark readme-results
+.PHONY: help install test test-fast test-spaces test-common lint format docs demo spaces train-demo train-demo-video benchmark readme-results
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -15,16 +16,26 @@ $(VENV)/.installed: setup.cfg pyproject.toml tests/constraints.txt
 	$(RUN)/python -m pip install --quiet --constraint tests/constraints.txt --editable '.[dev]'
 	@touch $@
 
+# apart from .venv because gradio 6 needs Pillow below 13, which rounds other pixels than those of the golden numbers
+$(SPACES)/.installed: setup.cfg pyproject.toml tests/constraints.txt
+	$(PYTHON) -m venv $(SPACES)
+	$(SPACES)/bin/python -m pip install --quiet --upgrade pip
+	$(SPACES)/bin/python -m pip install --quiet --constraint tests/constraints.txt --editable '.[spaces-dev]'
+	@touch $@
+
 install: $(VENV)/.installed ## set up .venv with all that tests, checks and demos need
 
 test: install ## every test, the common tests of transformers included
-	$(RUN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(RUN)/python -m pytest --numprocesses 2 --dist loadgroup --ignore tests/spaces
 
 test-fast: install ## the tests that need neither a network nor much time
-	$(RUN)/python -m pytest --numprocesses 2 --dist loadgroup -m 'not slow and not network'
+	$(RUN)/python -m pytest --numprocesses 2 --dist loadgroup --ignore tests/spaces -m 'not slow and not network'
+
+test-spaces: $(SPACES)/.installed ## the pages of spaces/ in a headless browser
+	$(SPACES)/bin/python -m pytest tests/spaces
 
 test-common: install ## the common tests of transformers against every model
-	$(RUN)/python -m pytest -m common -rs
+	$(RUN)/python -m pytest --ignore tests/spaces -m common -rs
 
 lint: install ## style, types, spelling
 	$(RUN)/ruff check .
@@ -50,6 +61,9 @@ demo: install | demo_data/trees demo_data/street ## count trees on real photos, 
 	$(RUN)/python scripts/demo_counting.py demo_data/trees --output demo_output
 	$(RUN)/python scripts/demo_video.py demo_data/street --output demo_output
 
+spaces: $(SPACES)/.installed ## serve the pages of spaces/ on this machine, until Ctrl-C
+	$(SPACES)/bin/python spaces/serve.py
+
 train-demo: install | demo_data/trees ## train the bundled model again, with three seeds
 	$(RUN)/python scripts/train_demo_counting.py demo_data/trees --output runs/trees
 
@@ -62,5 +76,6 @@ benchmark: install ## speed of all models, as ratios, and their memory
 	$(RUN)/python benchmarks/weak.py
 
 # what `make train-demo` and `make train-demo-video` have left; without it, the kept numbers are written again
+RESULTS := runs/trees/results.json runs/street/results.json runs/weak/results.json
 readme-results: install ## put the numbers of the demos' trainings into README.md and the model cards
-	$(RUN)/python scripts/make_model_cards.py $(wildcard runs/trees/results.json runs/street/results.json)
+	$(RUN)/python scripts/make_model_cards.py $(wildcard $(RESULTS))

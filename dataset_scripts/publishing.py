@@ -5,11 +5,13 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import datasets
 from huggingface_hub import DatasetCard, DatasetCardData
 
+import dense_hf
 from dense_hf import InvalidDataError
 from dense_hf.data import new_directory, push_folder, write_parquet
 
@@ -123,6 +125,9 @@ def _write(
             template_path=str(CARD_TEMPLATES / facts.template),
             repo_id=options.push_to_hub or Path(options.parquet).name,
             statistics=statistics,
+            options=" --own_data" if options.own_data else "",
+            version=dense_hf.__version__,
+            day=datetime.now(UTC).date().isoformat(),
             **about,
         )
         card.save(output / "README.md")

@@ -12,7 +12,7 @@ CODE = re.compile(r"\[?`([^`]+)`\]?")
 
 def to_rst(lines: list[str]) -> list[str]:
     """The same text; fenced blocks, tables, lists and `code` in the other language."""
-    return list(_spaced(_blocks(lines)))
+    return list(_blocks(lines))
 
 
 def _blocks(lines: list[str]) -> Iterator[str]:
@@ -49,7 +49,7 @@ def _prose(lines: list[str]) -> Iterator[str]:
         glued = re.match(r"[\w^(]", parts[index + 1])  # an empty escape ends the code before a letter
         parts[index] = f"``{parts[index]}``" + ("\\ " if glued else "")
     lines.clear()
-    yield from "".join(parts).split("\n") if text else []
+    yield from _spaced("".join(parts).split("\n")) if text else []
 
 
 def _table(lines: list[str]) -> Iterator[str]:
@@ -64,7 +64,7 @@ def _table(lines: list[str]) -> Iterator[str]:
     yield ""
 
 
-def _spaced(lines: Iterator[str]) -> Iterator[str]:
+def _spaced(lines: list[str]) -> Iterator[str]:
     """A list begins and ends with an empty line."""
     before, in_list = "", False
     for line in lines:

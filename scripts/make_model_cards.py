@@ -28,12 +28,14 @@ its name whether it is the thesis' or was measured here.
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from counting_card import reading
 from counting_card import results_table as counting_table
+from crops_card import results_table as crops_table
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, StrictUndefined, TemplateError, UndefinedError
 from street_card import results_table as street_table
@@ -53,6 +55,8 @@ def describe(results: dict[str, Any]) -> dict[str, str]:
         return {"table": counting_table(results), "reading": reading(results)}
     if "most_frequent_label" in results:
         return {"table": street_table(results)}
+    if "rows" in results:
+        return {"table": crops_table(results)}
     return {}
 
 
@@ -64,6 +68,11 @@ def read_facts(kind: str, name: str) -> dict[str, Any]:
 def names(kind: str) -> list[str]:
     """What has a file of that kind."""
     return sorted(path.stem for path in (CARDS / kind).glob("*.yaml"))
+
+
+def bundled(root: Path) -> list[str]:
+    """Checkpoints whose folder is there with the results."""
+    return [name for name in names("checkpoints") if (root / "checkpoints" / name / "results.json").is_file()]
 
 
 def method_card(name: str) -> str:
@@ -191,7 +200,7 @@ def _card(name: str, facts: dict[str, Any], eval_results: list[EvalResult], know
     return str(card).rstrip() + "\n"
 
 
-def index() -> str:
+def index(checkpoints: Sequence[str]) -> str:
     """README.md of model_cards/."""
     lines = [
         "# Model cards",
@@ -207,7 +216,7 @@ def index() -> str:
         "|---|---|",
         *(
             f"| {read_facts('checkpoints', name)['title']} | [{name}](../checkpoints/{name}/README.md) |"
-            for name in names("checkpoints")
+            for name in checkpoints
         ),
     ]
     return "\n".join(lines) + "\n"
@@ -224,9 +233,10 @@ def all_texts(root: Path, new: dict[str, dict[str, Any]]) -> dict[Path, str]:
         KeyError, OSError, TemplateError, ValueError: a data file or results.json that does not fit.
     """
     texts = {Path("model_cards") / f"{name}.md": method_card(name) for name in names("methods")}
-    texts[Path("model_cards/README.md")] = index()
+    checkpoints = sorted({*bundled(root), *new})
+    texts[Path("model_cards/README.md")] = index(checkpoints)
     readme = (root / "README.md").read_text(encoding="utf-8")
-    for name in names("checkpoints"):
+    for name in checkpoints:
         folder = Path("checkpoints") / name
         kept = root / folder / "results.json"
         results = new[name] if name in new else json.loads(kept.read_text(encoding="utf-8"))
@@ -271,6 +281,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{given}: {error}", file=sys.stderr)
         return 1
     for path, text in texts.items():
+        (options.root / path).parent.mkdir(parents=True, exist_ok=True)
         write_file(options.root / path, text.encode())
     return 0
 

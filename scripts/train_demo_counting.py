@@ -15,7 +15,6 @@ interrupted run goes on where it was.
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -23,9 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from bundling import bundle, remember_start
 from demo_counting import count_folder, evaluate
-from make_model_cards import checkpoint_card
-from provenance import remember_start
 
 from dense_hf import IOCFormerForObjectCounting, IOCFormerImageProcessor
 from dense_hf.data import PointFolder, write_file
@@ -73,18 +71,6 @@ def summarize(trees: Path, output: Path) -> dict[str, Any]:
         ],
         "run": json.loads((output / f"seed_{SEEDS[0]}" / "results.json").read_text(encoding="utf-8")),
     }
-
-
-def bundle(run: Path, folder: Path, results: dict[str, Any]) -> None:
-    """What lies in checkpoints/: weights, configuration and processor of a run, without our code; results and card."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(run / "model.safetensors", folder / "model.safetensors")
-    for name in ("config.json", "preprocessor_config.json"):
-        content = json.loads((run / name).read_text(encoding="utf-8"))
-        content.pop("auto_map")
-        write_file(folder / name, json.dumps(content, indent=2, sort_keys=True).encode() + b"\n")
-    write_file(folder / "results.json", json.dumps(results, indent=2).encode() + b"\n")
-    write_file(folder / "README.md", checkpoint_card(results["checkpoint"], results).encode())
 
 
 def main() -> None:

@@ -21,7 +21,6 @@ checkpoints/. What is finished is not done again; an interrupted run goes on whe
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -32,9 +31,8 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
+from bundling import bundle, remember_start
 from demo_video import PROTOCOLS, SEEN, judge
-from make_model_cards import checkpoint_card
-from provenance import remember_start
 from street_card import results_table
 from tqdm.auto import tqdm
 
@@ -137,20 +135,6 @@ def summarize(per_run: Mapping[str, Mapping[int, dict[str, Any]]], constant: dic
     return {"checkpoint": "cffm-street", "labels": "pseudo", "methods": methods, "most_frequent_label": constant}
 
 
-def bundle(run: Path, folder: Path, results: dict[str, Any]) -> None:
-    """What lies in checkpoints/: weights, configuration and processor of a run, without our code; results and card."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(run / "model.safetensors", folder / "model.safetensors")
-    for name in ("config.json", "preprocessor_config.json"):
-        content = json.loads((run / name).read_text(encoding="utf-8"))
-        content.pop("auto_map", None)
-        if name == "config.json":
-            content["palette"] = PALETTE
-        write_file(folder / name, json.dumps(content, indent=2, sort_keys=True).encode() + b"\n")
-    write_file(folder / "results.json", json.dumps(results, indent=2).encode() + b"\n")
-    write_file(folder / "README.md", checkpoint_card(results["checkpoint"], results).encode())
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Train, judge, write; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -175,7 +159,8 @@ def main(arguments: list[str] | None = None) -> int:
         results = summarize(per_run, judge_most_frequent(videos)) | {"made": made}
         write_file(options.output / "results.json", json.dumps(results, indent=2).encode())
         method, seed = BUNDLED
-        bundle(options.output / f"{method}_seed_{seed}", options.output / results["checkpoint"], results)
+        run = options.output / f"{method}_seed_{seed}"
+        bundle(run, options.output / results["checkpoint"], results, palette=PALETTE)
     except (InvalidDataError, OSError, ValueError) as error:
         print(f"train_demo_video.py: {error}", file=sys.stderr)
         return 1

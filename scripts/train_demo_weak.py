@@ -22,7 +22,6 @@ is finished is not done again; an interrupted run goes on where it was.
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -34,7 +33,8 @@ from statistics import mean, stdev
 from typing import Any
 
 import yaml
-from crops_card import results_table, write_card
+from bundling import bundle, remember_start
+from crops_card import results_table
 
 from dense_hf import InvalidDataError
 from dense_hf.data import write_file
@@ -178,18 +178,6 @@ def summarize(numbers: Mapping[str, Mapping[int, dict[str, Any]]]) -> dict[str, 
     return {"checkpoint": "mcis-crops", "masks": "pseudo", "rows": rows}
 
 
-def bundle(run: Path, folder: Path, results: Mapping[str, Any]) -> None:
-    """What of a run lies in checkpoints/: weights, configuration, processor and card, without copies of our code."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(run / "model.safetensors", folder / "model.safetensors")
-    for name in ("config.json", "preprocessor_config.json"):
-        content = json.loads((run / name).read_text(encoding="utf-8"))
-        content.pop("auto_map", None)
-        write_file(folder / name, json.dumps(content, indent=2, sort_keys=True).encode() + b"\n")
-    write_file(folder / "results.json", json.dumps(results, indent=2).encode() + b"\n")
-    write_card(folder / "README.md", results)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Train, judge, write; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -197,6 +185,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("runs/weak"), help="Folder for the runs.")
     parser.add_argument("--jobs", type=int, default=2, help="Runs at a time, one thread each (default: 2).")
     options = parser.parse_args(arguments)
+    options.output.mkdir(parents=True, exist_ok=True)
+    made = remember_start(options.output)
     runner = Runner(options.crops, options.output)
     try:
         with ThreadPoolExecutor(options.jobs) as pool:
@@ -206,6 +196,7 @@ def main(arguments: list[str] | None = None) -> int:
                     took = "was there already" if seconds is None else f"{seconds / 60:.1f} minutes"
                     print(f"{work.__name__} {name}, seed {seed}: {took}", flush=True)
         results = summarize({name: {seed: runner.numbers(name, seed) for seed in SEEDS} for name in ROWS})
+        results["made"] = made
         write_file(options.output / "results.json", json.dumps(results, indent=2).encode())
         classifier = options.output / "classifiers" / "_seed_".join(map(str, BUNDLED))
         bundle(classifier, options.output / results["checkpoint"], results)

@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "auto": {"counting", "video_segmentation", "weak_segmentation", "pipelines"},
     "convert": {"errors", "counting", "video_segmentation", "weak_segmentation"},
     "visualization": {"errors"},
+    "spaces": {"errors", "data"},
     "data": {"errors", "counting", "metrics"},
     "metrics": {"errors", "counting"},
     "training": {"errors", "convert", "data", "metrics", *TASK_FOLDERS},

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dense_hf.visualization import draw_attention, draw_density, draw_labels, draw_points, label_palette
+from dense_hf.visualization import (
+    draw_attention,
+    draw_density,
+    draw_labels,
+    draw_points,
+    draw_timeline,
+    label_palette,
+)
 from dense_hf.visualization.labels import legend_lines
 
 
@@ -165,3 +172,34 @@ def test_the_legend_names_the_largest_labels(size):
 def test_labels_of_any_size_can_be_drawn(size):
     labels = np.zeros(size[::-1], np.uint8)
     assert draw_labels(Image.new("RGB", size), labels, ["wall"]).size == size
+
+
+def test_a_timeline_has_the_shares_of_each_frame():
+    """Each column of the plot, counted by colour, is the frame below it."""
+    palette = np.array([[200, 0, 0], [0, 200, 0], [0, 0, 200]], dtype=np.uint8)
+    shares = np.array([[1, 0, 0], [0.25, 0.75, 0], [np.nan] * 3, [0, 0, 1]])
+    picture = np.asarray(draw_timeline(shares, ["road", "grass", "car"], palette, (600, 200)))
+    plot = (picture[..., None, :] == palette).all(-1)
+    rows, columns = np.nonzero(plot[:, :300].any(-1))
+    top, bottom, left = rows.min(), rows.max() + 1, columns.min()
+    right = int(np.nonzero(plot[bottom - 1].any(-1))[0].max()) + 1
+    for frame in (0, 1, 3):
+        column = left + round((frame + 0.5) / 4 * (right - left))
+        found = plot[top:bottom, column].mean(axis=0)
+        np.testing.assert_allclose(found, shares[frame], atol=1.5 / (bottom - top))
+    assert plot[bottom - 1, left + round(1.5 / 4 * (right - left)), 0]  # the first label at the bottom
+    assert not plot[top:bottom, left + round(2.5 / 4 * (right - left))].any()
+
+
+def test_the_marker_of_a_timeline_moves_and_wrong_timelines_are_refused():
+    palette = label_palette(2)
+    shares = np.full((10, 2), 0.5)
+    pictures = [np.asarray(draw_timeline(shares, ["a", "b"], palette, marker=place)) for place in (None, 0, 9)]
+    places = [np.nonzero((pictures[0] != other).any(axis=(0, 2)))[0].mean() for other in pictures[1:]]
+    assert places[0] < 200
+    assert places[1] > 700
+    for wrong in (np.zeros((0, 2)), np.zeros((3, 4)), np.zeros(2)):
+        with pytest.raises(ValueError, match=r"shares must be \[T, 2\]"):
+            draw_timeline(wrong, ["a", "b"], palette)
+    with pytest.raises(ValueError, match="room for a plot"):
+        draw_timeline(shares, ["a", "b"], palette, (60, 20))

@@ -1,8 +1,8 @@
 """Commands and programs of the how-tos and of the model cards: what can run here runs, of the rest the options exist.
 
 All in this process, whose libraries are loaded already; those of README.md run in fresh ones. To add a page, put it
-into a folder of `PAGES`. A command that needs a GPU, a camera or hours has a line `<!-- not run: reason -->` before its
-block.
+into a folder of `PAGES`. A command that needs a GPU, a camera or hours has a line `<!-- not run: reason -->` before
+its block.
 """
 
 import re
@@ -24,8 +24,6 @@ BLOCKS = {
 }
 COMMANDS = {name: block for name, block in BLOCKS.items() if block.language == "bash"}
 PROGRAMS = {name: block for name, block in BLOCKS.items() if block.language == "python"}
-# commands that are still to come; remove a line when it is there
-PENDING = ("dense-hf localize", 'pipeline("weakly-supervised-segmentation"')
 
 
 @pytest.fixture
@@ -48,8 +46,6 @@ def test_every_block_has_a_rule():
 @pytest.mark.parametrize("name", [name for name, block in COMMANDS.items() if block.not_run])
 def test_options_of_commands_exist(name, tmp_path):
     for words in commands(COMMANDS[name].text):
-        if " ".join(words).startswith(PENDING):
-            pytest.skip(f"{words[:2]} is not there yet")
         check_command(words, tmp_path)
 
 
@@ -70,8 +66,6 @@ def test_programs(name, clone, capsys):
     code = compile(block.text, name, "exec")
     if block.not_run not in (None, "a card"):
         return  # its syntax is right
-    if any(pending in block.text for pending in PENDING):
-        pytest.skip("a part of it is not there yet")
     exec(code, {"__name__": "__main__"})
 
 

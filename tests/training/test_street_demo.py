@@ -37,7 +37,8 @@ def script(monkeypatch):
         "street_card",
         "make_model_cards",
         "counting_card",
-        "provenance",
+        "crops_card",
+        "bundling",
         "street_video",
         "street_labels",
     ):

@@ -46,13 +46,14 @@ def write_tables(folder: Path, rows: Sequence[CountRow], errors: dict[str, str],
     document = {**settings, "images": images, "errors": failures}
     write_file(folder / "counts.json", json.dumps(document, indent=1, allow_nan=False).encode())
     write_file(
-        folder / "counts.csv", _csv(IMAGE_COLUMNS, ([image[name] for name in IMAGE_COLUMNS] for image in images))
+        folder / "counts.csv", csv_bytes(IMAGE_COLUMNS, ([image[name] for name in IMAGE_COLUMNS] for image in images))
     )
     points = ((row.file, *point) for row in rows for point in row.points)
-    write_file(folder / "points.csv", _csv(POINT_COLUMNS, points))
+    write_file(folder / "points.csv", csv_bytes(POINT_COLUMNS, points))
 
 
-def _csv(header: Sequence[str], lines: Iterable[Sequence[object]]) -> bytes:
+def csv_bytes(header: Sequence[str], lines: Iterable[Sequence[object]]) -> bytes:
+    """The content of a CSV file."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(header)

@@ -66,6 +66,8 @@ class MCISForImageClassification(PreTrainedModel):
         if config.use_contrastive_co_attention:
             self.gate = nn.Conv2d(channels, 1, kernel_size=1, bias=False)  # W_B
         self.post_init()
+        # FSDP looks for every class that is named, and fails where this configuration has none
+        self._no_split_modules &= {type(module).__name__ for module in self.modules()}  # ty: ignore[unsupported-operator]  a set by now
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -1,17 +1,39 @@
-"""Where a training of the demo comes from: commit, time and versions, for the cards."""
+"""What of a training of the demo lies in checkpoints/, and where it comes from."""
 
 import json
 import platform
+import shutil
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
+from make_model_cards import checkpoint_card
 
 from dense_hf.data import write_file
 
 ROOT = Path(__file__).parents[1]
+
+
+def bundle(run: Path, folder: Path, results: dict[str, Any], **config: Any) -> None:
+    """Weights, configuration and processor of a run, without copies of our code; results and card.
+
+    Args:
+        run: folder of the run.
+        folder: what will be checkpoints/NAME; made if needed.
+        results: of all runs, for results.json.
+        config: what config.json has besides.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(run / "model.safetensors", folder / "model.safetensors")
+    for name, more in (("config.json", config), ("preprocessor_config.json", {})):
+        content = json.loads((run / name).read_text(encoding="utf-8")) | more
+        content.pop("auto_map", None)
+        write_file(folder / name, json.dumps(content, indent=2, sort_keys=True).encode() + b"\n")
+    write_file(folder / "results.json", json.dumps(results, indent=2).encode() + b"\n")
+    write_file(folder / "README.md", checkpoint_card(results["checkpoint"], results).encode())
 
 
 def remember_start(output: Path) -> dict[str, str]:

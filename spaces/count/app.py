@@ -1,0 +1,170 @@
+"""Count the objects of a picture in the browser: points, density, and a table of them.
+
+    python spaces/count/app.py                                  # in a clone: the bundled model
+    python spaces/count/app.py --model org/iocformer --port 7860
+
+The network runs once per picture. The threshold only chooses among the points that it found, so the slider is quick.
+On a Space, the variable COUNT_MODEL names the model.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+from transformers import pipeline
+
+import dense_hf  # noqa: F401  registers the pipeline
+from dense_hf.cli.count_tables import POINT_COLUMNS, csv_bytes
+from dense_hf.data.miniature_set import draw_scene
+from dense_hf.spaces import (
+    default_model,
+    image_upload,
+    launch,
+    read_options,
+    read_upload,
+    refusals,
+    saved_download,
+    space,
+)
+from dense_hf.visualization import draw_density, draw_points
+
+CLONE = Path(__file__).resolve().parents[2]
+MAX_FILE_SIZE = "20mb"
+MAX_PIXELS = 16_000_000
+SHOWN_SIDE = 1600  # pixels of the pictures on the page; numbers and the table are those of the whole picture
+LOWEST_THRESHOLD, THRESHOLD = 0.1, 0.35
+
+INTRODUCTION = """# Count objects
+Upload a picture. The model says where it sees an object, and its density branch gives a second opinion.
+"""
+
+
+class Counted(NamedTuple):
+    """What the network said about a picture: n points [n, 2] with scores [n], from the lowest threshold on."""
+
+    name: str
+    image: Image.Image
+    points: np.ndarray
+    scores: np.ndarray
+
+
+def example_pictures(folder: Path) -> dict[str, Path]:
+    """Label -> file. A clone that ran `make demo` has photos; everybody else gets a drawing in `folder`."""
+    trees = CLONE / "demo_data" / "trees"
+    photos = [*trees.glob("same_place/images/held_out.png"), *sorted(trees.glob("other_forests/images/*.png"))]
+    if photos:
+        return {photo.stem: photo for photo in photos}
+    pixels, _ = draw_scene(np.random.default_rng(0), (640, 480), 40, contrast=1.0)
+    Image.fromarray(pixels).save(folder / "synthetic.png")
+    return {"synthetic (drawn, to try the page)": folder / "synthetic.png"}
+
+
+def build(model: str) -> gr.Blocks:
+    """The page.
+
+    Args:
+        model: folder of a checkpoint, or its name on the Hub.
+
+    Raises:
+        OSError: there is no such model.
+    """
+    counter = pipeline("object-counting", model=model)
+    config = counter.model.config
+
+    def look(path: str | None, progress=gr.Progress()):  # noqa: B008  how Gradio is asked for one
+        """Run the network on a picture."""
+        with refusals():
+            image = read_upload(path, MAX_PIXELS)
+            total, done = len(counter.image_processor.tile_layout(image.height, image.width)), 0
+
+            def advance(tiles: int) -> None:
+                nonlocal done
+                done += tiles
+                progress((done, total), unit="tiles")
+
+            result = counter.image_processor.count_objects(
+                counter.model,
+                image,
+                threshold=LOWEST_THRESHOLD,
+                return_density_map=config.density_branch,
+                on_batch=advance,
+            )
+        counted = Counted(Path(path).name, image, result["points"].numpy(), result["scores"].numpy())
+        if not config.density_branch:
+            return counted, None, None
+        density = draw_density(image, result["density_map"].numpy(), f"density: {result['density_count']:.1f}")
+        return counted, f"{result['density_count']:.1f}", shown(density)
+
+    def choose(counted: Counted | None, threshold: float):
+        """Points, their number and their table for a threshold; no network."""
+        if counted is None:
+            return None, None, gr.DownloadButton(interactive=False)
+        sure = counted.scores >= threshold
+        points, scores = counted.points[sure], counted.scores[sure]
+        picture = draw_points(counted.image, points, f"{len(points)} object{'' if len(points) == 1 else 's'}")
+        lines = ((counted.name, x, y, score) for (x, y), score in zip(points.tolist(), scores.tolist()))
+        table = saved_download(download, "points.csv", csv_bytes(POINT_COLUMNS, lines))
+        return str(len(points)), shown(picture), gr.DownloadButton(value=table, interactive=True)
+
+    plain = {"show_label": False, "interactive": False, "height": 480, "buttons": ["download", "fullscreen"]}
+    with space("Count objects") as app, tempfile.TemporaryDirectory() as folder:
+        gr.Markdown(INTRODUCTION)
+        state = gr.State(time_to_live=1800)
+        with gr.Row():
+            with gr.Column(scale=2, min_width=280):
+                upload = image_upload(label="Picture", height=260, elem_id="upload")
+                gr.Markdown(f"At most {MAX_FILE_SIZE[:-2]} MB and {MAX_PIXELS // 10**6} megapixels.")
+                run = gr.Button("Count", variant="primary", elem_id="run")
+                slider = gr.Slider(
+                    LOWEST_THRESHOLD,
+                    0.9,
+                    THRESHOLD,
+                    step=0.01,
+                    label="Threshold",
+                    info="The least score that counts",
+                    visible=config.regression_branch,
+                    elem_id="threshold",
+                )
+                examples = example_pictures(Path(folder))
+                gr.Examples(
+                    [[str(path)] for path in examples.values()], upload, example_labels=[*examples], label="Examples"
+                )
+            with gr.Column(scale=3, min_width=360):
+                with gr.Row(elem_classes="numbers"):
+                    count = gr.Textbox(label="Count (points)", interactive=False, max_lines=1, elem_id="count")
+                    density_count = gr.Textbox(
+                        label="Density sum",
+                        interactive=False,
+                        max_lines=1,
+                        visible=config.density_branch,
+                        elem_id="density_count",
+                    )
+                with gr.Tab("Points"):
+                    points = gr.Image(**plain, elem_id="points")
+                with gr.Tab("Density", visible=config.density_branch):
+                    density = gr.Image(**plain, elem_id="density")
+                download = gr.DownloadButton("Table of the points (CSV)", interactive=False, elem_id="download")
+        chosen = {"fn": choose, "inputs": [state, slider], "outputs": [count, points, download]}
+        run.click(look, upload, [state, density_count, density]).success(**chosen)
+        slider.change(**chosen, trigger_mode="always_last", show_progress="hidden")
+    return app
+
+
+def shown(picture: Image.Image) -> Image.Image:
+    """The picture, not larger than a page needs."""
+    picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
+    return picture
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serve the page until Ctrl-C."""
+    model = default_model("COUNT_MODEL", CLONE / "checkpoints" / "iocformer-trees", "org/iocformer")
+    options = read_options(__doc__, model, arguments)
+    launch(build(options.model), MAX_FILE_SIZE, options.port)
+
+
+if __name__ == "__main__":
+    main()
