@@ -5,7 +5,7 @@ RUN := $(VENV)/bin
 SPACES := .venv-spaces
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-fast test-spaces test-common lint format docs demo spaces train-demo train-demo-video benchmark readme-results
+.PHONY: help install test test-fast test-spaces test-common lint format docs demo spaces train-demo train-demo-video train-demo-weak benchmark readme-results
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -57,6 +57,9 @@ demo_data/trees: | $(VENV)/.installed
 demo_data/street: | $(VENV)/.installed
 	$(RUN)/python dataset_scripts/street_video.py $@
 
+demo_data/weak_crops: | $(VENV)/.installed
+	$(RUN)/python dataset_scripts/weak_crops.py $@
+
 demo: install | demo_data/trees demo_data/street ## count trees on real photos, segment real video, with the bundled models
 	$(RUN)/python scripts/demo_counting.py demo_data/trees --output demo_output
 	$(RUN)/python scripts/demo_video.py demo_data/street --output demo_output
@@ -69,6 +72,9 @@ train-demo: install | demo_data/trees ## train the bundled model again, with thr
 
 train-demo-video: install | demo_data/street ## train small CFFM, MRCFA and SegFormer on real video, with three seeds
 	$(RUN)/python scripts/train_demo_video.py demo_data/street --output runs/street
+
+train-demo-weak: install | demo_data/weak_crops ## train small MCIS on real crops, the thesis' ablations with three seeds
+	$(RUN)/python scripts/train_demo_weak.py demo_data/weak_crops --output runs/weak
 
 benchmark: install ## speed of all models, as ratios, and their memory
 	$(RUN)/python benchmarks/counting.py

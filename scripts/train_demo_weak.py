@@ -10,10 +10,10 @@ each row of the table everything that follows: localisation maps, pseudo labels 
 trained on them, and its score on the test crops. The masks that scores are computed against are PSEUDO masks: a
 program made them.
 
-All settings are in scripts/configs/mcis/crops.yaml; rows differ in what `ROWS` says. They were chosen by looking at
-maps of the training crops; nothing was chosen by the test crops, every training ends with its last weights, and the
-classifier that is bundled is the full one of seed 1, decided before any result was seen. One thread each, so that the
-weights are the same on every run.
+All settings are in scripts/configs/mcis/crops.yaml; rows differ in what `ROWS` says. They were chosen by maps of the
+training crops (seed 1) and their PSEUDO masks; nothing was chosen by the test crops, every training ends with its last
+weights, and the classifier that is bundled is the full one of seed 1, decided before any result was seen. One thread
+each, so that the weights are the same on every run.
 
 OUTPUT gets a folder per classifier and per row, results.json, and mcis-crops, which is what lies in checkpoints/. What
 is finished is not done again; an interrupted run goes on where it was.
@@ -65,7 +65,7 @@ class Row:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-# Single-round maps are narrower: with them another score of the background is best on the training crops (seed 1)
+# Single-round maps are narrower, so they have a lower score of the background
 _SINGLE = {"localization": {"num_references": 0}, "pseudo_labels": {"background_score": 0.4}}
 ROWS = {
     "basic": Row("basic classifier, single-round", "basic", _SINGLE),

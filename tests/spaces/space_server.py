@@ -50,6 +50,8 @@ def serve_pages(folder: Path, **environment: str) -> Generator[dict[str, str]]:
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
+            # a job in the background ignores SIGINT, and so would what it starts
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     try:
         addresses = {}

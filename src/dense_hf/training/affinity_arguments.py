@@ -8,24 +8,20 @@ refinement:
   walk: {}          # fields of RandomWalk                              scripts/refine_maps.py
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from huggingface_hub.errors import StrictDataclassError
-from transformers import HfArgumentParser
 from transformers.trainer_utils import SaveStrategy
 from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from ..errors import InvalidDataError
 from ..weak_segmentation.affinity_labels import CertainLabels
 from ..weak_segmentation.configuration_affinity_net import AffinityNetConfig
 from ..weak_segmentation.random_walk import RandomWalk
 from .affinity_examples import AffinityAugmentation
-from .run_config import ManualFormatter, as_command_line, field_names
+from .run_config import field_names
+from .run_parsing import parse_training_run, pixel_problems
 from .sgd_trainer import SGDArguments
-from .weak_config import read_part_sections
 
 PART = "refinement"
 
@@ -68,11 +64,7 @@ class AffinityDataArguments:
     )
 
     def __post_init__(self):
-        problems = [
-            f"{name} must be three numbers{rule}, received {getattr(self, name)}"
-            for name, rule in (("image_mean", ""), ("image_std", " above 0"))
-            if len(getattr(self, name)) != 3 or (name == "image_std" and min(self.image_std) <= 0)
-        ]
+        problems = pixel_problems(self.image_mean, self.image_std)
         if self.image_cache_size < 0:
             problems.append(f"image_cache_size must be at least 0, received {self.image_cache_size}")
         if problems:
@@ -149,31 +141,11 @@ def parse_affinity_run(manual: str | None = None, arguments: Sequence[str] | Non
         ValueError: Values that cannot work.
         SystemExit: Options that do not exist or have values of the wrong type, as argparse does.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    classes: Any = [
-        AffinityModelArguments,
-        AffinityDataArguments,
-        AffinityAugmentation,
-        CertainLabels,
-        AffinityArguments,
-    ]
-    usage = "%(prog)s --config FILE [options]"
-    parser = HfArgumentParser(classes, usage=usage, description=manual, formatter_class=ManualFormatter)
-    parser.add_argument("--config", help=f"A YAML file; of its part {PART}, all sections but walk are read.")
-    path = parser.parse_known_args(words)[0].config
-    sections: dict[str, dict[str, Any]] = {name: {} for name in KNOWN_KEYS}
-    if path is not None:
-        sections = read_part_sections(path, PART, KNOWN_KEYS)
-    from_file = {key: value for name, section in sections.items() if name != "walk" for key, value in section.items()}
-    of_config = {key: from_file.pop(key) for key in MODEL_KEYS if key in sections["model"]}
-    parsed: Any = parser.parse_args_into_dataclasses([*as_command_line(from_file), *words])
-    model, data, augmentation, labels, training, _ = parsed
+    classes = [AffinityModelArguments, AffinityDataArguments, AffinityAugmentation, CertainLabels, AffinityArguments]
+    parsed = parse_training_run(classes, KNOWN_KEYS, MODEL_KEYS, manual, arguments, PART, other_sections=["walk"])
+    model, data, augmentation, labels, training = parsed.values
     for name in ("data_dir", "maps"):
         if getattr(data, name) is None:
             raise ValueError(f"{name} must name a folder. Received: none")
-    try:
-        config = AffinityNetConfig(**of_config)
-    except (StrictDataclassError, ValueError, TypeError) as error:
-        expected = "a model section that AffinityNetConfig takes"
-        raise InvalidDataError(path or "command line", expected, error) from error
-    return AffinityRun(config, model, data, augmentation, labels, training, sections)
+    config = parsed.make_config(AffinityNetConfig)
+    return AffinityRun(config, model, data, augmentation, labels, training, parsed.sections)

@@ -1,19 +1,16 @@
 """A training run of IOCFormer or CLTR as a YAML file and a command line (see `run_config.py`)."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from huggingface_hub.errors import StrictDataclassError
-from transformers import HfArgumentParser
 from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ..counting.configuration_iocformer import IOCFormerConfig
-from ..errors import InvalidDataError
 from .counting_augmentation import CountingAugmentation
 from .recipe_trainer import RecipeArguments
-from .run_config import as_command_line, field_names, read_config
+from .run_config import field_names
+from .run_parsing import parse_training_run, pixel_problems
 
 
 @dataclass
@@ -64,11 +61,7 @@ class DataArguments:
     threshold: float = field(default=0.35, metadata={"help": "Least score that counts."})
 
     def __post_init__(self):
-        problems = [
-            f"{name} must be three numbers{rule}, received {getattr(self, name)}"
-            for name, rule in (("image_mean", ""), ("image_std", " above 0"))
-            if len(getattr(self, name)) != 3 or (name == "image_std" and min(self.image_std) <= 0)
-        ]
+        problems = pixel_problems(self.image_mean, self.image_std)
         problems += [
             f"{name} must be at least {least}, received {getattr(self, name)}"
             for name, least in (("samples_per_image", 1), ("image_cache_size", 0), ("tile_overlap", 0))
@@ -112,26 +105,11 @@ def parse_run(arguments: Sequence[str] | None = None) -> CountingRun:
         ValueError: Values that cannot work.
         SystemExit: Options that do not exist or have values of the wrong type, as argparse does.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    classes: Any = [ModelArguments, DataArguments, CountingAugmentation, RecipeArguments]
-    parser = HfArgumentParser(classes)
-    parser.add_argument("--config", help="A YAML file with sections model, data and training.")
-    path = parser.parse_known_args(words)[0].config
-    sections: dict[str, dict[str, Any]] = {name: {} for name in KNOWN_KEYS}
-    if path is not None:
-        sections = read_config(path, KNOWN_KEYS)
-    from_file = {key: value for section in sections.values() for key, value in section.items()}
-    of_config = {key: from_file.pop(key) for key in MODEL_KEYS if key in sections["model"]}
-    parsed: Any = parser.parse_args_into_dataclasses([*as_command_line(from_file), *words])
-    model, data, augmentation, training, _ = parsed
-    try:
-        if model.model_name_or_path is None:
-            config = IOCFormerConfig(**of_config)
-        else:
-            config = IOCFormerConfig.from_pretrained(model.model_name_or_path, **of_config)
-    except (StrictDataclassError, ValueError, TypeError) as error:
-        raise InvalidDataError(path or "command line", "a model section that IOCFormerConfig takes", error) from error
-    return CountingRun(config, model, data, augmentation, training, sections)
+    classes = [ModelArguments, DataArguments, CountingAugmentation, RecipeArguments]
+    parsed = parse_training_run(classes, KNOWN_KEYS, MODEL_KEYS, arguments=arguments)
+    model, data, augmentation, training = parsed.values
+    config = parsed.make_config(IOCFormerConfig, model.model_name_or_path)
+    return CountingRun(config, model, data, augmentation, training, parsed.sections)
 
 
 def backbone_architecture(config: IOCFormerConfig) -> str | None:

@@ -1,21 +1,17 @@
 """A training run of MCIS as a part of a YAML file (see `weak_config.py`) and a command line."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from huggingface_hub.errors import StrictDataclassError
-from transformers import HfArgumentParser
 from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ..data.weak_source import WeakSource
-from ..errors import InvalidDataError
 from ..weak_segmentation.configuration_mcis import MCISConfig
 from .backbone_weights import CONVERTED_NAMES
-from .run_config import ManualFormatter, as_command_line, field_names
+from .run_config import field_names
+from .run_parsing import parse_training_run, pixel_problems
 from .weak_augmentation import WeakAugmentation
-from .weak_config import read_part_sections
 from .weak_trainer import MCISArguments
 
 PART = "classifier"
@@ -92,11 +88,7 @@ class MCISDataArguments:
     )
 
     def __post_init__(self):
-        problems = [
-            f"{name} must be three numbers{rule}, received {getattr(self, name)}"
-            for name, rule in (("image_mean", ""), ("image_std", " above 0"))
-            if len(getattr(self, name)) != 3 or (name == "image_std" and min(self.image_std) <= 0)
-        ]
+        problems = pixel_problems(self.image_mean, self.image_std)
         problems += [
             f"{name} must be at least {least}, received {getattr(self, name)}"
             for name, least in (("image_size", 16), ("image_cache_size", 0))
@@ -140,28 +132,12 @@ def parse_mcis_run(manual: str | None = None, arguments: Sequence[str] | None = 
         ValueError: Values that cannot work.
         SystemExit: Options that do not exist or have values of the wrong type, as argparse does.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    classes: Any = [MCISModelArguments, MCISDataArguments, WeakAugmentation, MCISArguments]
-    usage = "%(prog)s --config FILE [options]"
-    parser = HfArgumentParser(classes, usage=usage, description=manual, formatter_class=ManualFormatter)
-    parser.add_argument("--config", help=f"A YAML file; its part {PART} has sections model, data and training.")
-    path = parser.parse_known_args(words)[0].config
-    sections: dict[str, dict[str, Any]] = {name: {} for name in KNOWN_KEYS}
-    if path is not None:
-        sections = read_part_sections(path, PART, KNOWN_KEYS)
-    from_file = {key: value for section in sections.values() for key, value in section.items()}
-    of_config = {key: from_file.pop(key) for key in MODEL_KEYS if key in sections["model"]}
-    parsed: Any = parser.parse_args_into_dataclasses([*as_command_line(from_file), *words])
-    model, data, augmentation, training, _ = parsed
-    try:
-        if model.model_name_or_path is None:
-            config = MCISConfig(**of_config)
-        else:
-            config = MCISConfig.from_pretrained(model.model_name_or_path, **of_config)
-    except (StrictDataclassError, ValueError, TypeError) as error:
-        raise InvalidDataError(path or "command line", "a model section that MCISConfig takes", error) from error
+    classes = [MCISModelArguments, MCISDataArguments, WeakAugmentation, MCISArguments]
+    parsed = parse_training_run(classes, KNOWN_KEYS, MODEL_KEYS, manual, arguments, PART)
+    model, data, augmentation, training = parsed.values
+    config = parsed.make_config(MCISConfig, model.model_name_or_path)
     sources = [WeakSource.parse(text) for text in data.extra_sources]
-    return MCISRun(config, model, data, augmentation, training, sources, sections)
+    return MCISRun(config, model, data, augmentation, training, sources, parsed.sections)
 
 
 def backbone_architecture(config: MCISConfig) -> str | None:

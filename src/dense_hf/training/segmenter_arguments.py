@@ -1,22 +1,16 @@
 """A training run of a segmenter: the part `segmenter` of a YAML file (see `weak_config.py`) and a command line."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from huggingface_hub.errors import StrictDataclassError
-from transformers import HfArgumentParser
-
-from ..errors import InvalidDataError
 from ..weak_segmentation.configuration_deeplab_largefov import DeepLabLargeFOVConfig
 from ..weak_segmentation.image_processing_deeplab_largefov import DeepLabLargeFOVImageProcessor
 from ..weak_segmentation.multi_scale_segmenter import STRIDE, WINDOW
-from .run_config import as_command_line, field_names
+from .run_config import field_names
+from .run_parsing import parse_training_run, pixel_problems
 from .segmenter_augmentation import SegmenterAugmentation
 from .segmenter_trainer import SegmenterTrainingArguments
-from .video_arguments import ManualFormatter
-from .weak_config import read_part_sections
 
 PART = "segmenter"
 
@@ -102,14 +96,7 @@ class SegmenterDataArguments:
     )
 
     def __post_init__(self):
-        problems = [
-            f"{name} must be three numbers{rule}, received {values}"
-            for name, rule, values in (
-                ("image_mean", "", self.image_mean),
-                ("image_std", " above 0", self.image_std),
-            )
-            if values is not None and (len(values) != 3 or (name == "image_std" and min(values) <= 0))
-        ]
+        problems = pixel_problems(self.image_mean or (0, 0, 0), self.image_std or (1, 1, 1))
         if self.image_cache_size < 0:
             problems.append(f"image_cache_size must be at least 0, received {self.image_cache_size}")
         if not 1 <= self.eval_stride <= self.eval_window:
@@ -154,31 +141,14 @@ def parse_segmenter_run(manual: str | None = None, arguments: Sequence[str] | No
         ValueError: Values that cannot work.
         SystemExit: Options that do not exist or have values of the wrong type, as argparse does.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    classes: Any = [SegmenterModelArguments, SegmenterDataArguments, SegmenterAugmentation, SegmenterTrainingArguments]
-    usage = "%(prog)s --config FILE [options]"
-    parser = HfArgumentParser(classes, usage=usage, description=manual, formatter_class=ManualFormatter)
-    parser.add_argument("--config", help=f"A YAML file; its part {PART} has sections model, data and training.")
-    path = parser.parse_known_args(words)[0].config
-    sections: dict[str, dict[str, Any]] = {name: {} for name in KNOWN_KEYS}
-    if path is not None:
-        sections = read_part_sections(path, PART, KNOWN_KEYS)
-    from_file = {key: value for section in sections.values() for key, value in section.items()}
-    of_config = {key: from_file.pop(key) for key in MODEL_KEYS if key in sections["model"]}
-    parsed: Any = parser.parse_args_into_dataclasses([*as_command_line(from_file), *words])
-    model, data, augmentation, training, _ = parsed
+    classes = [SegmenterModelArguments, SegmenterDataArguments, SegmenterAugmentation, SegmenterTrainingArguments]
+    parsed = parse_training_run(classes, KNOWN_KEYS, MODEL_KEYS, manual, arguments, PART)
+    model, data, augmentation, training = parsed.values
     for name in ("data_dir", "pseudo_labels"):
         if getattr(data, name) is None:
             raise ValueError(f"{name} must name a folder. Received: none")
-    try:
-        if model.model_name_or_path is None:
-            config = DeepLabLargeFOVConfig(**of_config)
-        else:
-            config = DeepLabLargeFOVConfig.from_pretrained(model.model_name_or_path, **of_config)
-    except (StrictDataclassError, ValueError, TypeError) as error:
-        expected = "a model section that DeepLabLargeFOVConfig takes"
-        raise InvalidDataError(path or "command line", expected, error) from error
-    return SegmenterRun(config, model, data, augmentation, training, sections)
+    config = parsed.make_config(DeepLabLargeFOVConfig, model.model_name_or_path)
+    return SegmenterRun(config, model, data, augmentation, training, parsed.sections)
 
 
 def build_segmenter_processor(run: SegmenterRun) -> DeepLabLargeFOVImageProcessor:

@@ -1,19 +1,17 @@
 """A training run of CFFM, MRCFA or their baseline as a YAML file and a command line (see `run_config.py`)."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from huggingface_hub.errors import StrictDataclassError
-from transformers import HfArgumentParser, PreTrainedConfig
+from transformers import PreTrainedConfig
 from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ..data.cityscapes_folder import read_cityscapes_folder
 from ..data.video_folder import read_video_folder
 from ..data.videos import VideoSet
-from ..errors import InvalidDataError
-from .run_config import ManualFormatter, as_command_line, field_names, read_config
+from .run_config import field_names
+from .run_parsing import parse_training_run, pixel_problems
 from .video_augmentation import ClipAugmentation
 from .video_methods import METHODS, VideoMethod
 from .video_trainer import VideoTrainingArguments
@@ -137,11 +135,7 @@ class VideoDataArguments(VideoFolderArguments):
     def find_problems(self) -> list[str]:
         """As in the parent, and what training adds."""
         problems = super().find_problems()
-        problems += [
-            f"{name} must be three numbers{rule}, received {getattr(self, name)}"
-            for name, rule in (("image_mean", ""), ("image_std", " above 0"))
-            if len(getattr(self, name)) != 3 or (name == "image_std" and min(self.image_std) <= 0)
-        ]
+        problems += pixel_problems(self.image_mean, self.image_std)
         problems += [
             f"{name} must be at least {least}, received {getattr(self, name)}"
             for name, least in (("samples_per_video", 1), ("frame_cache_size", 0), ("size_divisor", 1))
@@ -194,25 +188,12 @@ def parse_video_run(method: str, manual: str | None = None, arguments: Sequence[
         "data": field_names(VideoDataArguments, ClipAugmentation),
         "training": field_names(chosen.training_class),
     }
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    classes: Any = [VideoModelArguments, VideoDataArguments, ClipAugmentation, chosen.training_class]
-    usage = "%(prog)s --config FILE [options]"
-    parser = HfArgumentParser(classes, usage=usage, description=manual, formatter_class=ManualFormatter)
-    parser.add_argument("--config", help="A YAML file with sections model, data and training.")
-    path = parser.parse_known_args(words)[0].config
-    sections: dict[str, dict[str, Any]] = {name: {} for name in known_keys}
-    if path is not None:
-        sections = read_config(path, known_keys)
-    from_file = {key: value for section in sections.values() for key, value in section.items()}
-    of_config = {key: from_file.pop(key) for key in chosen.config_keys if key in sections["model"]}
-    parsed: Any = parser.parse_args_into_dataclasses([*as_command_line(from_file), *words])
-    model, data, augmentation, training, _ = parsed
-    try:
-        if model.model_name_or_path is None:
-            config = chosen.make_config(model.backbone or "b1", of_config)
-        else:
-            config = chosen.config_class.from_pretrained(model.model_name_or_path, **of_config)
-    except (StrictDataclassError, ValueError, TypeError) as error:
-        expected = f"a model section that {chosen.config_class.__name__} takes"
-        raise InvalidDataError(path or "command line", expected, error) from error
-    return VideoRun(chosen, config, model, data, augmentation, training, sections)
+    classes = [VideoModelArguments, VideoDataArguments, ClipAugmentation, chosen.training_class]
+    parsed = parse_training_run(classes, known_keys, chosen.config_keys, manual, arguments)
+    model, data, augmentation, training = parsed.values
+
+    def make_config(**of_config: Any) -> PreTrainedConfig:
+        return chosen.make_config(model.backbone or "b1", of_config)
+
+    config = parsed.make_config(chosen.config_class, model.model_name_or_path, make_config)
+    return VideoRun(chosen, config, model, data, augmentation, training, parsed.sections)
