@@ -100,7 +100,7 @@ def test_released_lists(folder, first_class):
 
 def test_domains_are_joined_and_reach_the_group(folder):
     target = read(folder, "image,labels\ncat_1,cat\nroom,sofa\n", classes="cat\nsofa\n")
-    extra = read(folder, "image,labels\ncat_2,cat\n").with_domain(1)
+    extra = read(folder, "image,labels\ncat_2,cat\n", domain=1)
     both = join_folders([target, extra])
     assert both.image_domains() == {"cat_1": 0, "room": 0, "cat_2": 1}
     assert ImageGroup(both.image_labels(), lambda name: None, both.image_domains()).members(0) == ["cat_1", "cat_2"]

@@ -69,11 +69,6 @@ class WeakFolder:
         """Name to domain, for the same."""
         return {image.name: image.domain for image in self.images}
 
-    def with_domain(self, domain: int) -> "WeakFolder":
-        """The same images, all of another domain."""
-        images = tuple(replace(image, domain=domain) for image in self.images)
-        return WeakFolder(self.class_names, images, self.warnings)
-
     def with_masks(self, masks_dir: str | os.PathLike) -> "WeakFolder":
         """The same images, each with the path of its mask, `masks_dir`/NAME.png, which must be there.
 
