@@ -27,8 +27,15 @@ def results_table(results: Mapping[str, Any]) -> str:
             for text in (percent(row[what]["mean_iou"]), signed(row[what]["minus_basic"]))
         ]
         lines.append(f"| {row['title']} | {' | '.join(cells)} |")
+    constants = results["without_model"]
+    for title, scores in constants.items():
+        values = [percent(scores[what]["mean_iou"]) for what in ("pseudo_labels", "segmentation")]
+        lines.append(f"| {title}, no model | {values[0]} | - | {values[1]} | - |")
     lines += ["", f"| IoU of the segmenter | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for row in rows.values():
         cells = [percent(row["segmentation"]["per_class_iou"][name]) for name in names]
         lines.append(f"| {row['title']} | {' | '.join(cells)} |")
+    for title, scores in constants.items():
+        cells = [percent(scores["segmentation"]["per_class_iou"][name]) for name in names]
+        lines.append(f"| {title}, no model | {' | '.join(cells)} |")
     return "\n".join(lines)

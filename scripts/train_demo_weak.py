@@ -34,6 +34,7 @@ from typing import Any
 
 import yaml
 from bundling import bundle, remember_start
+from crops_baselines import judge_constants
 from crops_card import results_table
 
 from dense_hf import InvalidDataError
@@ -66,7 +67,7 @@ class Row:
 
 
 # Single-round maps are narrower, so they have a lower score of the background
-_SINGLE = {"localization": {"num_references": 0}, "pseudo_labels": {"background_score": 0.4}}
+_SINGLE = {"localization": {"num_references": 0}, "pseudo_labels": {"background_score": 0.3}}
 ROWS = {
     "basic": Row("basic classifier, single-round", "basic", _SINGLE),
     "co_attention": Row("with co-attention, multi-round", "co_attention"),
@@ -76,6 +77,15 @@ ROWS = {
         "full model, multi-round, contrastive maps too", "full", {"localization": {"use_contrastive": True}}
     ),
 }
+
+
+def settings_of(row: Row) -> dict[str, Any]:
+    """All parts of crops.yaml, as a row has them."""
+    settings = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+    settings["classifier"]["model"] |= CLASSIFIERS[row.classifier]
+    for part, values in row.settings.items():
+        settings[part] |= values
+    return settings
 
 
 class Runner:
@@ -92,14 +102,14 @@ class Runner:
     def classify(self, classifier: str, seed: int) -> float | None:
         """Train a classifier; the seconds it took, None if it was there already."""
         folder = self.output / "classifiers" / f"{classifier}_seed_{seed}"
-        config = self._config(classifier, classifier, {})
+        config = self._config(classifier, Row(classifier, classifier))
         words = ["--config", config, "--seed", seed, "--resume_from_checkpoint", "auto", "--output_dir", folder]
         return self._run("train_mcis.py", folder, words)
 
     def segment(self, name: str, seed: int) -> float | None:
         """All steps of a row behind its classifier; the seconds they took, None if nothing was to be done."""
         row, folder = ROWS[name], self.output / f"{name}_seed_{seed}"
-        config = ("--config", self._config(name, row.classifier, row.settings))
+        config = ("--config", self._config(name, row))
         maps, labels, segmenter = folder / "maps", folder / "pseudo_labels", folder / "segmenter"
         classifier = self.output / "classifiers" / f"{row.classifier}_seed_{seed}"
         training = ("--seed", seed, "--resume_from_checkpoint", "auto", "--output_dir", segmenter)
@@ -124,15 +134,11 @@ class Runner:
             "segmentation": {key: scores[key] for key in kept},
         }
 
-    def _config(self, name: str, classifier: str, changes: Mapping[str, Mapping[str, Any]]) -> Path:
+    def _config(self, name: str, row: Row) -> Path:
         """The settings of a classifier or a row as a file."""
-        settings = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
-        settings["classifier"]["model"] |= CLASSIFIERS[classifier]
-        for part, values in changes.items():
-            settings[part] |= values
         file = self.output / "settings" / f"{name}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_file(file, yaml.safe_dump(settings, sort_keys=False).encode())
+        write_file(file, yaml.safe_dump(settings_of(row), sort_keys=False).encode())
         return file
 
     def _run(self, script: str, folder: Path, words: Sequence[object]) -> float | None:
@@ -196,7 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
                     took = "was there already" if seconds is None else f"{seconds / 60:.1f} minutes"
                     print(f"{work.__name__} {name}, seed {seed}: {took}", flush=True)
         results = summarize({name: {seed: runner.numbers(name, seed) for seed in SEEDS} for name in ROWS})
-        results["made"] = made
+        results |= {"without_model": judge_constants(options.crops), "made": made}
         write_file(options.output / "results.json", json.dumps(results, indent=2).encode())
         classifier = options.output / "classifiers" / "_seed_".join(map(str, BUNDLED))
         bundle(classifier, options.output / results["checkpoint"], results)
