@@ -18,8 +18,8 @@ before stay ignored. Without saliency, an image without a class is all backgroun
 an image is ignored, and with that the whole image. An image whose classes have less than --min_object_share of its
 pixels is ignored as a whole.
 
-Maps that were made with --extra_sources need the same option here: their images get labels, too, and --saliency must
-have theirs, but there are no masks to judge them by.
+Maps that were made with --extra_sources need the same option here: their images get labels, too (those with saliency,
+if it says what is background), but there are no masks to judge them by.
 
 LABELS gets NAME.png with the colours of PASCAL VOC: 0 background, class id + 1, 255 for pixels that nobody should
 learn from; settings.json; and at the end pseudo_labels.json: the number of images of the target set and of each
