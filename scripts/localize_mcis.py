@@ -10,6 +10,9 @@ defaults are those of the released code; the thesis itself is:
     --use_views false                                      # references only (Table 3.5 varies --num_references)
     --num_references 0                                     # single-round maps, from the image alone
 
+A model that was trained with --extra_sources (scripts/train_mcis.py) gets the same ones here. Their images get maps,
+too (section 3.3.2), and may be references of all others, with the affinity matrix of the two domains.
+
 MAPS gets, for each class that an image has, NAME_ID.png: gray, at the size of the image, 255 is the strongest
 evidence; settings.json, what the maps are made with; and at the end localization.json, with counts and the names of
 images without a class, which get no map. scripts/make_pseudo_labels.py reads them.
@@ -28,8 +31,9 @@ import torch
 from accelerate import PartialState
 
 import dense_hf  # noqa: F401  AutoConfig knows its models from here on
-from dense_hf.data.weak_source import read_weak_split
+from dense_hf.data.weak_source import read_weak_training
 from dense_hf.errors import InvalidDataError
+from dense_hf.training.extra_sources import ExtraSources
 from dense_hf.training.weak_arguments import parse_part
 from dense_hf.training.weak_maps import load_mcis, make_maps
 from dense_hf.weak_segmentation import LocalizationSettings
@@ -59,8 +63,9 @@ def main() -> None:
     # without `cpu`, torchrun on a machine without a GPU starts independent runs instead of one (accelerate 1.15)
     state = PartialState(cpu=not torch.accelerator.is_available())
     try:
-        arguments, settings = parse_part("localization", (LocalizationArguments, LocalizationSettings), __doc__)
-        images = read_weak_split(arguments.data_dir, arguments.split)
+        classes = (LocalizationArguments, ExtraSources, LocalizationSettings)
+        arguments, extra, settings = parse_part("localization", classes, __doc__)
+        images = read_weak_training(arguments.data_dir, extra.sources, arguments.split)
         model, processor = load_mcis(arguments.model)
         summary = make_maps(
             model.to(state.device),

@@ -18,10 +18,14 @@ before stay ignored. Without saliency, an image without a class is all backgroun
 an image is ignored, and with that the whole image. An image whose classes have less than --min_object_share of its
 pixels is ignored as a whole.
 
+Maps that were made with --extra_sources need the same option here: their images get labels, too (those with saliency,
+if it says what is background), but there are no masks to judge them by.
+
 LABELS gets NAME.png with the colours of PASCAL VOC: 0 background, class id + 1, 255 for pixels that nobody should
-learn from; settings.json; and at the end pseudo_labels.json: pixels of each class, which images were skipped, ignored
-as a whole or without a class, and, where the data has masks, the quality of the labels per class (--masks no leaves it
-out). Stopped, the same command goes on where it was. A folder whose labels were made otherwise is refused.
+learn from; settings.json; and at the end pseudo_labels.json: the number of images of the target set and of each
+extra source, pixels of each class, which images were skipped, ignored as a whole or without a class, and, where the
+target set has masks, the quality of the labels per class (--masks no leaves it out). Stopped, the same command goes on
+where it was. A folder whose labels were made otherwise is refused.
 
 With --config FILE, the part "pseudo_labels" of the file says the same; options on the command line win.
 """
@@ -31,8 +35,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dense_hf.data.weak_source import read_weak_split, weak_masks_dir
+from dense_hf.data.weak_source import read_weak_training, weak_masks_dir
 from dense_hf.errors import InvalidDataError
+from dense_hf.training.extra_sources import ExtraSources
 from dense_hf.training.weak_arguments import parse_part
 from dense_hf.training.weak_labels import LabelMaker, make_labels
 from dense_hf.weak_segmentation import PseudoLabelSettings
@@ -63,8 +68,9 @@ class PseudoLabelArguments:
 def main() -> None:
     """Read, combine, write."""
     try:
-        arguments, settings = parse_part("pseudo_labels", (PseudoLabelArguments, PseudoLabelSettings), __doc__)
-        images = read_weak_split(arguments.data_dir, arguments.split)
+        classes = (PseudoLabelArguments, ExtraSources, PseudoLabelSettings)
+        arguments, extra, settings = parse_part("pseudo_labels", classes, __doc__)
+        images = read_weak_training(arguments.data_dir, extra.sources, arguments.split)
         maker = LabelMaker(
             images.class_names,
             Path(arguments.maps),

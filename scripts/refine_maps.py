@@ -16,8 +16,8 @@ REFINED gets, for each class that an image has, NAME_ID.png: gray, at the size o
 settings.json, what the maps are made with; and at the end refinement.json. Stopped, the same command goes on where it
 was. A folder whose maps are of another model, other maps, images or settings is refused.
 
-With --config FILE, the section `walk` of the part `refinement` of the file says the same; options on the command line
-win.
+Maps that were made with --extra_sources need the same option here. With --config FILE, the section `walk` of the part
+`refinement` of the file says how maps walk; options on the command line win.
 """
 
 import sys
@@ -27,9 +27,10 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
-from dense_hf.data.weak_source import read_weak_split
+from dense_hf.data.weak_source import read_weak_training
 from dense_hf.errors import InvalidDataError
 from dense_hf.training.affinity_arguments import KNOWN_KEYS, PART
+from dense_hf.training.extra_sources import ExtraSources
 from dense_hf.training.refined_maps import refine_maps
 from dense_hf.training.weak_arguments import parse_part
 from dense_hf.training.weak_maps import load_trained
@@ -55,9 +56,9 @@ def main() -> None:
     # without `cpu`, torchrun on a machine without a GPU starts independent runs instead of one (accelerate 1.15)
     state = PartialState(cpu=not torch.accelerator.is_available())
     try:
-        classes = (RefinementArguments, RandomWalk)
-        arguments, walk = parse_part(PART, classes, __doc__, section=("walk", KNOWN_KEYS))
-        images = read_weak_split(arguments.data_dir, arguments.split)
+        classes = (RefinementArguments, ExtraSources, RandomWalk)
+        arguments, extra, walk = parse_part(PART, classes, __doc__, section=("walk", KNOWN_KEYS))
+        images = read_weak_training(arguments.data_dir, extra.sources, arguments.split)
         model, processor = load_trained(arguments.model, AffinityNetModel, AffinityNetImageProcessor, "an AffinityNet")
         summary = refine_maps(
             model.to(state.device),

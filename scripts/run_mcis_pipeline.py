@@ -7,14 +7,15 @@
 The data are images whose classes are known, in the layout of PASCAL VOC or as a table (see
 `dataset_scripts/pascal_voc_weak.py --help`), with masks for the split that scores are computed on. The configuration
 has a part for each step (see `dense_hf/training/weak_config.py`); `scripts/configs/mcis/` has a file for each row of
-the thesis' tables.
+the thesis' tables. More images than those of the data (sections 3.4.2 and 3.4.3) stand in the configuration once, as
+`extra_sources` in the data section of the classifier: all steps up to the segmenter get them.
 
 What is done, each step by a script of its own, which also runs alone:
 
 | folder of OUTPUT | script | what comes out |
 |---|---|---|
 | classifier | train_mcis.py | the classifier with co-attention |
-| maps | localize_mcis.py | a localisation map for each class of each training image |
+| maps | localize_mcis.py | a localisation map for each class of each training image, extra ones too |
 | affinity | train_affinity.py | only with a part `refinement`: a network that tells which pixels belong together |
 | refined_maps | refine_maps.py | likewise: the maps, spread by a random walk |
 | pseudo_labels | make_pseudo_labels.py | a mask for each training image |
@@ -51,8 +52,10 @@ from weak_report import write_report
 
 from dense_hf import InvalidDataError
 from dense_hf.data import read_weak_split, write_file
-from dense_hf.training.run_config import check_keys, read_yaml
-from dense_hf.training.weak_config import PARTS
+from dense_hf.data.weak_source import read_weak_training
+from dense_hf.training.mcis_arguments import KNOWN_KEYS
+from dense_hf.training.run_config import as_command_line, check_keys, read_yaml
+from dense_hf.training.weak_config import PARTS, read_part_sections
 
 SCRIPTS = Path(__file__).parent
 
@@ -76,23 +79,40 @@ class Step:
     distributed: bool = False
 
 
-def plan(options: argparse.Namespace, config: dict[str, Any]) -> list[Step]:
-    """The steps in their order."""
+def read_extra_sources(path: Path, config: dict[str, Any]) -> list[str]:
+    """The sources of the classifier, which all steps read, each as a word of a command line.
+
+    Raises:
+        InvalidDataError: a section of the classifier has unknown keys, or another part has other sources.
+    """
+    found = read_part_sections(path, "classifier", KNOWN_KEYS)["data"].get("extra_sources")
+    for part in PARTS[1:]:
+        content = config.get(part)
+        for section in (content, content.get("data")) if isinstance(content, dict) else ():
+            if isinstance(section, dict) and section.get("extra_sources", found) != found:
+                expected = "extra_sources in the data section of the classifier alone: all steps get them from there"
+                raise InvalidDataError(path, expected, f"others in {part}")
+    return as_command_line({"extra_sources": found})[1:]
+
+
+def plan(options: argparse.Namespace, config: dict[str, Any], extra_sources: Sequence[str] = ()) -> list[Step]:
+    """The steps in their order; those behind the classifier, which reads its file, are told its sources."""
     output, data = options.output, ("--data_dir", str(options.data_dir))
     maps = output / "maps"
-    training = (*data, "--seed", str(options.seed), "--resume_from_checkpoint", "auto")
+    trained = ("--seed", str(options.seed), "--resume_from_checkpoint", "auto")
+    all_data = (*data, "--extra_sources", *extra_sources) if extra_sources else data
     steps = [
         Step(
             "classifier",
             "train_mcis.py",
-            (*training, "--output_dir", str(output / "classifier")),
+            (*data, *trained, "--output_dir", str(output / "classifier")),
             ("classifier",),
             distributed=True,
         ),
         Step(
             "maps",
             "localize_mcis.py",
-            (*data, "--model", str(output / "classifier"), "--split", "train", "--output", str(maps)),
+            (*all_data, "--model", str(output / "classifier"), "--split", "train", "--output", str(maps)),
             ("localization",),
             distributed=True,
         ),
@@ -104,14 +124,14 @@ def plan(options: argparse.Namespace, config: dict[str, Any]) -> list[Step]:
             Step(
                 "affinity",
                 "train_affinity.py",
-                (*training, *given, "--output_dir", str(affinity)),
+                (*all_data, *trained, *given, "--output_dir", str(affinity)),
                 ("refinement",),
                 distributed=True,
             ),
             Step(
                 "refined_maps",
                 "refine_maps.py",
-                (*data, *given, "--model", str(affinity), "--output", str(refined)),
+                (*all_data, *given, "--model", str(affinity), "--output", str(refined)),
                 ("refinement",),
             ),
         ]
@@ -122,13 +142,13 @@ def plan(options: argparse.Namespace, config: dict[str, Any]) -> list[Step]:
         Step(
             "pseudo_labels",
             "make_pseudo_labels.py",
-            (*data, "--maps", str(maps), "--split", "train", *saliency, "--output", str(labels)),
+            (*all_data, "--maps", str(maps), "--split", "train", *saliency, "--output", str(labels)),
             ("pseudo_labels",),
         ),
         Step(
             "segmenter",
             "train_deeplab.py",
-            (*training, "--pseudo_labels", str(labels), "--output_dir", str(output / "segmenter")),
+            (*all_data, *trained, "--pseudo_labels", str(labels), "--output_dir", str(output / "segmenter")),
             ("segmenter",),
             distributed=True,
         ),
@@ -260,16 +280,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = read_yaml(options.config)
         check_keys(options.config, "parts", config, PARTS)
-        read_weak_split(options.data_dir, "train")
+        extra_sources = read_extra_sources(options.config, config)
+        train = read_weak_training(options.data_dir, extra_sources)
         if options.evaluation_split != "none":
             read_weak_split(options.data_dir, options.evaluation_split, with_masks=True)
         if options.num_processes < 1 or options.report_images < 0:
             raise ValueError("--num_processes must be at least 1 and --report_images at least 0")
         options.output.mkdir(parents=True, exist_ok=True)
-        steps = plan(options, config)
+        steps = plan(options, config, extra_sources)
         with only_one_run(options.output):
             run_steps(steps, config, options)
-        report = write_report(options.output, options.data_dir, options.evaluation_split, options.report_images)
+        report = write_report(options.output, options.data_dir, train, options.evaluation_split, options.report_images)
     except subprocess.CalledProcessError as error:
         failed = f"this failed with status {error.returncode}: {shlex.join(error.cmd)}"
         print(f"run_mcis_pipeline.py: {failed}\nWhat is done is kept; the same command goes on here", file=sys.stderr)

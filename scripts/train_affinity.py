@@ -18,6 +18,8 @@ conv1a.weight and b2.conv_branch2a.weight; the published file itself is MXNet's)
 model: `backbone_config: null` is the VGG-16 of MCIS (torchvision's vgg16), and any network of timm with three feature
 maps does. Without weights, nothing that frozen batch norms could use is known: set freeze_backbone_batch_norm: false.
 
+Maps that were made with --extra_sources need the same option here, and in the steps behind.
+
 The defaults are the released recipe of AffinityNet: SGD without momentum, learning rate 0.1 (times 10 for all but the
 backbone) falling by the poly rule, weight decay 5e-4, 8 epochs of batches of 8 crops of 448 pixels, mirrored and with
 other colours at random. docs/challenge_setting.md tells what is as published, and what was decided here.
@@ -38,13 +40,14 @@ from transformers import set_seed
 from transformers.utils import logging
 
 from dense_hf.data.weak_folder import WeakFolder
-from dense_hf.data.weak_source import read_weak_split
+from dense_hf.data.weak_source import read_weak_training
 from dense_hf.errors import InvalidDataError
 from dense_hf.training.affinity_arguments import AffinityRun, parse_affinity_run
 from dense_hf.training.affinity_card import write_affinity_card
 from dense_hf.training.affinity_examples import AffinityTrainingSet, make_certain_labels
 from dense_hf.training.backbone_weights import load_backbone_weights
 from dense_hf.training.checkpoints import resolve_checkpoint
+from dense_hf.training.extra_sources import count_extra_images, describe_dataset
 from dense_hf.training.mcis_arguments import backbone_architecture
 from dense_hf.training.model_card import RunDescription, command_line, write_results
 from dense_hf.training.segmenter_labels import with_pseudo_labels
@@ -104,7 +107,7 @@ def main() -> None:
 def read_data(run: AffinityRun, labels_dir: Path) -> WeakFolder:
     """The images that something can be learned from, with labels that are made if they are not there."""
     progress = not run.training.disable_tqdm
-    images = read_weak_split(str(run.data.data_dir), "train")
+    images = read_weak_training(str(run.data.data_dir), run.sources)
     check_images([images], progress)
     make_certain_labels(images, Path(str(run.data.maps)), labels_dir, run.labels, progress)
     return with_pseudo_labels(images, labels_dir, progress)
@@ -127,16 +130,14 @@ def build_model(run: AffinityRun) -> AffinityNetModel:
 def describe(run: AffinityRun, images: WeakFolder) -> RunDescription:
     """What the card says about this run."""
     name = run.data.dataset_name or Path(str(run.data.data_dir)).resolve().name
-    # the names that generate_miniature_weak gives; nobody shall take such images for photos
-    if all(image.name.startswith("synthetic_") for image in images.images) and "synthetic" not in name:
-        name += " (synthetic images, drawn by a program)"
     return RunDescription(
         title="AffinityNet",
         command=command_line(sys.argv, run.training.world_size),
         config=run.sections,
-        dataset=name,
+        dataset=describe_dataset(name, images),
         num_images={"train": len(images)},
         processes=run.training.world_size,
+        extra_images=count_extra_images(run.sources, images),
     )
 
 

@@ -20,7 +20,9 @@ voc.yaml. All of these files say only what they change:
     scripts/configs/deeplab/efficientnet.yaml     a small backbone whose weights come with a pip package
 
 Images without a label file, or with ignored pixels only, are left out; a warning counts them. Labels are checked
-before the first step. The masks of the data set in place of pseudo labels give the fully supervised upper bound:
+before the first step. Labels that were made with --extra_sources (see scripts/train_mcis.py) need the same option
+here, so that their images are learned from, too (sections 3.4.2 and 3.4.3). The masks of the data set in place of
+pseudo labels give the fully supervised upper bound:
 
     python scripts/train_deeplab.py --config ... --pseudo_labels data/VOC2012/SegmentationClass --output_dir runs/upper
 
@@ -52,10 +54,11 @@ from transformers import PreTrainedModel, set_seed
 from transformers.utils import logging
 
 from dense_hf.data.weak_folder import WeakFolder
-from dense_hf.data.weak_source import is_voc, mask_rule, read_weak_split
+from dense_hf.data.weak_source import is_voc, mask_rule, read_weak_split, read_weak_training
 from dense_hf.errors import InvalidDataError
 from dense_hf.training.backbone_weights import load_backbone_weights
 from dense_hf.training.checkpoints import resolve_checkpoint
+from dense_hf.training.extra_sources import count_extra_images, describe_dataset
 from dense_hf.training.model_card import RunDescription, command_line, write_results
 from dense_hf.training.segmenter_arguments import SegmenterRun, build_segmenter_processor, parse_segmenter_run
 from dense_hf.training.segmenter_card import LabelSource, read_label_settings, write_segmenter_card
@@ -108,6 +111,7 @@ def main() -> None:
         "labels": "drawn" if labels.drawn else "pseudo",
         "label_source": labels.description,
         "num_training_images": len(folders["train"]),
+        "num_extra_images": description.extra_images,
     }
     if trainer.is_world_process_zero():
         write_results(Path(str(run.training.output_dir)), results)
@@ -122,7 +126,7 @@ def read_data(run: SegmenterRun) -> dict[str, WeakFolder]:
     """Training images with their labels and, for an evaluation, images with masks; all label maps are checked."""
     progress = not run.training.disable_tqdm
     data_dir, labels_dir = str(run.data.data_dir), str(run.data.pseudo_labels)
-    folders = {"train": with_pseudo_labels(read_weak_split(data_dir, "train"), labels_dir, progress)}
+    folders = {"train": with_pseudo_labels(read_weak_training(data_dir, run.sources), labels_dir, progress)}
     if run.training.eval_strategy != "no":
         judged = read_weak_split(data_dir, run.data.eval_split, with_masks=True)
         if judged.class_names != folders["train"].class_names:
@@ -188,16 +192,14 @@ def describe(run: SegmenterRun, folders: dict[str, WeakFolder]) -> RunDescriptio
     name = run.data.dataset_name or Path(str(run.data.data_dir)).resolve().name
     if is_voc(str(run.data.data_dir)) and run.data.dataset_name is None:
         name = "PASCAL VOC 2012"
-    # names of images that a program has drawn; nobody shall take such numbers for measurements
-    if all(image.name.startswith("synthetic_") for image in folders["train"].images) and "synthetic" not in name:
-        name += " (synthetic images, drawn by a program)"
     return RunDescription(
         title="DeepLab-LargeFOV" if run.config.head == "largefov" else "DeepLabV3",
         command=command_line(sys.argv, run.training.world_size),
         config=run.sections,
-        dataset=name,
+        dataset=describe_dataset(name, folders["train"]),
         num_images={split: len(folder) for split, folder in folders.items()},
         processes=run.training.world_size,
+        extra_images=count_extra_images(run.sources, folders["train"]),
     )
 
 

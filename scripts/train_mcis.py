@@ -25,7 +25,8 @@ For a few hundred images: --freeze_backbone --image_cache_size 1000. `--model_na
 model.
 
 More images (sections 3.4.2 and 3.4.3): of a folder in the same layout, or of a list with lines `name c1 c2 ...`. With
-num_domains=2 in the model section, each pair of domains has its own affinity matrix; without it, all share one:
+num_domains=2 in the model section, each pair of domains has its own affinity matrix; without it, all share one. Maps,
+pseudo labels and the segmenter are of these images, too: give the scripts of all later steps the same option.
 
     --extra_sources '{"data_dir": "data/web"}' '{"list": "single.txt", "images_dir": "single", "domain": 1}'
 
@@ -61,6 +62,7 @@ from dense_hf.data.weak_source import read_weak_evaluation, read_weak_training
 from dense_hf.errors import InvalidDataError
 from dense_hf.training.backbone_weights import load_backbone_weights
 from dense_hf.training.checkpoints import resolve_checkpoint
+from dense_hf.training.extra_sources import count_extra_images, describe_dataset
 from dense_hf.training.mcis_arguments import MCISRun, backbone_architecture, parse_mcis_run
 from dense_hf.training.model_card import RunDescription, command_line, write_results
 from dense_hf.training.weak_card import write_weak_card
@@ -189,16 +191,14 @@ def build_processor(run: MCISRun) -> MCISImageProcessor:
 def describe(run: MCISRun, folders: dict[str, WeakFolder]) -> RunDescription:
     """What the card says about this run."""
     name = run.data.dataset_name or Path(str(run.data.data_dir)).name
-    # the names that generate_miniature_weak gives; nobody shall take such numbers for measurements
-    if all(image.name.startswith("synthetic_") for image in folders["train"].images) and "synthetic" not in name:
-        name += " (synthetic images, drawn by a program)"
     return RunDescription(
         title="MCIS",
         command=command_line(sys.argv, run.training.world_size),
         config=run.sections,
-        dataset=name,
+        dataset=describe_dataset(name, folders["train"]),
         num_images={split: len(folder) for split, folder in folders.items()},
         processes=run.training.world_size,
+        extra_images=count_extra_images(run.sources, folders["train"]),
     )
 
 

@@ -32,21 +32,23 @@ figcaption { font-size: 13px; color: #57606a } .row { border-top: 1px solid #d0d
 """
 
 
-def write_report(output: Path, data_dir: Path, evaluation_split: str, num_images: int) -> Path:
+def write_report(output: Path, data_dir: Path, train: WeakFolder, evaluation_split: str, num_images: int) -> Path:
     """Write OUTPUT/report.html.
 
     Args:
         output: folder of the run, all of whose steps are done.
-        data_dir: the images.
+        data_dir: the target set.
+        train: all training images, those of extra sources behind those of the target set.
         evaluation_split: whose predictions are shown, or "none".
         num_images: the most images that are shown of each split.
 
     Returns:
         the file.
     """
-    train = read_weak_split(data_dir, "train")
+    own, *extra = train.images_per_source()
+    beside = f" and {sum(extra)} of extra sources" if extra else ""
     sections = [
-        f"<h1>From image-level labels to masks</h1><p>{len(train)} training images of {html.escape(str(data_dir))}, "
+        f"<h1>From image-level labels to masks</h1><p>{own} training images of {html.escape(str(data_dir))}{beside}, "
         f"{len(train.class_names)} classes. {_legend(train.class_names)}</p>",
         _steps(output / "steps"),
     ]

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -161,6 +163,64 @@ def test_changed_settings_are_not_mixed(place, run):
         shutil.rmtree(place / "run" / folder)
     assert run()[0] == 0
     assert [name for name, _ in calls(place)].count("train_mcis") == 1
+
+
+def write_sources(place: Path, sources: list, **parts: dict) -> None:
+    """A configuration with extra sources, and a folder web with an image."""
+    if not (place / "web").exists():
+        shutil.copytree(place / "data" / "train", place / "web")
+        for name in ("a", "b"):
+            (place / "web" / "images" / f"{name}.png").rename(place / "web" / "images" / f"web_{name}.png")
+        (place / "web" / "labels.csv").write_text("image,labels\nweb_a,cat\nweb_b,cat;dog\n")
+    config = {"classifier": {"data": {"extra_sources": sources}}, "refinement": {"walk": {}}, **parts}
+    (place / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def test_extra_sources_reach_all_steps_and_count_as_settings(place, run):
+    web = {"data_dir": str(place / "web"), "domain": 1}
+    write_sources(place, [web])
+    assert run()[0] == 0
+    behind = dict(calls(place))
+    assert "--extra_sources" not in behind.pop("train_mcis")  # it reads them from the file
+    assert "--extra_sources" not in behind.pop("evaluate_segmentation")
+    for arguments in behind.values():
+        assert json.loads(arguments[arguments.index("--extra_sources") + 1]) == web
+    assert "2 training images" in (page := (place / "run" / "report.html").read_text())
+    assert "and 2 of extra sources" in page
+    write_sources(place, [json.dumps(web | {"domain": 0})])
+    steps = ("classifier", "maps", "affinity", "refined_maps", "pseudo_labels", "segmenter", "evaluation")
+    for folder in steps:
+        status, printed = run()
+        assert status == 1
+        assert f"{place}/run/{folder}: expected what it was made with" in printed
+        shutil.rmtree(place / "run" / folder)
+    assert run()[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("sources", "parts", "message"),
+    [
+        ([{"data_dir": "nowhere"}], {}, "nowhere: expected a folder"),
+        ([{"folder": "web"}], {}, "keys among data_dir"),
+        (["WEB", "WEB"], {}, "names of images must be unique"),
+        (["WEB"], {"localization": {"extra_sources": ["WEB"]}}, None),
+        (["WEB"], {"localization": {"extra_sources": ["other"]}}, "the classifier alone.*others in localization"),
+        (["WEB"], {"segmenter": {"data": {"extra_sources": ["other"]}}}, "the classifier alone.*others in segmenter"),
+        (["WEB"], {"classifier": {"data": {"extra_source": []}}}, "did you mean extra_sources"),
+    ],
+)
+def test_bad_sources_before_the_first_step(place, run, sources, parts, message):
+    web = json.dumps({"data_dir": str(place / "web")})
+    write_sources(place, sources, **parts)
+    content = json.dumps(yaml.safe_load((place / "config.yaml").read_text()))
+    (place / "config.yaml").write_text(content.replace('"WEB"', json.dumps(web)))  # JSON is YAML
+    status, printed = run()
+    if message is None:
+        assert status == 0, printed
+        return
+    assert status == 1
+    assert re.search(message, printed), printed
+    assert calls(place) == []
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ class WeakImage:
         labels: ids of its classes, sorted, from 0; may be empty.
         domain: where the image comes from (section 3.4.2: 0 the target set, 1 single-label, 2 web, for example).
         mask_path: its mask, for evaluation only; `None` where nobody drew one or nobody asked.
+        source: the place of its folder among those that were joined, see `join_folders`: 0 is the target set. Several
+            may have the same domain.
     """
 
     name: str
@@ -42,6 +44,7 @@ class WeakImage:
     labels: tuple[int, ...]
     domain: int = 0
     mask_path: Path | None = None
+    source: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,11 @@ class WeakFolder:
     def image_domains(self) -> dict[str, int]:
         """Name to domain, for the same."""
         return {image.name: image.domain for image in self.images}
+
+    def images_per_source(self) -> list[int]:
+        """The number of images of each source, the target set first, up to the last source that has any."""
+        counts = Counter(image.source for image in self.images)
+        return [counts[source] for source in range(max(counts, default=0) + 1)]
 
     def with_masks(self, masks_dir: str | os.PathLike) -> "WeakFolder":
         """The same images, each with the path of its mask, `masks_dir`/NAME.png, which must be there.
@@ -179,6 +187,8 @@ def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
 def join_folders(folders: Sequence[WeakFolder]) -> WeakFolder:
     """All images of folders that have the same classes, such as a target set and extra ones of other domains.
 
+    Each has the place of its folder as its `source`.
+
     Raises:
         ValueError: if the classes differ, or a name occurs in two folders.
     """
@@ -191,7 +201,7 @@ def join_folders(folders: Sequence[WeakFolder]) -> WeakFolder:
             f"names of images must be unique over all folders, rename them. Received: {len(repeated)} repeated, "
             f"{sorted(repeated)[:5]}"
         )
-    images = tuple(image for folder in folders for image in folder.images)
+    images = tuple(replace(image, source=place) for place, folder in enumerate(folders) for image in folder.images)
     return WeakFolder(names[0], images, tuple(warning for folder in folders for warning in folder.warnings))
 
 

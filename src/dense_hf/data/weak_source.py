@@ -73,6 +73,13 @@ class WeakSource:
         if any(not isinstance(number, int) or number < 0 for number in (self.domain, self.first_class)):
             raise ValueError(f"domain and first_class of a source must be whole numbers from 0. Received: {self}")
 
+    @property
+    def name(self) -> str:
+        """What a card calls it: the name of its folder, or that of its list with the list's folder."""
+        if self.data_dir is not None:
+            return Path(self.data_dir).resolve().name
+        return "/".join(Path(str(self.list)).resolve().parts[-2:])
+
     def read(self, class_names: Sequence[str]) -> WeakFolder:
         """Its images, with classes of the target set.
 
@@ -146,22 +153,26 @@ def weak_masks_dir(data_dir: str | os.PathLike, split: str = "train") -> Path:
 
 
 def read_weak_training(
-    data_dir: str | os.PathLike, extra_sources: Sequence[str | Mapping[str, Any] | WeakSource] = ()
+    data_dir: str | os.PathLike,
+    extra_sources: Sequence[str | Mapping[str, Any] | WeakSource] = (),
+    split: str = "train",
 ) -> WeakFolder:
-    """All images to train on: the split "train" of the target set, then those of the other sources.
+    """All images to train on: those of a split of the target set, then those of the other sources.
 
-    What is trained on them and what later finds maps in them read them with this function, so both see the same.
+    All steps read them with this function, so that what makes maps, labels and masks sees the same images as what is
+    trained on them (section 3.3.2: pseudo labels of "all the training samples").
 
     Args:
         data_dir: the target set, see `read_weak_split`.
         extra_sources: more images, see [`WeakSource.parse`].
+        split: of the target set; a source says its own.
 
     Raises:
         InvalidDataError: a folder, a list or a table is bad.
         ValueError: a source is none, or two images have the same name.
     """
     sources = [WeakSource.parse(source) for source in extra_sources]
-    target = read_weak_split(data_dir, "train")
+    target = read_weak_split(data_dir, split)
     return join_folders([target, *(source.read(target.class_names) for source in sources)])
 
 

@@ -15,10 +15,12 @@ from typing import Any, ClassVar
 from transformers.trainer_utils import SaveStrategy
 from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from ..data.weak_source import WeakSource
 from ..weak_segmentation.affinity_labels import CertainLabels
 from ..weak_segmentation.configuration_affinity_net import AffinityNetConfig
 from ..weak_segmentation.random_walk import RandomWalk
 from .affinity_examples import AffinityAugmentation
+from .extra_sources import ExtraSources
 from .run_config import field_names
 from .run_parsing import parse_training_run, pixel_problems
 from .sgd_trainer import SGDArguments
@@ -51,7 +53,7 @@ class AffinityDataArguments:
     data_dir: str | None = field(
         default=None, metadata={"help": "PASCAL VOC 2012, or a folder with images/ and labels.csv."}
     )
-    maps: str | None = field(default=None, metadata={"help": "A folder of localisation maps of its training images."})
+    maps: str | None = field(default=None, metadata={"help": "A folder of localisation maps of all training images."})
     dataset_name: str | None = field(default=None, metadata={"help": "For the model card. Default: the folder's."})
     image_mean: list[float] = field(
         default_factory=lambda: list(IMAGENET_DEFAULT_MEAN), metadata={"help": "Of the backbone's weights."}
@@ -110,7 +112,7 @@ MODEL_KEYS = list(AffinityNetConfig.__annotations__)
 KNOWN_KEYS = {
     "labels": field_names(CertainLabels),
     "model": [*MODEL_KEYS, *field_names(AffinityModelArguments)],
-    "data": field_names(AffinityDataArguments, AffinityAugmentation),
+    "data": field_names(AffinityDataArguments, ExtraSources, AffinityAugmentation),
     "training": field_names(AffinityArguments),
     "walk": field_names(RandomWalk),
 }
@@ -126,6 +128,7 @@ class AffinityRun:
     augmentation: AffinityAugmentation
     labels: CertainLabels
     training: AffinityArguments
+    sources: list[WeakSource]
     sections: dict[str, dict[str, Any]]
 
 
@@ -141,11 +144,12 @@ def parse_affinity_run(manual: str | None = None, arguments: Sequence[str] | Non
         ValueError: Values that cannot work.
         SystemExit: Options that do not exist or have values of the wrong type, as argparse does.
     """
-    classes = [AffinityModelArguments, AffinityDataArguments, AffinityAugmentation, CertainLabels, AffinityArguments]
+    data_classes = [AffinityDataArguments, ExtraSources, AffinityAugmentation]
+    classes = [AffinityModelArguments, *data_classes, CertainLabels, AffinityArguments]
     parsed = parse_training_run(classes, KNOWN_KEYS, MODEL_KEYS, manual, arguments, PART, other_sections=["walk"])
-    model, data, augmentation, labels, training = parsed.values
+    model, data, extra, augmentation, labels, training = parsed.values
     for name in ("data_dir", "maps"):
         if getattr(data, name) is None:
             raise ValueError(f"{name} must name a folder. Received: none")
     config = parsed.make_config(AffinityNetConfig)
-    return AffinityRun(config, model, data, augmentation, labels, training, parsed.sections)
+    return AffinityRun(config, model, data, augmentation, labels, training, extra.sources, parsed.sections)

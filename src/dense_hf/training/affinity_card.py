@@ -17,8 +17,8 @@ def write_affinity_card(output_dir: Path, run: RunDescription) -> None:
     body = f"""# {run.title}
 
 Tells which neighbouring cells of 8 x 8 pixels of an image belong to the same thing, so that localisation maps of a
-classifier can spread to the edges of objects. Trained with dense_hf on: **{run.dataset}**, on the places where such
-maps were certain; nobody has drawn masks for it.
+classifier can spread to the edges of objects. Trained with dense_hf on: **{run.training_data}**, on the places where
+such maps were certain; nobody has drawn masks for it.
 
 ```python
 import dense_hf

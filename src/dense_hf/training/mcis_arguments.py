@@ -9,13 +9,13 @@ from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT
 from ..data.weak_source import WeakSource
 from ..weak_segmentation.configuration_mcis import MCISConfig
 from .backbone_weights import CONVERTED_NAMES
+from .extra_sources import ExtraSources
 from .run_config import field_names
 from .run_parsing import parse_training_run, pixel_problems
 from .weak_augmentation import WeakAugmentation
 from .weak_trainer import MCISArguments
 
 PART = "classifier"
-EXAMPLE_SOURCE = '{"data_dir": "web", "domain": 1}'
 
 
 @dataclass
@@ -69,13 +69,6 @@ class MCISDataArguments:
     eval_split: str = field(
         default="val", metadata={"help": "Judged by --eval_strategy and at the end, if the folder has it."}
     )
-    extra_sources: list[str] = field(
-        default_factory=list,
-        metadata={
-            "help": "More training images, a JSON object each: "
-            f"{EXAMPLE_SOURCE} or with keys list, images_dir and first_class for a list of `name c1 c2 ...`."
-        },
-    )
     image_size: int = field(default=256, metadata={"help": "Side of the square that images are resized to."})
     image_mean: list[float] = field(
         default_factory=lambda: list(IMAGENET_DEFAULT_MEAN), metadata={"help": "Of the backbone's weights."}
@@ -102,7 +95,7 @@ class MCISDataArguments:
 MODEL_KEYS = list(MCISConfig.__annotations__)
 KNOWN_KEYS = {
     "model": [*MODEL_KEYS, *field_names(MCISModelArguments)],
-    "data": field_names(MCISDataArguments, WeakAugmentation),
+    "data": field_names(MCISDataArguments, ExtraSources, WeakAugmentation),
     "training": field_names(MCISArguments),
 }
 
@@ -132,12 +125,11 @@ def parse_mcis_run(manual: str | None = None, arguments: Sequence[str] | None = 
         ValueError: Values that cannot work.
         SystemExit: Options that do not exist or have values of the wrong type, as argparse does.
     """
-    classes = [MCISModelArguments, MCISDataArguments, WeakAugmentation, MCISArguments]
+    classes = [MCISModelArguments, MCISDataArguments, ExtraSources, WeakAugmentation, MCISArguments]
     parsed = parse_training_run(classes, KNOWN_KEYS, MODEL_KEYS, manual, arguments, PART)
-    model, data, augmentation, training = parsed.values
+    model, data, extra, augmentation, training = parsed.values
     config = parsed.make_config(MCISConfig, model.model_name_or_path)
-    sources = [WeakSource.parse(text) for text in data.extra_sources]
-    return MCISRun(config, model, data, augmentation, training, sources, parsed.sections)
+    return MCISRun(config, model, data, augmentation, training, extra.sources, parsed.sections)
 
 
 def backbone_architecture(config: MCISConfig) -> str | None:

@@ -5,7 +5,7 @@ import math
 import platform
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class RunDescription:
         dataset: Name of the data; says "synthetic" if it is.
         num_images: Images, or videos, per split.
         processes: Number of processes.
+        extra_images: Images of other data sets that were trained on, too: name to number, counted in `num_images`.
     """
 
     title: str
@@ -37,6 +38,13 @@ class RunDescription:
     dataset: str
     num_images: dict[str, int]
     processes: int
+    extra_images: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def training_data(self) -> str:
+        """All that was trained on. `dataset` alone is what numbers are of."""
+        extra = [f"{number} images of {name}" for name, number in self.extra_images.items()]
+        return f"{self.dataset}, and {', '.join(extra)}" if extra else self.dataset
 
 
 def command_line(words: Sequence[str], num_processes: int) -> str:

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..data.weak_source import WeakSource
 from ..weak_segmentation.configuration_deeplab_largefov import DeepLabLargeFOVConfig
 from ..weak_segmentation.image_processing_deeplab_largefov import DeepLabLargeFOVImageProcessor
 from ..weak_segmentation.multi_scale_segmenter import STRIDE, WINDOW
+from .extra_sources import ExtraSources
 from .run_config import field_names
 from .run_parsing import parse_training_run, pixel_problems
 from .segmenter_augmentation import SegmenterAugmentation
@@ -112,7 +114,7 @@ MODEL_KEYS = [key for key in DeepLabLargeFOVConfig.__annotations__ if key != "se
 PIXEL_KEYS = ("do_flip_channel_order", "do_rescale", "image_mean", "image_std")
 KNOWN_KEYS = {
     "model": [*MODEL_KEYS, *field_names(SegmenterModelArguments)],
-    "data": field_names(SegmenterDataArguments, SegmenterAugmentation),
+    "data": field_names(SegmenterDataArguments, ExtraSources, SegmenterAugmentation),
     "training": field_names(SegmenterTrainingArguments),
 }
 
@@ -126,6 +128,7 @@ class SegmenterRun:
     data: SegmenterDataArguments
     augmentation: SegmenterAugmentation
     training: SegmenterTrainingArguments
+    sources: list[WeakSource]
     sections: dict[str, dict[str, Any]]
 
 
@@ -141,14 +144,15 @@ def parse_segmenter_run(manual: str | None = None, arguments: Sequence[str] | No
         ValueError: Values that cannot work.
         SystemExit: Options that do not exist or have values of the wrong type, as argparse does.
     """
-    classes = [SegmenterModelArguments, SegmenterDataArguments, SegmenterAugmentation, SegmenterTrainingArguments]
+    data_classes = [SegmenterDataArguments, ExtraSources, SegmenterAugmentation]
+    classes = [SegmenterModelArguments, *data_classes, SegmenterTrainingArguments]
     parsed = parse_training_run(classes, KNOWN_KEYS, MODEL_KEYS, manual, arguments, PART)
-    model, data, augmentation, training = parsed.values
+    model, data, extra, augmentation, training = parsed.values
     for name in ("data_dir", "pseudo_labels"):
         if getattr(data, name) is None:
             raise ValueError(f"{name} must name a folder. Received: none")
     config = parsed.make_config(DeepLabLargeFOVConfig, model.model_name_or_path)
-    return SegmenterRun(config, model, data, augmentation, training, parsed.sections)
+    return SegmenterRun(config, model, data, augmentation, training, extra.sources, parsed.sections)
 
 
 def build_segmenter_processor(run: SegmenterRun) -> DeepLabLargeFOVImageProcessor:

@@ -99,7 +99,7 @@ def write_segmenter_card(output_dir: Path, run: RunDescription, labels: LabelSou
     )
     body = f"""# {run.title}
 
-Gives every pixel of an image a class. Trained with dense_hf on: **{run.dataset}**.
+Gives every pixel of an image a class. Trained with dense_hf on: **{run.training_data}**.
 
 {labels.as_text()}
 

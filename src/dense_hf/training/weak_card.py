@@ -88,7 +88,7 @@ def write_weak_card(output_dir: Path, run: RunDescription, class_names: tuple[st
     )
     body = _BODY.format(
         title=run.title,
-        dataset=run.dataset,
+        dataset=run.training_data,
         classes=", ".join(class_names),
         results=_results(results, splits),
         made=how_it_was_made(run, "images"),

@@ -52,7 +52,7 @@ class LabelMaker:
         output: folder of the labels.
         settings: how they are made.
         saliency: folder with NAME.png, uint8 gray; without it the background has a score.
-        masks: folder with NAME.png to compare with, for images that have one there.
+        masks: folder with NAME.png to compare with, for images of the target set that have one there.
     """
 
     class_names: tuple[str, ...]
@@ -89,7 +89,8 @@ class LabelMaker:
         return np.bincount(label.ravel(), minlength=256), self._judge(image, label)
 
     def _judge(self, image: WeakImage, label: np.ndarray) -> Any:
-        if self.masks is None or not os.path.lexists(self.masks / f"{image.name}.png"):
+        # images of other sources have no masks; the same name there would be that of another image
+        if self.masks is None or image.source or not os.path.lexists(self.masks / f"{image.name}.png"):
             return None
         rule = mask_rule(self.class_names)
         mask = read_weak_mask(replace(image, mask_path=self.masks / f"{image.name}.png"), rule)
@@ -140,6 +141,7 @@ def make_labels(maker: LabelMaker, images: WeakFolder, num_workers: int = 0, pro
     summary = {
         **made_with,
         "num_images": len(images),
+        "images_per_source": images.images_per_source(),
         "num_labels": len(images) - len(skipped),
         "background_pixels": int(pixels[0]),
         "ignored_pixels": int(pixels[IGNORED]),

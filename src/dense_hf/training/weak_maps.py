@@ -111,7 +111,7 @@ def make_maps(
     """
     check_classes(model, images.class_names)
     state = PartialState()
-    group = image_group(images)
+    group = image_group(images, with_domains=model.config.num_domains > 1)
     maker = {
         **describe_maker(model_name, model, processor),
         "images": hash_of((image.name, image.labels, image.domain) for image in images.images),
@@ -146,10 +146,16 @@ def _counts(images: WeakFolder) -> dict[str, Any]:
     }
 
 
-def image_group(images: WeakFolder) -> ImageGroup:
-    """The images of a folder as each other's references."""
+def image_group(images: WeakFolder, with_domains: bool = True) -> ImageGroup:
+    """The images of a folder as each other's references.
+
+    Args:
+        images: the images.
+        with_domains: whether the model tells domains apart. One with `num_domains=1` does not, as in its training.
+    """
     paths = {image.name: image.path for image in images.images}
-    return ImageGroup(images.image_labels(), lambda name: open_image(paths[name]), images.image_domains())
+    domains = images.image_domains() if with_domains else {}
+    return ImageGroup(images.image_labels(), lambda name: open_image(paths[name]), domains)
 
 
 def hash_of(items: Iterable[Any]) -> str:
