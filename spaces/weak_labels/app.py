@@ -65,12 +65,19 @@ def build(model: str) -> gr.Blocks:
     processor = MCISImageProcessor.from_pretrained(model)
     class_names = [config.id2label[class_id] for class_id in range(len(config.id2label))]
 
-    def mask_of(attention: dict[int, np.ndarray]) -> np.ndarray:
-        return make_pseudo_label(attention, None, len(class_names))
-
-    def look(gallery: list[tuple[str, str | None]] | None, class_name: str, references: int, progress=gr.Progress()):  # noqa: B008
+    def look(
+        gallery: list[tuple[str, str | None]] | None,
+        class_name: str,
+        references: int,
+        background_score: float,
+        progress=gr.Progress(),  # noqa: B008
+    ):
         """Maps and masks of all images, and how large the masks are."""
         class_id = class_names.index(class_name)
+
+        def mask_of(attention: dict[int, np.ndarray]) -> np.ndarray:
+            return make_pseudo_label(attention, None, len(class_names), background_score=background_score)
+
         paths = {f"{number}. {Path(path).name}": path for number, (path, _) in enumerate(gallery or (), start=1)}
         pictures, rows = [], []
         with refusals():
@@ -119,6 +126,15 @@ def build(model: str) -> gr.Blocks:
                 references = gr.Slider(
                     1, 5, 3, step=1, label="References", info="Others that each image is compared with"
                 )
+                background = gr.Slider(
+                    0.1,
+                    0.9,
+                    0.5,
+                    step=0.05,
+                    label="Background score",
+                    info="A mask is where the evidence is stronger; higher makes it smaller",
+                    elem_id="background",
+                )
                 run = gr.Button("Find it", variant="primary", elem_id="run")
                 if examples := example_images(class_names):
                     gr.Examples(
@@ -144,7 +160,7 @@ def build(model: str) -> gr.Blocks:
                     interactive=False,
                     elem_id="shares",
                 )
-        run.click(look, [upload, what, references], [results, shares])
+        run.click(look, [upload, what, references, background], [results, shares])
     return app
 
 

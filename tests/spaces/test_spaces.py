@@ -138,6 +138,8 @@ def test_weak_labels(addresses, open_page, classifier_checkpoint, tmp_path):
     page = open_page(addresses["weak_labels"])
     upload(page, *paths)
     page.wait_for_function("document.querySelectorAll('#upload img').length >= 3")
+    page.fill("#background input[type=number]", "0.3")
+    page.press("#background input[type=number]", "Tab")
     page.click("#run")
 
     model = dense_hf.MCISForImageClassification.from_pretrained(classifier_checkpoint)
@@ -148,7 +150,7 @@ def test_weak_labels(addresses, open_page, classifier_checkpoint, tmp_path):
     for references in (0, 3):
         with Localizer(model, processor, group, LocalizationSettings(num_references=references)) as localizer:
             for row in expected:
-                mask = make_pseudo_label(localizer.attention(row[0]), None, 3)
+                mask = make_pseudo_label(localizer.attention(row[0]), None, 3, background_score=0.3)
                 row.append(round(100 * float((mask == 1).mean()), 2))
     page.wait_for_function("document.querySelectorAll('#results img').length >= 9", timeout=120_000)
     assert [[name, float(alone), float(together)] for name, alone, together in cells(page, 3)] == expected
