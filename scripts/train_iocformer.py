@@ -55,10 +55,11 @@ from dense_hf.errors import InvalidDataError
 from dense_hf.training.backbone_weights import load_backbone_weights
 from dense_hf.training.checkpoints import resolve_checkpoint
 from dense_hf.training.counting_arguments import CountingRun, backbone_architecture, parse_run
+from dense_hf.training.counting_card import write_counting_card
 from dense_hf.training.counting_dataset import CountingTrainingSet, collate_crops
 from dense_hf.training.counting_examples import CountingExample, read_examples
 from dense_hf.training.counting_trainer import CountingTrainer
-from dense_hf.training.model_card import RunDescription, command_line, write_counting_card, write_results
+from dense_hf.training.model_card import RunDescription, command_line, write_results
 
 
 def main() -> None:

@@ -10,7 +10,8 @@ from huggingface_hub import ModelCard
 from transformers import TrainerCallback
 
 from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
-from dense_hf.training.model_card import RunDescription, command_line, write_counting_card, write_results
+from dense_hf.training.counting_card import write_counting_card
+from dense_hf.training.model_card import RunDescription, command_line, write_results
 from dense_hf.training.recipe_trainer import RecipeArguments
 
 

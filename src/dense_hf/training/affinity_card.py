@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import ModelCardData
 
-from .model_card import RunDescription, how_it_was_made
+from .model_card import RunDescription, how_it_was_made, save_card
 
 
 def write_affinity_card(output_dir: Path, run: RunDescription) -> None:
@@ -35,4 +35,4 @@ is meant for their maps; there are no numbers to judge it by, but those of the m
 
 {how_it_was_made(run, "images")}
 """
-    ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}").save(output_dir / "README.md")
+    save_card(output_dir, data, body)

@@ -1,4 +1,4 @@
-"""The card of a trained model: what was run, on which data, and the numbers of the results file."""
+"""What cards of trained models share: what was run, on which data, and the numbers of the results file."""
 
 import json
 import math
@@ -15,7 +15,6 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 RESULTS_FILE = "results.json"
-_METRIC_NAMES = {"mae": "MAE", "mse": "MSE (root)", "nae": "NAE"}
 
 
 @dataclass(frozen=True)
@@ -83,58 +82,47 @@ def without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def write_counting_card(output_dir: Path, run: RunDescription) -> None:
-    """Write `README.md` beside the weights. All numbers come from `results.json` in the same folder.
-
-    Without that file (a push in the middle of a run) the card says that there are no results yet.
-    """
+def read_results(output_dir: Path) -> dict[str, Any]:
+    """What `write_results` has written; nothing in the middle of a run, whose card says that there are none yet."""
     file = output_dir / RESULTS_FILE
-    results = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    splits = {name: values for name, values in results.items() if isinstance(values, dict)}
-    eval_results = [
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def splits_of(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Those of the results that are numbers of a split."""
+    return {name: values for name, values in results.items() if isinstance(values, dict)}
+
+
+def measured(
+    task: str, dataset: str, splits: Mapping[str, Mapping[str, Any]], names: Mapping[str, str]
+) -> list[EvalResult] | None:
+    """Numbers of splits for the metadata of a card; None if there are none.
+
+    Args:
+        task: as the Hub names it.
+        dataset: name of the data.
+        splits: see `splits_of`.
+        names: key of a number to the name of its metric; a number that a split has not is left out.
+    """
+    found = [
         EvalResult(
-            task_type="object-counting",
-            dataset_type=run.dataset,
-            dataset_name=run.dataset,
+            task_type=task,
+            dataset_type=dataset,
+            dataset_name=dataset,
             dataset_split=split,
             metric_type=key,
             metric_name=name,
             metric_value=values[key],
         )
         for split, values in splits.items()
-        for key, name in _METRIC_NAMES.items()
+        for key, name in names.items()
         if key in values
     ]
-    data = ModelCardData(
-        library_name="transformers",
-        tags=["object-counting", "dense_hf", "iocformer"],
-        model_name=run.title,
-        eval_results=eval_results or None,
-    )
-    table = ["| split | images | MAE | MSE (root) | NAE |", "|---|---|---|---|---|"]
-    for split, values in splits.items():
-        numbers = " | ".join(f"{values[key]:.2f}" for key in _METRIC_NAMES)
-        table.append(f"| {split} | {run.num_images.get(split, '?')} | {numbers} |")
-    body = f"""# {run.title}
+    return found or None
 
-Counts objects and points at them. Trained with dense_hf on: **{run.dataset}**.
 
-```python
-import dense_hf
-from transformers import pipeline
-
-count = pipeline("object-counting", model="this/repository")
-count("image.jpg")
-```
-
-## Results
-
-{chr(10).join(table) if splits else "None yet: this run has not come to its end."}
-
-{_selection(results)}
-
-{how_it_was_made(run, "images")}
-"""
+def save_card(output_dir: Path, data: ModelCardData, body: str) -> None:
+    """Write `README.md` beside the weights."""
     ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}").save(output_dir / "README.md")
 
 
@@ -161,17 +149,3 @@ Python {platform.python_version()}, torch {torch.__version__}, transformers {tra
 
 def _without_token(config: dict[str, dict]) -> dict[str, dict]:
     return {name: {k: v for k, v in keys.items() if k != "hub_token"} for name, keys in config.items() if keys}
-
-
-def _selection(results: dict[str, object]) -> str:
-    if "best_epoch" not in results:
-        return ""
-    chosen = (
-        "the best of the evaluated ones by MAE on the validation images"
-        if "validation" in results
-        else "the last; there were no validation images to choose by"
-    )
-    return (
-        f"These are the weights after epoch {results['best_epoch']:.4g} of {results['epochs']:.4g}, {chosen}. "
-        f"Seed {results['seed']}, one run."
-    )

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import ModelCardData
 
 from ..data.files import read_bytes
 from ..errors import InvalidDataError
-from .model_card import RESULTS_FILE, RunDescription, how_it_was_made
+from .model_card import RunDescription, how_it_was_made, measured, read_results, save_card, splits_of
 from .video_card import percent
 from .weak_labels import SETTINGS_FILE
 
@@ -75,27 +75,12 @@ def write_segmenter_card(output_dir: Path, run: RunDescription, labels: LabelSou
 
     Without that file (a push in the middle of a run) the card says that there are no results yet.
     """
-    file = output_dir / RESULTS_FILE
-    results = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    values = results.get("validation", {})
-    eval_results = [
-        EvalResult(
-            task_type="image-segmentation",
-            dataset_type=run.dataset,
-            dataset_name=run.dataset,
-            dataset_split="validation",
-            metric_type=key,
-            metric_name=name,
-            metric_value=values[key],
-        )
-        for key, name in METRIC_NAMES.items()
-        if key in values
-    ]
+    results = read_results(output_dir)
     data = ModelCardData(
         library_name="transformers",
         tags=["image-segmentation", "dense_hf", "deeplab", *([] if labels.drawn else ["weakly-supervised"])],
         model_name=run.title,
-        eval_results=eval_results or None,
+        eval_results=measured("image-segmentation", run.dataset, splits_of(results), METRIC_NAMES),
     )
     body = f"""# {run.title}
 
@@ -121,7 +106,7 @@ labels = processor.post_process_semantic_segmentation(outputs, target_sizes=[(im
 
 {how_it_was_made(run, "images")}
 """
-    ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}").save(output_dir / "README.md")
+    save_card(output_dir, data, body)
 
 
 def results_text(results: dict) -> str:

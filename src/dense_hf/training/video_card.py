@@ -1,11 +1,10 @@
 """The card of a trained video model: what was run, on which data, and the numbers of the results file."""
 
-import json
 from pathlib import Path
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import ModelCardData
 
-from .model_card import RESULTS_FILE, RunDescription, how_it_was_made
+from .model_card import RunDescription, how_it_was_made, measured, read_results, save_card, splits_of
 
 METRIC_NAMES = {"mean_iou": "mIoU", "weighted_iou": "weighted IoU", "vc8": "mVC8", "vc16": "mVC16"}
 
@@ -49,30 +48,15 @@ def write_video_card(output_dir: Path, run: RunDescription) -> None:
 
     Without that file (a push in the middle of a run) the card says that there are no results yet.
     """
-    file = output_dir / RESULTS_FILE
-    results = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    splits = {name: values for name, values in results.items() if isinstance(values, dict)}
-    eval_results = [
-        EvalResult(
-            task_type="video-semantic-segmentation",
-            dataset_type=run.dataset,
-            dataset_name=run.dataset,
-            dataset_split=split,
-            metric_type=key,
-            metric_name=name,
-            metric_value=values[key],
-        )
-        for split, values in splits.items()
-        for key, name in METRIC_NAMES.items()
-        if key in values
-    ]
+    results = read_results(output_dir)
+    splits = splits_of(results)
     is_baseline = run.title == "SegFormer"
     use = {"SegFormer": _USE_SEGFORMER, "CFFM++": _USE_CFFM_PLUS}.get(run.title, _USE)
     data = ModelCardData(
         library_name="transformers",
         tags=["image-segmentation" if is_baseline else "video-semantic-segmentation", "dense_hf", run.title.lower()],
         model_name=run.title,
-        eval_results=eval_results or None,
+        eval_results=measured("video-semantic-segmentation", run.dataset, splits, METRIC_NAMES),
     )
     if is_baseline:
         about = "Segments single images. The baseline of CFFM and MRCFA, trained on the frames of clips"
@@ -92,7 +76,7 @@ def write_video_card(output_dir: Path, run: RunDescription) -> None:
 
 {how_it_was_made(run, "videos")}
 """
-    ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}").save(output_dir / "README.md")
+    save_card(output_dir, data, body)
 
 
 def results_table(splits: dict[str, dict[str, float]]) -> str:

@@ -1,11 +1,10 @@
 """The card of a trained MCIS classifier: what was run, on which data, and the numbers of the results file."""
 
-import json
 from pathlib import Path
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import ModelCardData
 
-from .model_card import RESULTS_FILE, RunDescription, how_it_was_made
+from .model_card import RunDescription, how_it_was_made, measured, read_results, save_card, splits_of
 
 _BODY = """# {title}
 
@@ -63,28 +62,15 @@ def write_weak_card(output_dir: Path, run: RunDescription, class_names: tuple[st
         class_names: K names.
         license: of the weights, as the Hub names it; `None` says nothing.
     """
-    file = output_dir / RESULTS_FILE
-    results = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    splits = {name: values for name, values in results.items() if isinstance(values, dict)}
+    results = read_results(output_dir)
+    splits = splits_of(results)
     data = ModelCardData(
         library_name="transformers",
         pipeline_tag="image-classification",
         license=license,
         tags=["weakly-supervised-segmentation", "dense_hf", "mcis"],
         model_name=run.title,
-        eval_results=[
-            EvalResult(
-                task_type="image-classification",
-                dataset_type=run.dataset,
-                dataset_name=run.dataset,
-                dataset_split=split,
-                metric_type="mean_average_precision",
-                metric_name="mAP",
-                metric_value=values["mean_average_precision"],
-            )
-            for split, values in splits.items()
-        ]
-        or None,
+        eval_results=measured("image-classification", run.dataset, splits, {"mean_average_precision": "mAP"}),
     )
     body = _BODY.format(
         title=run.title,
@@ -93,7 +79,7 @@ def write_weak_card(output_dir: Path, run: RunDescription, class_names: tuple[st
         results=_results(results, splits),
         made=how_it_was_made(run, "images"),
     )
-    ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}").save(output_dir / "README.md")
+    save_card(output_dir, data, body)
 
 
 def _results(results: dict, splits: dict[str, dict[str, float]]) -> str:
