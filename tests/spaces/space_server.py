@@ -32,12 +32,11 @@ sys.addaudithook(note)
 
 
 @contextmanager
-def serve_pages(folder: Path, **environment: str) -> Generator[dict[str, str]]:
+def serve_pages(folder: Path) -> Generator[dict[str, str]]:
     """Name -> address. Every host but loopback that the server looks up or calls has a line in folder/notes.txt.
 
     Args:
         folder: for what the server leaves behind.
-        environment: variables that are set.
     """
     (folder / "sitecustomize.py").write_text(_NOTE_TAKER)
     paths = [str(folder), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
@@ -46,7 +45,7 @@ def serve_pages(folder: Path, **environment: str) -> Generator[dict[str, str]]:
         server = subprocess.Popen(
             [sys.executable, str(ROOT / "spaces" / "serve.py"), "--port", str(free_ports(3))],
             cwd=folder,
-            env={**os.environ, **changes, **environment},
+            env={**os.environ, **changes},
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

@@ -131,7 +131,7 @@ def test_video(addresses, open_page, tmp_path):
     page.screenshot(path=tmp_path / "video.png")
 
 
-def test_weak_labels(addresses, open_page, classifier_checkpoint, tmp_path):
+def test_weak_labels(addresses, open_page, tmp_path):
     paths = [tmp_path / f"{name}.png" for name in "abc"]
     for seed, path in enumerate(paths):
         Image.fromarray(draw_scene(np.random.default_rng(seed), (90, 70), 3, 2.0)[0]).save(path)
@@ -142,8 +142,9 @@ def test_weak_labels(addresses, open_page, classifier_checkpoint, tmp_path):
     page.press("#background input[type=number]", "Tab")
     page.click("#run")
 
-    model = dense_hf.MCISForImageClassification.from_pretrained(classifier_checkpoint)
-    processor = dense_hf.MCISImageProcessor.from_pretrained(classifier_checkpoint)
+    checkpoint = ROOT / "checkpoints" / "mcis-crops"
+    model = dense_hf.MCISForImageClassification.from_pretrained(checkpoint)
+    processor = dense_hf.MCISImageProcessor.from_pretrained(checkpoint)
     images = {f"{place}. {path.name}": open_image(path) for place, path in enumerate(paths, start=1)}
     group = ImageGroup({name: [0] for name in images}, images.__getitem__)
     expected = [[name] for name in images]

@@ -202,7 +202,7 @@ def test_every_row_is_judged_and_one_classifier_is_bundled(training, crops, tmp_
     assert (bundled / "model.safetensors").read_bytes() == (classifier / "model.safetensors").read_bytes()
     assert json.loads((bundled / "results.json").read_text()) == results
     printed = capsys.readouterr().out
-    table = printed[printed.index("Crops of 128") : printed.index("\n\nresults.json")]
+    table = printed[printed.index("Against PSEUDO masks") : printed.index("\n\nresults.json")]
     assert "| full model, multi-round | 23.0 (13.0 to 33.0) | +3.00 (+3.00 to +3.00) |" in table
     assert table in (bundled / "README.md").read_text()
 
