@@ -8,7 +8,7 @@ from tiny_cffm import tiny_config
 
 from dense_hf import CFFMForVideoSemanticSegmentation
 
-pytestmark = [pytest.mark.common, pytest.mark.network, pytest.mark.xdist_group("common")]
+pytestmark = [pytest.mark.common, pytest.mark.network]
 
 
 class CFFMModelTest(VideoModelTesterMixin, unittest.TestCase):

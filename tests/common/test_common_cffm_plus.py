@@ -12,7 +12,7 @@ from tiny_cffm_plus import random_prototypes
 
 from dense_hf import CFFMPlusConfig, CFFMPlusForVideoSemanticSegmentation
 
-pytestmark = [pytest.mark.common, pytest.mark.network, pytest.mark.xdist_group("common")]
+pytestmark = [pytest.mark.common, pytest.mark.network]
 
 
 def tiny_plus_config(**fields) -> CFFMPlusConfig:

@@ -18,7 +18,7 @@ from dense_hf import MCISConfig, MCISForImageClassification  # noqa: E402
 sys.path.insert(0, str(Path(__file__).parents[1] / "weak_segmentation"))
 from tiny_mcis import random_labels, tiny_config  # noqa: E402
 
-pytestmark = [pytest.mark.common, pytest.mark.network, pytest.mark.xdist_group("common")]
+pytestmark = [pytest.mark.common, pytest.mark.network]
 
 
 class MCISModelTester:

@@ -8,7 +8,7 @@ from tiny_mrcfa import tiny_config
 
 from dense_hf import MRCFAForVideoSemanticSegmentation
 
-pytestmark = [pytest.mark.common, pytest.mark.network, pytest.mark.xdist_group("common")]
+pytestmark = [pytest.mark.common, pytest.mark.network]
 
 
 class MRCFAModelTest(VideoModelTesterMixin, unittest.TestCase):

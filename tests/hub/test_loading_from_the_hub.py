@@ -12,9 +12,6 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny_checkpoints import CHECKPOINTS
 
-# one process shall run what the tests share, not each of pytest-xdist
-pytestmark = pytest.mark.xdist_group("hub_loading")
-
 # logits of the model for a picture, and all numbers that its pipelines return for it
 LOAD = """
 import sys

@@ -20,9 +20,6 @@ from dense_hf.data.gray_maps import write_gray_map
 from dense_hf.data.weak_source import mask_rule
 from dense_hf.training.weak_maps import map_path
 
-# one process shall run what the tests share, not each of pytest-xdist
-pytestmark = pytest.mark.xdist_group("hub_training")
-
 VIDEO = ["--data_dir", "videos", "--max_steps", "1", "--warmup_steps", "0", "--save_steps", "1"]
 COUNTING = [
     *("--data_dir", "images", "--num_train_epochs", "1", "--lr_milestones", "1", "--samples_per_image", "1"),

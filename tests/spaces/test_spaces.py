@@ -20,7 +20,7 @@ from dense_hf.data.miniature_videos import draw_video
 from dense_hf.weak_segmentation import ImageGroup, LocalizationSettings, Localizer, make_pseudo_label
 
 SPACES = ("count", "video", "weak_labels")
-pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.xdist_group("spaces")]
+pytestmark = [pytest.mark.slow, pytest.mark.network]
 
 
 @pytest.fixture(scope="module")
