@@ -69,6 +69,7 @@ def test_a_checkpoint_brings_its_code(checkpoint, tmp_path):
     # an editable install is found through site-packages, so its hook is left out with -S and the path given by hand
     site = next(path for path in sys.path if Path(path, "transformers").is_dir())
     environment = {**os.environ, "PYTHONPATH": site, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    environment["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # sums depend on how many threads share them
     arguments = [checkpoint, *(str(tmp_path / name) for name in ("image.safetensors", "out.safetensors"))]
     command = [sys.executable, "-S", "-c", WITHOUT_THE_PACKAGE, *arguments]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
