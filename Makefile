@@ -25,11 +25,12 @@ $(SPACES)/.installed: setup.cfg pyproject.toml tests/constraints.txt
 
 install: $(VENV)/.installed ## set up .venv with all that tests, checks and demos need
 
+# loadgroup hands tests out one at a time, so that a few long ones do not wait behind each other
 test: install ## every test, the common tests of transformers included
-	$(RUN)/python -m pytest --numprocesses 2 --dist load --ignore tests/spaces
+	$(RUN)/python -m pytest --numprocesses 2 --dist loadgroup --ignore tests/spaces
 
 test-fast: install ## the tests that need neither a network nor much time
-	$(RUN)/python -m pytest --numprocesses 2 --dist load --ignore tests/spaces -m 'not slow and not network'
+	$(RUN)/python -m pytest --numprocesses 2 --dist loadgroup --ignore tests/spaces -m 'not slow and not network'
 
 test-spaces: $(SPACES)/.installed ## the pages of spaces/ in a headless browser
 	$(SPACES)/bin/python -m pytest tests/spaces
