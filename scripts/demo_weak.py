@@ -35,10 +35,8 @@ from dense_hf.visualization import draw_attention, draw_labels, label_palette
 from dense_hf.weak_segmentation import LocalizationSettings, Localizer, PseudoLabelSettings
 
 CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "mcis-crops"
-ROUNDS = {
-    "single_round": "alone",
-    "full": "with three others",
-}  # rows of the ablation, and what the picture calls them
+# rows of the ablation, and what the picture calls them
+ROUNDS = {"single_round": "alone", "full": "with three others"}
 SIDE, GAP, HEADING = 192, 6, 26  # of the picture's tiles and what is between them, in pixels
 
 
@@ -75,12 +73,8 @@ def picture_of(
 ) -> Image.Image:
     """A row for each crop: the crop, a map of each way of localisation, the mask of the last, and the pseudo mask."""
     palette = label_palette(len(crops.class_names) + 1)
-    heads = [
-        "crop",
-        *(f"map, {name}" for name in ROUNDS.values()),
-        f"mask, {list(ROUNDS.values())[-1]}",
-        "pseudo mask",
-    ]
+    alone, together = ROUNDS.values()
+    heads = ("crop", f"map, {alone}", f"map, {together}", f"mask, {together}", "pseudo mask")
     step = SIDE + GAP
     sheet = Image.new("RGB", (len(heads) * step - GAP, HEADING + len(chosen) * step - GAP), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
