@@ -21,10 +21,12 @@ from dense_hf.data.point_folder import SPLIT_LISTS
 from dense_hf.errors import InvalidDataError
 from dense_hf.training.counting_evaluation import evaluate_counting
 from dense_hf.training.counting_examples import read_examples
+from dense_hf.training.process_group import closes_process_group
 
 COLUMNS = ("mae", "mse", "nae")
 
 
+@closes_process_group
 def main() -> None:
     """Read, count, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

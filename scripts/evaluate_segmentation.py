@@ -32,6 +32,7 @@ from dense_hf.data.weak_source import mask_rule, read_weak_split
 from dense_hf.errors import InvalidDataError
 from dense_hf.training.model_card import without_nan
 from dense_hf.training.predictions_manifest import describe_maker
+from dense_hf.training.process_group import closes_process_group
 from dense_hf.training.segmentation_arguments import parse_evaluation
 from dense_hf.training.segmentation_evaluation import evaluate_segmentation
 from dense_hf.training.segmentation_predictions import SegmentationPredictions
@@ -41,6 +42,7 @@ from dense_hf.weak_segmentation.image_processing_deeplab_largefov import DeepLab
 from dense_hf.weak_segmentation.modeling_deeplab_largefov import DeepLabLargeFOVForSemanticSegmentation
 
 
+@closes_process_group
 def main() -> None:
     """Read, segment, print."""
     # without `cpu`, torchrun on a machine without a GPU starts independent runs instead of one (accelerate 1.15)

@@ -31,6 +31,7 @@ from dense_hf.data import write_file
 from dense_hf.errors import InvalidDataError
 from dense_hf.training.model_card import without_nan
 from dense_hf.training.predictions_manifest import describe_maker
+from dense_hf.training.process_group import closes_process_group
 from dense_hf.training.prototype_files import PrototypeMaker, make_prototypes
 from dense_hf.training.run_config import ManualFormatter
 from dense_hf.training.video_arguments import VideoFolderArguments
@@ -59,6 +60,7 @@ class EvaluationArguments:
     quiet: bool = field(default=False, metadata={"help": "No progress bars."})
 
 
+@closes_process_group
 def main() -> None:
     """Read, segment, print."""
     classes: Any = [EvaluationArguments, VideoFolderArguments]

@@ -24,10 +24,12 @@ from accelerate import PartialState
 import dense_hf  # noqa: F401  AutoConfig knows its models from here on
 from dense_hf.data.video_folder import VIDEO_LISTS, read_video_folder
 from dense_hf.errors import InvalidDataError
+from dense_hf.training.process_group import closes_process_group
 from dense_hf.training.prototype_files import PrototypeMaker, make_prototypes
 from dense_hf.training.video_methods import load_video_model
 
 
+@closes_process_group
 def main() -> None:
     """Read, cluster, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

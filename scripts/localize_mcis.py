@@ -34,6 +34,7 @@ import dense_hf  # noqa: F401  AutoConfig knows its models from here on
 from dense_hf.data.weak_source import read_weak_training
 from dense_hf.errors import InvalidDataError
 from dense_hf.training.extra_sources import ExtraSources
+from dense_hf.training.process_group import closes_process_group
 from dense_hf.training.weak_arguments import parse_part
 from dense_hf.training.weak_maps import load_mcis, make_maps
 from dense_hf.weak_segmentation import LocalizationSettings
@@ -58,6 +59,7 @@ class LocalizationArguments:
             raise ValueError(f"cache_gb must be at least 0. Received: {self.cache_gb}")
 
 
+@closes_process_group
 def main() -> None:
     """Read, localise, write."""
     # without `cpu`, torchrun on a machine without a GPU starts independent runs instead of one (accelerate 1.15)

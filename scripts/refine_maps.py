@@ -31,6 +31,7 @@ from dense_hf.data.weak_source import read_weak_training
 from dense_hf.errors import InvalidDataError
 from dense_hf.training.affinity_arguments import KNOWN_KEYS, PART
 from dense_hf.training.extra_sources import ExtraSources
+from dense_hf.training.process_group import closes_process_group
 from dense_hf.training.refined_maps import refine_maps
 from dense_hf.training.weak_arguments import parse_part
 from dense_hf.training.weak_maps import load_trained
@@ -51,6 +52,7 @@ class RefinementArguments:
     quiet: bool = field(default=False, metadata={"help": "No progress bar."})
 
 
+@closes_process_group
 def main() -> None:
     """Read, walk, write."""
     # without `cpu`, torchrun on a machine without a GPU starts independent runs instead of one (accelerate 1.15)

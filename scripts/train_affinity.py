@@ -50,6 +50,7 @@ from dense_hf.training.checkpoints import resolve_checkpoint
 from dense_hf.training.extra_sources import count_extra_images, describe_dataset
 from dense_hf.training.mcis_arguments import backbone_architecture
 from dense_hf.training.model_card import RunDescription, command_line, write_results
+from dense_hf.training.process_group import closes_process_group
 from dense_hf.training.segmenter_labels import with_pseudo_labels
 from dense_hf.training.sgd_trainer import SGDTrainer
 from dense_hf.training.weak_check import check_images
@@ -59,6 +60,7 @@ from dense_hf.weak_segmentation.modeling_affinity_net import AffinityNetModel
 LABELS = "_certain_labels"  # what begins with _ is not uploaded
 
 
+@closes_process_group
 def main() -> None:
     """Read the configuration, make labels, train, write results, model and card."""
     try:

@@ -31,9 +31,11 @@ import sys
 
 from dense_hf.errors import InvalidDataError
 from dense_hf.training.cffm_plus_run import train_cffm_plus
+from dense_hf.training.process_group import closes_process_group
 from dense_hf.training.video_arguments import parse_video_run
 
 
+@closes_process_group
 def main() -> None:
     """Train, and say in one line what is wrong with arguments or data."""
     try:

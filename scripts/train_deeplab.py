@@ -60,6 +60,7 @@ from dense_hf.training.backbone_weights import load_backbone_weights
 from dense_hf.training.checkpoints import resolve_checkpoint
 from dense_hf.training.extra_sources import count_extra_images, describe_dataset
 from dense_hf.training.model_card import RunDescription, command_line, write_results
+from dense_hf.training.process_group import closes_process_group
 from dense_hf.training.segmenter_arguments import SegmenterRun, build_segmenter_processor, parse_segmenter_run
 from dense_hf.training.segmenter_card import LabelSource, read_label_settings, write_segmenter_card
 from dense_hf.training.segmenter_dataset import SegmenterTrainingSet
@@ -72,6 +73,7 @@ logger = logging.get_logger("dense_hf.train_deeplab")
 DRAWN_MASKS = ("SegmentationClass", "SegmentationClassAug", "masks", "train/masks")
 
 
+@closes_process_group
 def main() -> None:
     """Read the configuration, check data and weights, train, write results, model and card."""
     try:

@@ -60,8 +60,10 @@ from dense_hf.training.counting_dataset import CountingTrainingSet, collate_crop
 from dense_hf.training.counting_examples import CountingExample, read_examples
 from dense_hf.training.counting_trainer import CountingTrainer
 from dense_hf.training.model_card import RunDescription, command_line, write_results
+from dense_hf.training.process_group import closes_process_group
 
 
+@closes_process_group
 def main() -> None:
     """Read the configuration, check data and weights, train, evaluate the best weights, write results and card."""
     try:

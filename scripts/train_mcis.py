@@ -65,6 +65,7 @@ from dense_hf.training.checkpoints import resolve_checkpoint
 from dense_hf.training.extra_sources import count_extra_images, describe_dataset
 from dense_hf.training.mcis_arguments import MCISRun, backbone_architecture, parse_mcis_run
 from dense_hf.training.model_card import RunDescription, command_line, write_results
+from dense_hf.training.process_group import closes_process_group
 from dense_hf.training.weak_card import write_weak_card
 from dense_hf.training.weak_check import check_images
 from dense_hf.training.weak_dataset import WeakTrainingSet, collate_pairs
@@ -75,6 +76,7 @@ from dense_hf.weak_segmentation.modeling_mcis import MCISForImageClassification
 logger = logging.get_logger(__name__)
 
 
+@closes_process_group
 def main() -> None:
     """Read the configuration, check data and weights, train, evaluate, write results and card."""
     try:

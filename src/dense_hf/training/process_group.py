@@ -1,0 +1,31 @@
+"""How the processes of a distributed run part."""
+
+import functools
+import gc
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from torch import distributed
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def closes_process_group(main: Callable[P, T]) -> Callable[P, T]:
+    """Decorates the main function of a script that may run as several processes: the group ends before Python does.
+
+    A thread of gloo may be the last to hold a tensor that Python made. Letting go of it while the interpreter shuts
+    down aborts the process ("terminate called without an active exception", exit code -6) although its work is done
+    (pytorch/pytorch#190489). After an exception the group stays as it is: another process may wait in it for this one,
+    and ends when this one is gone.
+    """
+
+    @functools.wraps(main)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        result = main(*args, **kwargs)
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.destroy_process_group()
+            gc.collect()  # cycles of a trainer hold the group, and it ends its threads only when nobody does
+        return result
+
+    return run
