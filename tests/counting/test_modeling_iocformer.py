@@ -15,7 +15,6 @@ from transformers import AutoConfig, ResNetConfig
 
 from dense_hf.counting.configuration_iocformer import DENSITY_FUSIONS, IOCFormerConfig
 from dense_hf.counting.density_iocformer import UpsampledConv2d
-from dense_hf.counting.loss_iocformer import density_loss, unpad_labels
 from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
 
 
@@ -92,42 +91,6 @@ def test_weights_of_the_loss_terms():
     terms = {name: value.item() for name, value in outputs.loss_dict.items()}
     expected = 3 * (terms["loss_ce"] + terms["loss_ce_0"]) + 7 * (terms["loss_point"] + terms["loss_point_0"])
     assert outputs.loss.item() == pytest.approx(expected + 0.25 * terms["loss_density"], rel=1e-5)
-
-
-@settings(max_examples=30, deadline=None)
-@given(cells=st.sampled_from([1, 2, 4]), seed=st.integers(0, 1000))
-def test_density_loss_compares_every_part_of_the_tile(cells, seed):
-    generator = torch.Generator().manual_seed(seed)
-    density = torch.rand(2, 1, 8, 12, generator=generator)
-    targets = [torch.rand(count, 3, generator=generator) for count in (5, 0)]
-    targets[0][0, :2] = 1  # a point on the far corner belongs to the last part
-    expected = 0.0
-    for image in range(2):
-        for row in range(cells):
-            for column in range(cells):
-                part = density[image, 0, row * 8 // cells : (row + 1) * 8 // cells]
-                part = part[:, column * 12 // cells : (column + 1) * 12 // cells]
-                count = sum(
-                    min(int(x * cells), cells - 1) == column and min(int(y * cells), cells - 1) == row
-                    for x, y, _ in targets[image].tolist()
-                )
-                expected += abs(part.sum().item() - count) / 2
-    assert density_loss(density, targets, cells).item() == pytest.approx(expected, rel=1e-4)
-
-
-def test_density_loss_refuses_parts_that_do_not_fit():
-    with pytest.raises(ValueError, match=r"density_loss_cells \(3\) must divide.*Received: \[8, 8\]"):
-        density_loss(torch.zeros(1, 1, 8, 8), [torch.zeros(0, 3)], 3)
-
-
-def test_the_configuration_decides_the_parts():
-    labels = random_labels()
-    model = tiny_model(density_loss_cells=2)
-    torch.nn.init.ones_(model.density_branch.density_head.bias)
-    outputs = model(torch.randn(2, 3, 32, 32), labels=labels)
-    targets = unpad_labels(labels)
-    expected = density_loss(outputs.density_map, targets, 2)
-    assert_close(outputs.loss_dict["loss_density"], expected)
 
 
 def test_density_branch_alone_and_regression_alone():

@@ -38,8 +38,6 @@ class IOCFormerConfig(PreTrainedConfig):
         class_cost, point_cost (`float`, defaults to 2 and 5): Weights of the matching cost.
         class_loss_coefficient, point_loss_coefficient, density_loss_coefficient (`float`, defaults to 2, 5 and 0.5):
             Weights of L_c, L_l and L_D (Eq. 2.4, lambda is the last).
-        density_loss_cells (`int`, defaults to 1):
-            L_D compares the counts of this many parts of a tile, along each side. 1 is Eq. 2.1: the whole tile.
         focal_alpha, focal_gamma (`float`, defaults to 0.25 and 2): Focal loss of L_c.
         auxiliary_loss (`bool`, defaults to `True`): The same losses after each decoder layer but the last.
     """
@@ -85,7 +83,6 @@ class IOCFormerConfig(PreTrainedConfig):
     class_loss_coefficient: float | int = 2
     point_loss_coefficient: float | int = 5
     density_loss_coefficient: float | int = 0.5
-    density_loss_cells: int = 1
     focal_alpha: float | int = 0.25
     focal_gamma: float | int = 2
     auxiliary_loss: bool = True
@@ -109,13 +106,7 @@ class IOCFormerConfig(PreTrainedConfig):
             heads = getattr(self, name)
             if heads < 1 or self.d_model % heads:
                 problems.append(f"d_model ({self.d_model}) must be a multiple of {name}, received {heads}")
-        for name, least in (
-            ("num_queries", 1),
-            ("encoder_layers", 1),
-            ("decoder_layers", 1),
-            ("tile_size", 1),
-            ("density_loss_cells", 1),
-        ):
+        for name, least in (("num_queries", 1), ("encoder_layers", 1), ("decoder_layers", 1), ("tile_size", 1)):
             if getattr(self, name) < least:
                 problems.append(f"{name} must be at least {least}, received {getattr(self, name)}")
         if self.density_fusion == "thesis" and self.encoder_layers < 2:

@@ -77,33 +77,10 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float, gamma: flo
     return weight * (1 - of_target) ** gamma * cross_entropy
 
 
-def density_loss(density_map: Tensor, targets: list[Tensor], cells: int = 1) -> Tensor:
-    """L_D = | ||D||_1 - K | (Eq. 2.1) of each of cells x cells parts of the tile, added up; the mean over the batch.
-
-    One cell is the thesis and the released code. More of them tell the map where in the tile the objects are.
-
-    Args:
-        density_map: [B, 1, h, w]
-        targets: per image [n, 3]: x and y in [0, 1]
-        cells: along each side
-
-    Raises:
-        ValueError: if the map cannot be cut into so many equal parts.
-    """
-    if density_map.shape[-2] % cells or density_map.shape[-1] % cells:
-        raise ValueError(
-            f"density_loss_cells ({cells}) must divide the sides of the density map. "
-            f"Received: {list(density_map.shape[-2:])}"
-        )
-    predicted = density_map.float().unflatten(-2, (cells, -1)).unflatten(-1, (cells, -1)).sum(dim=(1, 3, 5))
-    counts = torch.stack([counts_per_cell(points, cells) for points in targets]).to(predicted)
-    return (predicted - counts).abs().sum(dim=(1, 2)).mean()
-
-
-def counts_per_cell(points: Tensor, cells: int) -> Tensor:
-    """Points [n, 3] (x and y in [0, 1]) in each part of a tile, [cells, cells]: rows from top to bottom."""
-    column, row = (points[:, :2] * cells).long().clamp(max=cells - 1).T
-    return torch.bincount(row * cells + column, minlength=cells**2).view(cells, cells)
+def density_loss(density_map: Tensor, targets: list[Tensor]) -> Tensor:
+    """L_D = | ||D||_1 - K | (Eq. 2.1), averaged over the batch (released code); density map [B, 1, h, w]."""
+    counts = torch.tensor([len(points) for points in targets], dtype=torch.float32, device=density_map.device)
+    return (density_map.float().sum(dim=(1, 2, 3)) - counts).abs().mean()
 
 
 def mean_num_points(targets: list[Tensor], device: torch.device, over_processes: bool) -> Tensor:
@@ -163,6 +140,6 @@ def iocformer_loss(
             terms |= {f"loss_ce{suffix}": loss_ce, f"loss_point{suffix}": loss_point}
             weighted += [config.class_loss_coefficient * loss_ce, config.point_loss_coefficient * loss_point]
     if density_map is not None:
-        terms["loss_density"] = density_loss(density_map, targets, config.density_loss_cells)
+        terms["loss_density"] = density_loss(density_map, targets)
         weighted.append(config.density_loss_coefficient * terms["loss_density"])
     return torch.stack(weighted).sum(), terms
