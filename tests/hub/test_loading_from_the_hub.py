@@ -102,11 +102,20 @@ def loaded(checkpoints, picture, tmp_path_factory):
         yield results, hub
 
 
+# One test of all: with several, each process of pytest-xdist would push and load everything.
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CHECKPOINTS)
-@pytest.mark.parametrize("way", WAYS)
-def test_a_checkpoint_loads_in_a_fresh_interpreter(loaded, way, name, picture):
-    code, text, file = loaded[0][way, name]
+def test_checkpoints_load_in_fresh_interpreters(loaded, picture, subtests):
+    results, hub = loaded
+    for way, name in results:
+        with subtests.test(way=way, model=name):
+            check_what_was_loaded(results, way, name, picture)
+    for name in CHECKPOINTS:
+        with subtests.test("the repository has what it needs and no more", model=name):
+            check_repository(hub.files(f"someone/tiny-{name}"), name)
+
+
+def check_what_was_loaded(results, way, name, picture):
+    code, text, file = results[way, name]
     assert code == 0, text[-3000:]
     assert "Do you wish to run the custom code?" not in text
     without = way.endswith("without")
@@ -119,14 +128,11 @@ def test_a_checkpoint_loads_in_a_fresh_interpreter(loaded, way, name, picture):
     with torch.no_grad():
         torch.testing.assert_close(theirs["logits"], make_model().eval()(pixels).logits, atol=1e-5, rtol=0)
     assert len(theirs["found"]) > 0
-    first = load_file(loaded[0]["import", name][2])
+    first = load_file(results["import", name][2])
     torch.testing.assert_close(theirs["found"], first["found"], atol=1e-5, rtol=0)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", CHECKPOINTS)
-def test_the_repository_has_what_it_needs_and_no_more(loaded, name):
-    files = loaded[1].files(f"someone/tiny-{name}")
+def check_repository(files, name):
     card = files["README.md"].decode()
     assert f'model="someone/tiny-{name}"' in card
     assert "value: 0.25" in card

@@ -94,32 +94,28 @@ def pushed(tmp_path_factory):
         yield hub, runs, loaded
 
 
+# One test of all: with several, each process of pytest-xdist would run every script.
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_pushes_model_processor_code_card_and_results(pushed, name):
+def test_scripts_push_model_processor_code_card_and_results_but_no_token(pushed, subtests):
     hub, runs, loaded = pushed
-    code, text = runs[name]
-    assert code == 0, text[-3000:]
-    files = hub.files(f"someone/tiny-{name}")
-    assert load_tensors(files["model.safetensors"])
-    assert "preprocessor_config.json" in files
-    assert ("auto_map" in json.loads(files["config.json"])) == (name != "segformer")
-    results = json.loads(files["results.json"])
-    card = ModelCard(files["README.md"].decode())
-    metrics = {metric.metric_type: metric.metric_value for metric in card.data.eval_results or ()}
-    split = SPLITS.get(name, "validation")
-    assert metrics.items() <= (results[split] if split else {}).items()
-    assert len(metrics) > 0 or split is None
-    assert results["seed"] == 1
-    assert not any("checkpoint-" in path for path in files)
-    assert loaded[name][0] == 0, loaded[name][1][-3000:]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_the_token_stays_at_home(pushed, name):
-    files = pushed[0].files(f"someone/tiny-{name}")
-    assert [path for path, content in files.items() if TOKEN.encode() in content] == []
+    for name in SCRIPTS:
+        with subtests.test(script=name):
+            code, text = runs[name]
+            assert code == 0, text[-3000:]
+            files = hub.files(f"someone/tiny-{name}")
+            assert load_tensors(files["model.safetensors"])
+            assert "preprocessor_config.json" in files
+            assert ("auto_map" in json.loads(files["config.json"])) == (name != "segformer")
+            results = json.loads(files["results.json"])
+            card = ModelCard(files["README.md"].decode())
+            metrics = {metric.metric_type: metric.metric_value for metric in card.data.eval_results or ()}
+            split = SPLITS.get(name, "validation")
+            assert metrics.items() <= (results[split] if split else {}).items()
+            assert len(metrics) > 0 or split is None
+            assert results["seed"] == 1
+            assert not any("checkpoint-" in path for path in files)
+            assert [path for path, content in files.items() if TOKEN.encode() in content] == []
+            assert loaded[name][0] == 0, loaded[name][1][-3000:]
 
 
 @pytest.mark.slow
