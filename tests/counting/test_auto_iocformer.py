@@ -1,15 +1,12 @@
 """Loading by Auto class, with this package imported and without it."""
 
 import builtins
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, pipeline
+from without_the_package import run_without_the_package
 
 import dense_hf
 from dense_hf import AutoModelForObjectCounting, IOCFormerForObjectCounting, IOCFormerImageProcessor
@@ -46,8 +43,7 @@ def test_public_names():
 
 
 WITHOUT_THE_PACKAGE = """
-import importlib.util, sys, torch
-assert importlib.util.find_spec("dense_hf") is None, "this interpreter must not have the package"
+import sys, torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoModel, pipeline
 folder, inputs, outputs = sys.argv[1:]
@@ -71,14 +67,7 @@ def test_a_checkpoint_brings_its_code(counter_checkpoint, tmp_path, noise):
     picture = noise(150, 100)
     image = torch.tensor(list(picture.getdata()), dtype=torch.uint8).view(100, 150, 3).permute(2, 0, 1).contiguous()
     save_file({"image": image}, tmp_path / "image.safetensors")
-    # an editable install is found through site-packages, so its hook is left out with -S and the path given by hand
-    site = next(path for path in sys.path if Path(path, "transformers").is_dir())
-    environment = {**os.environ, "PYTHONPATH": site, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
-    environment["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # sums depend on how many threads share them
-    arguments = [str(tmp_path / name) for name in ("checkpoint", "image.safetensors", "out.safetensors")]
-    command = [sys.executable, "-S", "-c", WITHOUT_THE_PACKAGE, *arguments]
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_without_the_package(WITHOUT_THE_PACKAGE, tmp_path, "checkpoint", "image.safetensors", "out.safetensors")
     theirs = load_file(tmp_path / "out.safetensors")
     with torch.no_grad():
         ours = counter.model(counter.image_processor(image, return_tensors="pt")["pixel_values"]).logits

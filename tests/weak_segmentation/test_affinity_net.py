@@ -1,10 +1,5 @@
 """AffinityNet: pairs, labels and the random walk against loops over single cells, and what it learns on a toy."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -14,6 +9,7 @@ from tiny_affinity import TINY_RESNET38, randomise_norms, tiny_affinity_config, 
 from tiny_mcis import random_pixels
 from torch.testing import assert_close
 from transformers import AutoConfig, AutoImageProcessor, AutoModel
+from without_the_package import run_without_the_package
 
 from dense_hf import AffinityNetConfig, AffinityNetImageProcessor, AffinityNetModel, ResNet38Config
 from dense_hf.weak_segmentation.affinity_labels import AFFINITY_CRF, CertainLabels, labels_of_cells
@@ -298,8 +294,7 @@ def test_it_is_saved_and_found_by_auto_classes(tmp_path):
 
 
 WITHOUT_THE_PACKAGE = """
-import importlib.util, sys, torch
-assert importlib.util.find_spec("dense_hf") is None, "this interpreter must not have the package"
+import sys, torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoModel
 folder, inputs, outputs = sys.argv[1:]
@@ -319,14 +314,7 @@ def test_a_checkpoint_brings_its_code(tmp_path):
     processor.save_pretrained(tmp_path / "model")
     image = torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     save_file({"image": image}, tmp_path / "image.safetensors")
-    # an editable install is found through site-packages, so its hook is left out with -S and the path given by hand
-    site = next(path for path in sys.path if Path(path, "transformers").is_dir())
-    environment = {**os.environ, "PYTHONPATH": site, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
-    environment["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # sums depend on how many threads share them
-    arguments = [str(tmp_path / name) for name in ("model", "image.safetensors", "out.safetensors")]
-    command = [sys.executable, "-S", "-c", WITHOUT_THE_PACKAGE, *arguments]
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_without_the_package(WITHOUT_THE_PACKAGE, tmp_path, "model", "image.safetensors", "out.safetensors")
     with torch.no_grad():
         ours = model(**processor(image, return_tensors="pt")).affinities
     theirs = load_file(tmp_path / "out.safetensors")["affinities"]

@@ -1,16 +1,13 @@
 """Loading by Auto class, with this package imported and without it."""
 
 import builtins
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_mcis import tiny_model
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification
+from without_the_package import run_without_the_package
 
 import dense_hf
 from dense_hf import MCISConfig, MCISForImageClassification, MCISImageProcessor
@@ -47,8 +44,7 @@ def test_public_names():
 
 
 WITHOUT_THE_PACKAGE = """
-import importlib.util, sys, torch
-assert importlib.util.find_spec("dense_hf") is None, "this interpreter must not have the package"
+import sys, torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoModel
 folder, inputs, outputs = sys.argv[1:]
@@ -66,14 +62,7 @@ def test_a_checkpoint_brings_its_code(checkpoint, tmp_path):
     """Same numbers in an interpreter that has transformers but not dense_hf."""
     image = torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     save_file({"image": image}, tmp_path / "image.safetensors")
-    # an editable install is found through site-packages, so its hook is left out with -S and the path given by hand
-    site = next(path for path in sys.path if Path(path, "transformers").is_dir())
-    environment = {**os.environ, "PYTHONPATH": site, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
-    environment["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # sums depend on how many threads share them
-    arguments = [checkpoint, *(str(tmp_path / name) for name in ("image.safetensors", "out.safetensors"))]
-    command = [sys.executable, "-S", "-c", WITHOUT_THE_PACKAGE, *arguments]
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_without_the_package(WITHOUT_THE_PACKAGE, tmp_path, checkpoint, "image.safetensors", "out.safetensors")
     theirs = load_file(tmp_path / "out.safetensors")
     model = AutoModel.from_pretrained(checkpoint).eval()
     pixels = AutoImageProcessor.from_pretrained(checkpoint)(image, return_tensors="pt")["pixel_values"]

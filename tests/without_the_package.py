@@ -15,6 +15,7 @@ assert importlib.util.find_spec("dense_hf") is None, "this interpreter must not 
 
 def run_without_the_package(program: str, folder: Path, *arguments: str) -> None:
     """Run Python code in `folder`, offline, with the arguments, and fail with what it wrote if it fails."""
+    # an editable install is found through site-packages, so its hook is left out with -S and the path given by hand
     site = next(path for path in sys.path if Path(path, "transformers").is_dir())
     environment = {**os.environ, "PYTHONPATH": site, "HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1"}
     environment["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # sums depend on how many threads share them
