@@ -62,21 +62,21 @@ demo_data/weak_crops: | $(VENV)/.installed
 	$(RUN)/python dataset_scripts/weak_crops.py $@
 
 demo: install | demo_data/trees demo_data/street demo_data/weak_crops ## count trees, segment a video, find things by their names
-	$(RUN)/python scripts/demo_counting.py demo_data/trees --output demo_output
-	$(RUN)/python scripts/demo_video.py demo_data/street --output demo_output
-	$(RUN)/python scripts/demo_weak.py demo_data/weak_crops --output demo_output
+	$(RUN)/python scripts/demo/demo_counting.py demo_data/trees --output demo_output
+	$(RUN)/python scripts/demo/demo_video.py demo_data/street --output demo_output
+	$(RUN)/python scripts/demo/demo_weak.py demo_data/weak_crops --output demo_output
 
 spaces: $(SPACES)/.installed ## serve the pages of spaces/ on this machine, until Ctrl-C
 	$(SPACES)/bin/python spaces/serve.py
 
 train-demo: install | demo_data/trees ## train the bundled model again, with three seeds
-	$(RUN)/python scripts/train_demo_counting.py demo_data/trees --output runs/trees
+	$(RUN)/python scripts/demo/train_demo_counting.py demo_data/trees --output runs/trees
 
 train-demo-video: install | demo_data/street ## train small CFFM, MRCFA and SegFormer on real video, with three seeds
-	$(RUN)/python scripts/train_demo_video.py demo_data/street --output runs/street
+	$(RUN)/python scripts/demo/train_demo_video.py demo_data/street --output runs/street
 
 train-demo-weak: install | demo_data/weak_crops ## train small MCIS on real crops, the ablations of the thesis, three seeds
-	$(RUN)/python scripts/train_demo_weak.py demo_data/weak_crops --output runs/weak
+	$(RUN)/python scripts/demo/train_demo_weak.py demo_data/weak_crops --output runs/weak
 
 benchmark: install ## speed of all models, as ratios, and their memory
 	$(RUN)/python benchmarks/counting.py
@@ -86,4 +86,4 @@ benchmark: install ## speed of all models, as ratios, and their memory
 # what the three trainings of the demo have left; without it, the kept numbers are written again
 RESULTS := runs/trees/results.json runs/street/results.json runs/weak/results.json
 readme-results: install ## put the numbers of the demos' trainings into README.md and the model cards
-	$(RUN)/python scripts/make_model_cards.py $(wildcard $(RESULTS))
+	$(RUN)/python scripts/demo/make_model_cards.py $(wildcard $(RESULTS))

@@ -27,12 +27,7 @@ from pathlib import Path
 import torch
 from transformers import SegformerForSemanticSegmentation
 
-from dense_hf import (
-    CFFMConfig,
-    CFFMForVideoSemanticSegmentation,
-    MRCFAConfig,
-    MRCFAForVideoSemanticSegmentation,
-)
+from dense_hf import CFFMConfig, CFFMForVideoSemanticSegmentation, MRCFAConfig, MRCFAForVideoSemanticSegmentation
 from dense_hf.video_segmentation.video_segmenter import VideoSegmenterModel
 
 METHODS = {

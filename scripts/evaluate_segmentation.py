@@ -28,16 +28,15 @@ import torch
 from accelerate import PartialState
 
 from dense_hf.data import write_file
+from dense_hf.data.files import without_nan
 from dense_hf.data.weak_source import mask_rule, read_weak_split
 from dense_hf.errors import InvalidDataError
-from dense_hf.training.model_card import without_nan
-from dense_hf.training.predictions_manifest import describe_maker
-from dense_hf.training.process_group import closes_process_group
-from dense_hf.training.segmentation_arguments import parse_evaluation
-from dense_hf.training.segmentation_evaluation import evaluate_segmentation
-from dense_hf.training.segmentation_predictions import SegmentationPredictions
-from dense_hf.training.segmenter_card import class_table
-from dense_hf.training.segmenter_labels import check_label_maps
+from dense_hf.inference.checks import check_label_maps
+from dense_hf.inference.evaluation_options import parse_evaluation
+from dense_hf.inference.label_maps import SegmentationPredictions, evaluate_segmentation
+from dense_hf.inference.processes import closes_process_group
+from dense_hf.inference.result_folders import describe_maker
+from dense_hf.reports.segmenter import class_table
 from dense_hf.weak_segmentation.image_processing_deeplab_largefov import DeepLabLargeFOVImageProcessor
 from dense_hf.weak_segmentation.modeling_deeplab_largefov import DeepLabLargeFOVForSemanticSegmentation
 

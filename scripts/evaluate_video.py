@@ -28,18 +28,18 @@ from transformers import HfArgumentParser
 
 import dense_hf  # noqa: F401  AutoConfig knows its models from here on
 from dense_hf.data import write_file
+from dense_hf.data.files import without_nan
 from dense_hf.errors import InvalidDataError
-from dense_hf.training.model_card import without_nan
-from dense_hf.training.predictions_manifest import describe_maker
-from dense_hf.training.process_group import closes_process_group
-from dense_hf.training.prototype_files import PrototypeMaker, make_prototypes
-from dense_hf.training.run_config import ManualFormatter
-from dense_hf.training.video_arguments import VideoFolderArguments
-from dense_hf.training.video_evaluation import evaluate_videos
-from dense_hf.training.video_methods import METHODS, load_video_model
-from dense_hf.training.video_predictions import VideoPredictions
-from dense_hf.training.video_run import check_once
-from dense_hf.training.video_tables import about_the_speed, class_table, count_parameters, results_row
+from dense_hf.inference.checkpoints import load_video_model
+from dense_hf.inference.processes import closes_process_group
+from dense_hf.inference.prototype_files import PrototypeMaker, make_prototypes
+from dense_hf.inference.result_folders import describe_maker
+from dense_hf.inference.video_label_maps import VideoPredictions, evaluate_videos
+from dense_hf.methods import METHODS
+from dense_hf.options import ManualFormatter
+from dense_hf.reports.video import about_the_speed, class_table, count_parameters, results_row
+from dense_hf.training.video.options import VideoFolderArguments
+from dense_hf.training.video.run import check_once
 
 
 @dataclass

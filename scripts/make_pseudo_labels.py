@@ -4,7 +4,7 @@
         --output pseudo_labels/mcis
     python scripts/make_pseudo_labels.py --maps maps/mcis --data_dir data/own --background_score 0.3 --crf ...
 
---maps is a folder of scripts/localize_mcis.py, or of scripts/refine_maps.py: NAME_ID.png for each class of each image.
+--maps is a folder of scripts/make_maps.py, or of scripts/refine_maps.py: NAME_ID.png for each class of each image.
 --data_dir is the data they are of. What is background says, one of
 
     --saliency DIR            NAME.png of 8 bits, gray, at the size of the image, 255 for what stands out (released).
@@ -35,11 +35,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dense_hf.data.extra_sources import ExtraSources
 from dense_hf.data.weak_source import read_weak_training, weak_masks_dir
 from dense_hf.errors import InvalidDataError
-from dense_hf.training.extra_sources import ExtraSources
-from dense_hf.training.weak_arguments import parse_part
-from dense_hf.training.weak_labels import LabelMaker, make_labels
+from dense_hf.inference.pseudo_label_files import LabelMaker, make_labels
+from dense_hf.options import parse_part
 from dense_hf.weak_segmentation import PseudoLabelSettings
 
 MASKS = ("auto", "no")

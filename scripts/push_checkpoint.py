@@ -38,7 +38,7 @@ from transformers.utils import logging
 import dense_hf
 from dense_hf.data import push_folder
 from dense_hf.errors import InvalidDataError
-from dense_hf.training.model_card import RESULTS_FILE
+from dense_hf.reports.model_card import RESULTS_FILE
 
 # our tasks, and the configurations of models that can do them; others have their task from transformers
 TASKS: dict[str, Any] = {

@@ -4,7 +4,7 @@
     torchrun --standalone --nproc_per_node 4 scripts/refine_maps.py ...   # the same files, sooner
     python scripts/make_pseudo_labels.py --maps maps/refined --background_score 0.2 --data_dir ... --output ...
 
---model is what scripts/train_affinity.py has made, --maps what scripts/localize_mcis.py has made for --data_dir. The
+--model is what scripts/train_affinity.py has made, --maps what scripts/make_maps.py has made for --data_dir. The
 score of a cell of 8 x 8 pixels becomes the mean of its neighbours' scores, weighted by their affinities to the power
 of 8, 256 times over (the released code squares a matrix 8 times, with the same result).
 
@@ -27,14 +27,14 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
+from dense_hf.data.extra_sources import ExtraSources
 from dense_hf.data.weak_source import read_weak_training
 from dense_hf.errors import InvalidDataError
-from dense_hf.training.affinity_arguments import KNOWN_KEYS, PART
-from dense_hf.training.extra_sources import ExtraSources
-from dense_hf.training.process_group import closes_process_group
-from dense_hf.training.refined_maps import refine_maps
-from dense_hf.training.weak_arguments import parse_part
-from dense_hf.training.weak_maps import load_trained
+from dense_hf.inference.checkpoints import load_trained
+from dense_hf.inference.processes import closes_process_group
+from dense_hf.inference.refined_maps import refine_maps
+from dense_hf.options import parse_part
+from dense_hf.training.affinity.options import KNOWN_KEYS, PART
 from dense_hf.weak_segmentation.image_processing_affinity_net import AffinityNetImageProcessor
 from dense_hf.weak_segmentation.modeling_affinity_net import AffinityNetModel
 from dense_hf.weak_segmentation.random_walk import RandomWalk

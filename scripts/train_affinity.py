@@ -1,6 +1,6 @@
 """Train AffinityNet on localisation maps (thesis section 3.4.4, after Ahn and Kwak, 2018). This text is the manual.
 
-    python scripts/localize_mcis.py --model runs/mcis --data_dir data/VOC2012 --num_references 0 --output maps/mcis
+    python scripts/make_maps.py --model runs/mcis --data_dir data/VOC2012 --num_references 0 --output maps/mcis
     python scripts/train_affinity.py --config scripts/configs/mcis/section_3.4.4_challenge.yaml --maps maps/mcis \\
         --data_dir data/VOC2012 --backbone_weights resnet38.pth --output_dir runs/affinity
     python scripts/refine_maps.py --config ... --model runs/affinity --maps maps/mcis --data_dir data/VOC2012 \\
@@ -39,21 +39,21 @@ from accelerate import PartialState
 from transformers import set_seed
 from transformers.utils import logging
 
+from dense_hf.data.extra_sources import count_extra_images, describe_dataset
 from dense_hf.data.weak_folder import WeakFolder
 from dense_hf.data.weak_source import read_weak_training
 from dense_hf.errors import InvalidDataError
-from dense_hf.training.affinity_arguments import AffinityRun, parse_affinity_run
-from dense_hf.training.affinity_card import write_affinity_card
-from dense_hf.training.affinity_examples import AffinityTrainingSet, make_certain_labels
+from dense_hf.inference.certain_labels import make_certain_labels
+from dense_hf.inference.checks import check_images, with_pseudo_labels
+from dense_hf.inference.processes import closes_process_group
+from dense_hf.reports.affinity import write_affinity_card
+from dense_hf.reports.model_card import RunDescription, command_line, write_results
+from dense_hf.training.affinity.dataset import AffinityTrainingSet
+from dense_hf.training.affinity.options import AffinityRun, parse_affinity_run
 from dense_hf.training.backbone_weights import load_backbone_weights
-from dense_hf.training.checkpoints import resolve_checkpoint
-from dense_hf.training.extra_sources import count_extra_images, describe_dataset
-from dense_hf.training.mcis_arguments import backbone_architecture
-from dense_hf.training.model_card import RunDescription, command_line, write_results
-from dense_hf.training.process_group import closes_process_group
-from dense_hf.training.segmenter_labels import with_pseudo_labels
-from dense_hf.training.sgd_trainer import SGDTrainer
-from dense_hf.training.weak_check import check_images
+from dense_hf.training.classifier.options import backbone_architecture
+from dense_hf.training.optimizers import SGDTrainer
+from dense_hf.training.resuming import resolve_checkpoint
 from dense_hf.weak_segmentation.image_processing_affinity_net import AffinityNetImageProcessor
 from dense_hf.weak_segmentation.modeling_affinity_net import AffinityNetModel
 

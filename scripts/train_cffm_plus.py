@@ -7,7 +7,7 @@ Try it, less than a minute on a CPU, with synthetic videos:
     python scripts/train_cffm_plus.py --config scripts/configs/cffm_plus/smoke.yaml --output_dir runs/smoke_plus
 
 Every video gets 100 prototypes first: k-means centres of the features of 10 of its frames. They go to the folder
---prototypes and are not made again when they are there (scripts/extract_prototypes.py makes them on their own). Then a
+--prototypes and are not made again when they are there (scripts/make_prototypes.py makes them on their own). Then a
 branch learns that attends to them; the CFFM itself does not change any more. Only the target of a clip goes through
 the encoder, so a step costs less than one of CFFM.
 
@@ -30,9 +30,9 @@ the tables.
 import sys
 
 from dense_hf.errors import InvalidDataError
-from dense_hf.training.cffm_plus_run import train_cffm_plus
-from dense_hf.training.process_group import closes_process_group
-from dense_hf.training.video_arguments import parse_video_run
+from dense_hf.inference.processes import closes_process_group
+from dense_hf.training.video.cffm_plus import train_cffm_plus
+from dense_hf.training.video.options import parse_video_run
 
 
 @closes_process_group

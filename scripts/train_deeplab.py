@@ -53,19 +53,19 @@ from accelerate import PartialState
 from transformers import PreTrainedModel, set_seed
 from transformers.utils import logging
 
+from dense_hf.data.extra_sources import count_extra_images, describe_dataset
 from dense_hf.data.weak_folder import WeakFolder
 from dense_hf.data.weak_source import is_voc, mask_rule, read_weak_split, read_weak_training
 from dense_hf.errors import InvalidDataError
+from dense_hf.inference.checks import check_label_maps, with_pseudo_labels
+from dense_hf.inference.processes import closes_process_group
+from dense_hf.reports.model_card import RunDescription, command_line, write_results
+from dense_hf.reports.segmenter import LabelSource, read_label_settings, write_segmenter_card
 from dense_hf.training.backbone_weights import load_backbone_weights
-from dense_hf.training.checkpoints import resolve_checkpoint
-from dense_hf.training.extra_sources import count_extra_images, describe_dataset
-from dense_hf.training.model_card import RunDescription, command_line, write_results
-from dense_hf.training.process_group import closes_process_group
-from dense_hf.training.segmenter_arguments import SegmenterRun, build_segmenter_processor, parse_segmenter_run
-from dense_hf.training.segmenter_card import LabelSource, read_label_settings, write_segmenter_card
-from dense_hf.training.segmenter_dataset import SegmenterTrainingSet
-from dense_hf.training.segmenter_labels import check_label_maps, with_pseudo_labels
-from dense_hf.training.segmenter_trainer import SegmenterTrainer
+from dense_hf.training.resuming import resolve_checkpoint
+from dense_hf.training.segmenter.dataset import SegmenterTrainingSet
+from dense_hf.training.segmenter.options import SegmenterRun, build_segmenter_processor, parse_segmenter_run
+from dense_hf.training.segmenter.trainer import SegmenterTrainer
 from dense_hf.weak_segmentation.modeling_deeplab_largefov import DeepLabLargeFOVForSemanticSegmentation
 
 logger = logging.get_logger("dense_hf.train_deeplab")

@@ -50,17 +50,17 @@ from transformers.utils import logging
 
 from dense_hf.counting.image_processing_iocformer import IOCFormerImageProcessor
 from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
+from dense_hf.data.counting_examples import CountingExample, read_examples
 from dense_hf.data.point_folder import SPLIT_LISTS
 from dense_hf.errors import InvalidDataError
+from dense_hf.inference.processes import closes_process_group
+from dense_hf.reports.counting import write_counting_card
+from dense_hf.reports.model_card import RunDescription, command_line, write_results
 from dense_hf.training.backbone_weights import load_backbone_weights
-from dense_hf.training.checkpoints import resolve_checkpoint
-from dense_hf.training.counting_arguments import CountingRun, backbone_architecture, parse_run
-from dense_hf.training.counting_card import write_counting_card
-from dense_hf.training.counting_dataset import CountingTrainingSet, collate_crops
-from dense_hf.training.counting_examples import CountingExample, read_examples
-from dense_hf.training.counting_trainer import CountingTrainer
-from dense_hf.training.model_card import RunDescription, command_line, write_results
-from dense_hf.training.process_group import closes_process_group
+from dense_hf.training.counting.dataset import CountingTrainingSet, collate_crops
+from dense_hf.training.counting.options import CountingRun, backbone_architecture, parse_run
+from dense_hf.training.counting.trainer import CountingTrainer
+from dense_hf.training.resuming import resolve_checkpoint
 
 
 @closes_process_group

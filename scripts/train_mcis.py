@@ -45,7 +45,7 @@ and threads (OMP_NUM_THREADS). Incomplete checkpoints of a killed run are skippe
 
 Upload the result with its card (after `hf auth login`): --push_to_hub --hub_model_id your-name/mcis --license ...
 
-The file may hold the parts of all steps to masks (see dense_hf/training/weak_config.py); this script reads the part
+The file may hold the parts of all steps to masks (see dense_hf/options.py); this script reads the part
 `classifier`. OUTPUT_DIR gets the model, its processor, README.md (the card) and results.json.
 """
 
@@ -57,19 +57,19 @@ from accelerate import PartialState
 from transformers import set_seed
 from transformers.utils import logging
 
+from dense_hf.data.extra_sources import count_extra_images, describe_dataset
 from dense_hf.data.weak_folder import WeakFolder
 from dense_hf.data.weak_source import read_weak_evaluation, read_weak_training
 from dense_hf.errors import InvalidDataError
+from dense_hf.inference.checks import check_images
+from dense_hf.inference.processes import closes_process_group
+from dense_hf.reports.classifier import write_weak_card
+from dense_hf.reports.model_card import RunDescription, command_line, write_results
 from dense_hf.training.backbone_weights import load_backbone_weights
-from dense_hf.training.checkpoints import resolve_checkpoint
-from dense_hf.training.extra_sources import count_extra_images, describe_dataset
-from dense_hf.training.mcis_arguments import MCISRun, backbone_architecture, parse_mcis_run
-from dense_hf.training.model_card import RunDescription, command_line, write_results
-from dense_hf.training.process_group import closes_process_group
-from dense_hf.training.weak_card import write_weak_card
-from dense_hf.training.weak_check import check_images
-from dense_hf.training.weak_dataset import WeakTrainingSet, collate_pairs
-from dense_hf.training.weak_trainer import MCISTrainer
+from dense_hf.training.classifier.dataset import WeakTrainingSet, collate_pairs
+from dense_hf.training.classifier.options import MCISRun, backbone_architecture, parse_mcis_run
+from dense_hf.training.classifier.trainer import MCISTrainer
+from dense_hf.training.resuming import resolve_checkpoint
 from dense_hf.weak_segmentation.image_processing_mcis import MCISImageProcessor
 from dense_hf.weak_segmentation.modeling_mcis import MCISForImageClassification
 

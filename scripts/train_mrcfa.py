@@ -17,9 +17,9 @@ The loss adds that of one classifier for each reference frame, which nothing els
 import sys
 
 from dense_hf.errors import InvalidDataError
-from dense_hf.training.process_group import closes_process_group
-from dense_hf.training.video_arguments import parse_video_run
-from dense_hf.training.video_run import train_video_model
+from dense_hf.inference.processes import closes_process_group
+from dense_hf.training.video.options import parse_video_run
+from dense_hf.training.video.run import train_video_model
 
 
 @closes_process_group

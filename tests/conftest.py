@@ -16,6 +16,8 @@ from dense_hf.video_segmentation.configuration_cffm import CFFMConfig
 from dense_hf.video_segmentation.image_processing_cffm import CFFMImageProcessor
 from dense_hf.video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation
 
+pytest_plugins = ["training_fixtures"]
+
 
 def noise_picture(width: int, height: int, seed: int = 0) -> Image.Image:
     """An RGB image of random pixels."""

@@ -4,14 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dense_hf.visualization import (
-    draw_attention,
-    draw_density,
-    draw_labels,
-    draw_points,
-    draw_timeline,
-    label_palette,
-)
+from dense_hf.visualization import draw_attention, draw_density, draw_labels, draw_points, draw_timeline, label_palette
 from dense_hf.visualization.labels import legend_lines
 
 

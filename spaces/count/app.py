@@ -17,8 +17,8 @@ from PIL import Image
 from transformers import pipeline
 
 import dense_hf  # noqa: F401  registers the pipeline
-from dense_hf.cli.count_tables import POINT_COLUMNS, csv_bytes
 from dense_hf.data.miniature_set import draw_scene
+from dense_hf.inference.count_tables import POINT_COLUMNS, csv_bytes
 from dense_hf.spaces import (
     default_model,
     image_upload,

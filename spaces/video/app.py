@@ -22,9 +22,9 @@ from PIL import Image
 from transformers import pipeline
 
 import dense_hf  # noqa: F401  registers the pipeline
-from dense_hf.cli.segment_outputs import ShareTable
 from dense_hf.data import VideoReader, VideoWriter
 from dense_hf.data.miniature_videos import draw_video
+from dense_hf.inference.video_outputs import ShareTable
 from dense_hf.spaces import default_model, launch, read_options, refusals, saved_download, space
 from dense_hf.visualization import draw_labels, draw_timeline, label_palette
 

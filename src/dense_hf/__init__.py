@@ -7,8 +7,6 @@ Public names load on first use.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from . import auto as _registration  # noqa: F401  registers the Auto classes and the pipelines
-
 __version__ = "0.1.0"
 
 _PUBLIC_NAMES = {
@@ -48,9 +46,9 @@ _PUBLIC_NAMES = {
 __all__ = ["__version__", *_PUBLIC_NAMES]
 
 if TYPE_CHECKING:
-    from . import data as data
-    from . import metrics as metrics
-    from . import weak_segmentation as weak_segmentation
+    pass
+    pass
+    pass
     from .auto import AutoModelForObjectCounting as AutoModelForObjectCounting
     from .auto import AutoModelForVideoSemanticSegmentation as AutoModelForVideoSemanticSegmentation
     from .convert import convert_original_checkpoint as convert_original_checkpoint
@@ -81,9 +79,7 @@ if TYPE_CHECKING:
     from .weak_segmentation.configuration_deeplab_largefov import DeepLabLargeFOVConfig as DeepLabLargeFOVConfig
     from .weak_segmentation.configuration_mcis import MCISConfig as MCISConfig
     from .weak_segmentation.configuration_resnet38 import ResNet38Config as ResNet38Config
-    from .weak_segmentation.image_processing_affinity_net import (
-        AffinityNetImageProcessor as AffinityNetImageProcessor,
-    )
+    from .weak_segmentation.image_processing_affinity_net import AffinityNetImageProcessor as AffinityNetImageProcessor
     from .weak_segmentation.image_processing_deeplab_largefov import (
         DeepLabLargeFOVImageProcessor as DeepLabLargeFOVImageProcessor,
     )

@@ -1,19 +1,15 @@
 """What the common tests of transformers need to know of a model that segments video. Each skip says why."""
 
-import sys
 import unittest
-from pathlib import Path
 
 import torch
 from upstream_tests import fetch
 
 fetch()
 
+from tiny_video import TINY_ENCODER, random_labels  # noqa: E402
 from transformers_common_tests.test_configuration_common import ConfigTester  # noqa: E402
 from transformers_common_tests.test_modeling_common import ModelTesterMixin, floats_tensor  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "video_segmentation"))
-from tiny_video import TINY_ENCODER, random_labels  # noqa: E402
 
 
 class VideoModelTester:

@@ -1,8 +1,6 @@
 """The common tests of transformers against DeepLab-LargeFOV (`make test-common`). Each skip says why."""
 
-import sys
 import unittest
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,13 +8,11 @@ from upstream_tests import fetch
 
 fetch()
 
+from tiny_deeplab import tiny_segmenter_config  # noqa: E402
 from transformers_common_tests.test_configuration_common import ConfigTester  # noqa: E402
 from transformers_common_tests.test_modeling_common import ModelTesterMixin, floats_tensor  # noqa: E402
 
 from dense_hf.weak_segmentation import DeepLabLargeFOVConfig, DeepLabLargeFOVForSemanticSegmentation  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "weak_segmentation"))
-from tiny_deeplab import tiny_segmenter_config  # noqa: E402
 
 pytestmark = [pytest.mark.common, pytest.mark.network]
 

@@ -1,8 +1,6 @@
 """The common tests of transformers against IOCFormer (`make test-common`). Each skip says why."""
 
-import sys
 import unittest
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,13 +8,11 @@ from upstream_tests import fetch
 
 fetch()
 
+from tiny_iocformer import random_labels, tiny_config  # noqa: E402
 from transformers_common_tests.test_configuration_common import ConfigTester  # noqa: E402
 from transformers_common_tests.test_modeling_common import ModelTesterMixin, floats_tensor  # noqa: E402
 
 from dense_hf import IOCFormerConfig, IOCFormerForObjectCounting  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "counting"))
-from tiny_iocformer import random_labels, tiny_config  # noqa: E402
 
 pytestmark = [pytest.mark.common, pytest.mark.network]
 

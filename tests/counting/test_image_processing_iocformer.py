@@ -17,9 +17,8 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
-from dense_hf.counting.counting_iocformer import count_image
-from dense_hf.counting.image_processing_iocformer import IOCFormerImageProcessor
-from dense_hf.counting.image_reading_iocformer import read_rgb, to_rgb
+from dense_hf.counting.image_processing_iocformer import IOCFormerImageProcessor, count_image
+from dense_hf.counting.rgb_reading import read_rgb, to_rgb
 from dense_hf.data import open_image
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "iocformer"
@@ -372,7 +371,7 @@ def test_a_photo_of_24_megapixels_counts_in_bounded_memory():
 import resource, sys, torch
 from types import SimpleNamespace
 from PIL import Image
-from dense_hf.counting.counting_iocformer import count_image
+from dense_hf.counting.image_processing_iocformer import count_image
 from dense_hf.counting.image_processing_iocformer import IOCFormerImageProcessor
 
 class Stub(torch.nn.Module):

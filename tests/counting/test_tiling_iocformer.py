@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from dense_hf.counting.image_processing_iocformer import IOCFormerImageProcessor
-from dense_hf.counting.tiling_iocformer import TileLayout, density_of_tiles, stitch_density, tile_spans
+from dense_hf.counting.tiling import TileLayout, density_of_tiles, stitch_density, tile_spans
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "iocformer"
 GOLDEN = json.loads((FIXTURES / "data_golden.json").read_text())

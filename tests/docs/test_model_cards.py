@@ -25,7 +25,7 @@ CARDS += [path / "README.md" for path in CHECKPOINTS]
 @pytest.fixture
 def script(monkeypatch):
     """`script(name)`: a file of scripts/ as a module."""
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "demo"))
     yield import_module
     for name in MODULES:
         sys.modules.pop(name, None)
@@ -38,7 +38,7 @@ def cards(script):
 
 
 def test_cards_and_readme_are_what_the_script_writes(cards):
-    """Byte for byte; `python scripts/make_model_cards.py` writes them again."""
+    """Byte for byte; `python scripts/demo/make_model_cards.py` writes them again."""
     changed = [
         str(path) for path, text in cards.all_texts(ROOT, {}).items() if (ROOT / path).read_bytes() != text.encode()
     ]

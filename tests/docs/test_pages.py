@@ -87,9 +87,9 @@ def test_every_how_to_is_in_the_index():
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("python scripts/evaluate_iocformer.py --modell x", "there is no --modell"),
+        ("python scripts/evaluate_counting.py --modell x", "there is no --modell"),
         ("dense-hf count a.jpg --treshold 0.3", "there is no --treshold"),
-        ("bash scripts/evaluate_iocformer.py", "no rule checks"),
+        ("bash scripts/evaluate_counting.py", "no rule checks"),
         ("python scripts/train_cffm.py --config scripts/configs/cffm/none.yaml", "none.yaml"),
     ],
 )

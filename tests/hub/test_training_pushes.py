@@ -16,9 +16,9 @@ from dense_hf.data import (
     read_weak_mask,
     read_weak_split,
 )
-from dense_hf.data.gray_maps import write_gray_map
+from dense_hf.data.images import write_gray_map
 from dense_hf.data.weak_source import mask_rule
-from dense_hf.training.weak_maps import map_path
+from dense_hf.inference.localization_maps import map_path
 
 VIDEO = ["--data_dir", "videos", "--max_steps", "1", "--warmup_steps", "0", "--save_steps", "1"]
 COUNTING = [

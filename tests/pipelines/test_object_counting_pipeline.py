@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dense_hf.counting.counting_iocformer import count_image
-from dense_hf.counting.image_processing_iocformer import IOCFormerImageProcessor
+from dense_hf.counting.image_processing_iocformer import IOCFormerImageProcessor, count_image
 from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
 from dense_hf.pipelines import ObjectCountingPipeline
 

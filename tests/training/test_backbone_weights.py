@@ -13,7 +13,7 @@ from dense_hf.counting.configuration_iocformer import IOCFormerConfig
 from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
 from dense_hf.errors import InvalidDataError
 from dense_hf.training.backbone_weights import load_backbone_weights
-from dense_hf.training.counting_arguments import backbone_architecture
+from dense_hf.training.counting.options import backbone_architecture
 from dense_hf.weak_segmentation.backbone_deeplab_largefov import build_segmenter_backbone
 from dense_hf.weak_segmentation.backbone_mcis import build_backbone
 from dense_hf.weak_segmentation.configuration_deeplab_largefov import DeepLabLargeFOVConfig

@@ -76,9 +76,9 @@ def test_metrics_do_not_depend_on_the_number_of_processes(
     """The weights and the numbers of the run of two, 5 images (3 for a process and 2 for the other), counted again."""
     files = {processes: tmp_path / f"{processes}.json" for processes in (1, 2)}
     options = ("--model", runs[2], "--data_dir", tiny_set, "--threshold", 0.1, "--output")
-    command = launch(2, "evaluate_iocformer.py", *options, files[2])
+    command = launch(2, "evaluate_counting.py", *options, files[2])
     printed = [subprocess.run(command, env=script_environment, check=True, capture_output=True, text=True).stdout]
-    run_here("evaluate_iocformer.py", *options, files[1])
+    run_here("evaluate_counting.py", *options, files[1])
     printed.append(capsys.readouterr().out)
     results = {n: json.loads(path.read_text(encoding="utf-8")) for n, path in files.items()}
     in_training = json.loads((runs[2] / "results.json").read_text(encoding="utf-8"))

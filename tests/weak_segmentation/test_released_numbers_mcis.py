@@ -8,8 +8,8 @@ from released_mcis import OUTPUTS, golden, meta_of, model_of, official_state_dic
 from torch.testing import assert_close
 
 from dense_hf import MCISConfig, MCISForImageClassification, convert_original_checkpoint
-from dense_hf.training.weak_dataset import collate_pairs
-from dense_hf.training.weak_trainer import MCISArguments, MCISTrainer
+from dense_hf.training.classifier.dataset import collate_pairs
+from dense_hf.training.classifier.trainer import MCISArguments, MCISTrainer
 from dense_hf.weak_segmentation import (
     ImageGroup,
     Localizer,

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from dense_hf import InvalidDataError, MCISConfig, MCISForImageClassification, ResNet38Config
 from dense_hf.training.backbone_weights import load_backbone_weights
-from dense_hf.training.mcis_arguments import backbone_architecture
+from dense_hf.training.classifier.options import backbone_architecture
 from dense_hf.weak_segmentation.resnet38 import ResNet38, rename_resnet38
 
 # Table 1 of the paper, column A1: (blocks, channels and kernels of their convolutions)

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..inference.image_files import find_images, output_names, shown
 from .errors import CommandError
-from .image_files import find_images, output_names, shown
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from ..counting.image_processing_iocformer import IOCFormerImageProcessor
-    from ..counting.merging_iocformer import ObjectCount
     from ..counting.modeling_iocformer import IOCFormerForObjectCounting
-    from .count_tables import CountRow
+    from ..counting.tile_merging import ObjectCount
+    from ..inference.count_tables import CountRow
 
 # The checkpoint that is used without `--model`; as long as there is none, the option is required.
 DEFAULT_MODEL: str | None = None
@@ -134,7 +134,7 @@ def load_model(
     from ..counting.configuration_iocformer import IOCFormerConfig
     from ..counting.image_processing_iocformer import IOCFormerImageProcessor
     from ..counting.modeling_iocformer import IOCFormerForObjectCounting
-    from .checkpoints import load_complete
+    from ..inference.checkpoints import load_complete
 
     try:
         config = AutoConfig.from_pretrained(name)
@@ -165,7 +165,7 @@ def count_images(
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from ..errors import InvalidDataError
-    from .count_tables import write_tables
+    from ..inference.count_tables import write_tables
 
     rows: list[CountRow] = []
     loggers = [logging.getLogger("dense_hf")]  # its warnings above the progress bar, not through it
@@ -212,9 +212,9 @@ def _count_file(
 ) -> "CountRow":
     from tqdm import tqdm
 
-    from ..counting.counting_iocformer import count_image
+    from ..counting.image_processing_iocformer import count_image
     from ..data import open_image
-    from .count_tables import CountRow
+    from ..inference.count_tables import CountRow
 
     start = time.perf_counter()
     image = open_image(path)

@@ -9,8 +9,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..inference.image_files import find_images, shown
 from .errors import CommandError
-from .image_files import find_images, shown
 
 if TYPE_CHECKING:
     from ..data import WeakImage
@@ -140,8 +140,8 @@ def load_model(name: str, device: str | None) -> tuple["MCISForImageClassificati
     """
     from transformers import AutoConfig
 
+    from ..inference.checkpoints import load_complete
     from ..weak_segmentation import MCISConfig, MCISForImageClassification, MCISImageProcessor
-    from .checkpoints import load_complete
 
     try:
         config = AutoConfig.from_pretrained(name)
@@ -194,8 +194,8 @@ def localize_images(
 
     from ..data import open_image
     from ..errors import InvalidDataError
+    from ..inference.mask_outputs import MaskRow, mask_row, write_pictures, write_tables
     from ..weak_segmentation import ImageGroup, Localizer
-    from .localize_outputs import MaskRow, mask_row, write_pictures, write_tables
 
     rows: list[MaskRow] = []
     errors: dict[str, str] = {}
@@ -262,7 +262,7 @@ def readable_images(
 
 def read_saliency(folder: Path | None, name: str, size: tuple[int, int]) -> Any:
     """uint8 [height, width], or None without a folder."""
-    from ..data.gray_maps import read_gray_map
+    from ..data.images import read_gray_map
 
     return None if folder is None else read_gray_map(folder / f"{name}.png", size)
 

@@ -13,15 +13,15 @@ from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..inference.image_files import shown
 from .errors import CommandError
-from .image_files import shown
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..inference.video_outputs import LabelFolder, Overlay, ShareTable
     from ..pipelines import VideoSemanticSegmentationPipeline
     from .frame_sources import FrameSource
-    from .segment_outputs import LabelFolder, Overlay, ShareTable
 
 _EXAMPLES = """\
 examples:
@@ -106,8 +106,8 @@ def _fps(text: str) -> Fraction:
 def run(args: argparse.Namespace) -> int:
     """Segment the frames that can be read, and report the others."""
     _check(args)
+    from ..inference.video_outputs import LabelFolder, Overlay, ShareTable
     from .frame_sources import open_source
-    from .segment_outputs import LabelFolder, Overlay, ShareTable
 
     source = open_source(args.source, args.start, args.max_frames, args.fps)
     segmenter = load_segmenter(args.model, args.device)
@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Raise `CommandError` for what cannot be done."""
-    from .segment_outputs import VIDEO_SUFFIXES
+    from ..inference.video_outputs import VIDEO_SUFFIXES
 
     if args.output is None and args.labels_dir is None and args.table is None:
         raise CommandError("nothing to write; give --output, --labels-dir or --table")
@@ -167,8 +167,8 @@ def load_segmenter(name: str, device: str | None) -> "VideoSemanticSegmentationP
     """
     from transformers import AutoConfig, AutoImageProcessor, AutoModelForSemanticSegmentation
 
+    from ..inference.checkpoints import load_complete
     from ..pipelines import VideoSemanticSegmentationPipeline
-    from .checkpoints import load_complete
 
     try:
         config = AutoConfig.from_pretrained(name)

@@ -1,5 +1,7 @@
 """Image processor of IOCFormer: images in, tiles out; the model's outputs in, points out (thesis section 2.5.1).
 
+`count_objects` is the whole way, tiles -> model -> points, which pipeline, command line and evaluation share.
+
 Built on the torchvision backend of transformers: torchvision is a dependency anyway, tiles are cut as views of one
 uint8 tensor, and images that are tensors already are not copied through numpy. Nothing is resized, so there is nothing
 in which the PIL backend could differ, and no second class for it.
@@ -8,8 +10,8 @@ Shape letters: N images; T tiles of all images; S tile size; Q queries; n points
 """
 
 import os
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,10 +22,14 @@ from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers.processing_utils import ImagesKwargs, Unpack
 from transformers.utils import TensorType, logging
 
-from .counting_iocformer import count_image
-from .image_reading_iocformer import channels_first, read_rgb, scale_16_bits, to_rgb
-from .merging_iocformer import ObjectCount, merge_tiles
-from .tiling_iocformer import TileLayout, cut_tiles, tile_spans
+from .rgb_reading import channels_first, read_rgb, scale_16_bits, to_rgb
+from .tile_merging import ObjectCount, check_threshold, merge_tiles
+from .tiling import TileLayout, cut_tiles, tile_spans
+
+if TYPE_CHECKING:
+    from transformers.image_utils import ImageInput
+
+    pass
 
 logger = logging.get_logger(__name__)
 
@@ -258,3 +264,53 @@ class IOCFormerImageProcessor(TorchvisionBackend):
 
 
 __all__ = ["IOCFormerImageProcessor"]
+
+
+def count_image(
+    model: torch.nn.Module,
+    processor: "IOCFormerImageProcessor",
+    image: "ImageInput",
+    threshold: float = 0.35,
+    batch_size: int = 8,
+    return_density_map: bool = False,
+    on_batch: Callable[[int], object] | None = None,
+) -> ObjectCount:
+    """Count the objects of one image of any size, in memory that does not grow with floats of the whole image.
+
+    Only `batch_size` tiles exist as floats at a time. What is kept of each tile are its points and its small density
+    map (28 KB and 4 KB at the released sizes).
+
+    Args:
+        model: an `IOCFormerForObjectCounting`. It is in evaluation mode during the call.
+        processor: cuts the image and merges the outputs.
+        image: anything that the processor takes.
+        threshold: the least score that counts; 0.35 is the released value.
+        batch_size: tiles per forward pass.
+        return_density_map: adds "density_map" to the result.
+        on_batch: called with the number of tiles after each forward pass, for a progress bar.
+
+    Raises:
+        ValueError: a threshold outside [0, 1], `batch_size` below 1, an image that is none, or outputs that are not
+            finite.
+    """
+    check_threshold(threshold)
+    parameter = next(model.parameters(), torch.empty(0))
+    outputs: dict[str, list[torch.Tensor]] = {"logits": [], "pred_points": [], "density_map": []}
+    pixels = processor.to_pixels(image)
+    layout = processor.tile_layout(height=pixels.shape[-2], width=pixels.shape[-1])
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            for pixel_values in processor.iter_tiles(pixels, batch_size):
+                output = model(pixel_values=pixel_values.to(parameter))
+                for name, kept in outputs.items():
+                    value = getattr(output, name, None)
+                    if value is not None:
+                        kept.append(value.float().cpu())
+                if on_batch is not None:
+                    on_batch(len(pixel_values))
+    finally:
+        model.train(was_training)
+    logits, pred_points, density_map = (torch.cat(kept) if kept else None for kept in outputs.values())
+    return merge_tiles(layout, logits, pred_points, density_map, threshold, return_density_map)

@@ -19,8 +19,8 @@ from transformers.models.conditional_detr.modeling_conditional_detr import (
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
-from .backbone_iocformer import build_backbone
 from .configuration_iocformer import IOCFormerConfig
+from .counting_backbone import build_backbone
 from .density_iocformer import DensityBranch
 from .loss_iocformer import iocformer_loss
 from .transformer_iocformer import IOCFormerDecoder, IOCFormerEncoder, IOCFormerPreTrainedModel

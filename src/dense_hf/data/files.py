@@ -1,5 +1,6 @@
 """Reading a user's files within bounds, and writing files and folders that are either whole or not there."""
 
+import math
 import os
 import secrets
 import shutil
@@ -7,6 +8,7 @@ import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ..errors import InvalidDataError
 
@@ -89,3 +91,12 @@ def new_directory(path: str | os.PathLike) -> Generator[Path]:
 def _beside(path: Path) -> Path:
     """A name in the same folder (the same file system, so that renaming is one step) that nobody else has."""
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+
+
+def without_nan(value: Any) -> Any:
+    """JSON has no NaN: null for a class that does not occur."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

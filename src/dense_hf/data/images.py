@@ -1,4 +1,7 @@
-"""Opening a user's image: header checked before decoding, upright, 8-bit RGB."""
+"""Opening a user's image: header checked before decoding, upright, 8-bit RGB; and maps of one number per pixel.
+
+Localisation maps and saliency are gray PNG files of 8 bits (H x W: of the image).
+"""
 
 import io
 import os
@@ -12,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import InvalidDataError
-from .files import check_regular_file
+from .files import check_regular_file, write_file
 
 # Pillow warns from here on (Image.MAX_IMAGE_PIXELS) and refuses at twice as much, whatever we are asked for.
 DEFAULT_MAX_PIXELS = 89_478_485
@@ -127,3 +130,31 @@ def _scaled_to_eight_bits(path: object, values: np.ndarray) -> np.ndarray:
     if low < 0 or high > 65535:
         raise InvalidDataError(path, "grey values of 16 bits, 0 to 65535", f"values from {low} to {high}")
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def read_gray_map(path: str | os.PathLike, size: tuple[int, int], max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
+    """A map, uint8 [H, W], upright as its image is read.
+
+    Args:
+        path: the file.
+        size: (width, height) of its image, seen upright.
+        max_pixels: see `open_image`.
+
+    Raises:
+        InvalidDataError: if it is missing, broken, of another size, or no gray PNG of 8 bits. Palettes are refused:
+            their numbers are names of colours.
+    """
+    with opened_image(path, max_pixels) as image:
+        if image.format != "PNG" or image.mode != "L":
+            raise InvalidDataError(path, "a gray PNG of 8 bits", f"a {image.format} file of mode {image.mode}")
+        image.load()
+        values = np.asarray(ImageOps.exif_transpose(image))
+    if values.shape != size[::-1]:
+        height, width = values.shape
+        raise InvalidDataError(path, f"the size of its image, {size[0]} x {size[1]}", f"{width} x {height}")
+    return values
+
+
+def write_gray_map(path: str | os.PathLike, values: np.ndarray) -> None:
+    """Write a map, uint8 [H, W], whole or not at all."""
+    write_file(path, png_bytes(Image.fromarray(values)))

@@ -1,4 +1,4 @@
-"""Class names, and the rule from the numbers in a mask to the labels of a model.
+"""Class names, the rule from numbers in a mask to labels of a model, and label maps as PNG files with a palette.
 
 H, W: size of a mask; K: number of labels. A label is 0 to K - 1, or `IGNORED` for pixels that no loss and no metric
 looks at.
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
 from ..errors import InvalidDataError
 from .files import read_bytes
-from .images import DEFAULT_MAX_PIXELS, opened_image
+from .images import DEFAULT_MAX_PIXELS, opened_image, png_bytes
 
 IGNORED = 255
 MAX_CLASS_FILE_BYTES = 2**20
@@ -164,3 +164,19 @@ def _as_ranges(numbers: Mapping[int, object]) -> str:
         else:
             ranges.append([number])
     return ", ".join("-".join(map(str, ends)) for ends in ranges)
+
+
+def label_map_png(numbers: np.ndarray) -> bytes:
+    """The content of a PNG file whose palette indices are the class numbers uint8 [H,W]."""
+    image = Image.fromarray(numbers, mode="P")
+    image.putpalette(distinct_colours(256).flatten().tolist())
+    return png_bytes(image)
+
+
+def distinct_colours(count: int) -> np.ndarray:
+    """uint8 [count,3]: the colours of PASCAL VOC. Bits 0, 3 and 6 of the number are the highest of red, and so on."""
+    numbers = np.arange(count)[:, None]
+    colours = np.zeros((count, 3), dtype=np.int64)
+    for bit in range(8):
+        colours |= ((numbers >> (3 * bit + np.arange(3))) & 1) << (7 - bit)
+    return colours.astype(np.uint8)

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Mapping
 from statistics import mean
 
+from ..markdown import table_row
 from ..metrics.density_ranges import DENSITY_RANGES, density_range
 from .point_folder import SPLIT_LISTS, ImageSummary
-from .tables import table_row
 
 # Thesis section 2.3.3 and the last rows of Tables 2.1 and 2.2.
 RELEASED_IMAGES = {"train": 3137, "validation": 500, "test": 2000}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from itertools import combinations
 from statistics import mean
 
-from .tables import table_row
+from ..markdown import table_row
 from .weak_folder import WeakFolder
 from .weak_set import WeakSet
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import timm
 import torch
@@ -17,8 +18,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import get_model
+from transformers import PreTrainedModel, SegformerModel
 
+from ..convert import convert_original_checkpoint
 from ..errors import InvalidDataError
+from ..methods import VideoMethod
 from ..weak_segmentation.backbone_mcis import rename_vgg
 from ..weak_segmentation.resnet38 import rename_resnet38
 from ..weak_segmentation.resnet_names import rename_torchvision_resnet
@@ -152,3 +156,42 @@ def _read_package(name: str, architecture: str | None) -> tuple[Path, dict[str, 
     if len(keys) != len(values):
         raise InvalidDataError(path, f"the {len(keys)} tensors of {architecture}", f"{len(values)} tensors")
     return path, dict(zip(keys, values))
+
+
+_SEGFORMER_SIZES = ("num_channels", "hidden_sizes", "depths", "patch_sizes", "sr_ratios", "mlp_ratios")
+
+
+def load_encoder_weights(model: PreTrainedModel, method: VideoMethod, source: str) -> None:
+    """Give the encoder the weights of a Mix Transformer that was trained on ImageNet.
+
+    Args:
+        model: of `method`.
+        method: says where the encoder is.
+        source: an official file (`mit_b1.pth`), or a folder or name on the Hub of a model of transformers
+            ("nvidia/mit-b1").
+
+    Raises:
+        InvalidDataError: the file is of another kind, or of an encoder of another size.
+    """
+    if Path(source).is_file() or Path(source).suffix in (".pth", ".pt"):
+        loaded: Any = convert_original_checkpoint(source, "segformer")
+    else:
+        expected = "a Mix Transformer: mit_b*.pth, or a folder or name on the Hub as transformers has them"
+        try:
+            result: Any = SegformerModel.from_pretrained(source, output_loading_info=True)
+        except (OSError, ValueError, TypeError) as error:
+            raise InvalidDataError(source, expected, str(error).partition("\n")[0]) from error
+        loaded, information = result
+        if information["missing_keys"]:
+            raise InvalidDataError(source, expected, f"without {', '.join(sorted(information['missing_keys'])[:5])}")
+    encoder: Any = getattr(model, method.encoder)
+    for size in _SEGFORMER_SIZES:
+        here, there = list_of(getattr(encoder.config, size)), list_of(getattr(loaded.config, size))
+        if here != there:
+            raise InvalidDataError(source, f"the weights of an encoder with {size} {here}", there)
+    encoder.load_state_dict(loaded.state_dict())
+
+
+def list_of(value: Any) -> Any:
+    """Lists and tuples of a configuration compare equal."""
+    return list(value) if isinstance(value, list | tuple) else value

@@ -7,7 +7,7 @@ What differs from the stock Trainer, and why:
   what `save_pretrained` writes for SegFormer: it went on with an encoder of new random weights, and a warning.
 - A checkpoint's state file is written after all processes have written theirs, so its presence means completeness.
 
-Optimizer and schedule are those of a recipe: `recipe_trainer.py` (counting), `video_trainer.py`.
+Optimizer and schedule are those of a recipe: `training/optimizers.py` (counting), `training/video/trainer.py`.
 """
 
 from collections.abc import Callable

@@ -20,7 +20,7 @@ _PUBLIC_NAMES = {
     "MCISForImageClassification": "modeling_mcis",
     "MCISImageProcessor": "image_processing_mcis",
     "MultiScaleSegmenter": "multi_scale_segmenter",
-    "PseudoLabelSettings": "pseudo_label_settings",
+    "PseudoLabelSettings": "pseudo_labels",
     "RandomWalk": "random_walk",
     "ResNet38Config": "configuration_resnet38",
     "aggregate_maps": "pseudo_labels",
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     )
     from .modeling_mcis import MCISForImageClassification as MCISForImageClassification
     from .multi_scale_segmenter import MultiScaleSegmenter as MultiScaleSegmenter
-    from .pseudo_label_settings import PseudoLabelSettings as PseudoLabelSettings
+    from .pseudo_labels import PseudoLabelSettings as PseudoLabelSettings
     from .pseudo_labels import aggregate_maps as aggregate_maps
     from .pseudo_labels import make_pseudo_label as make_pseudo_label
     from .pseudo_labels import resize_map as resize_map

@@ -13,7 +13,7 @@ from PIL import Image
 
 from .image_group import ImageGroup
 from .localization import LocalizationSettings, Localizer, evaluating
-from .pseudo_label_settings import PseudoLabelSettings
+from .pseudo_labels import PseudoLabelSettings
 
 if TYPE_CHECKING:
     from .image_processing_mcis import MCISImageProcessor

@@ -1,0 +1,305 @@
+"""From image-level labels to masks: all steps of the thesis' chapter 3, one after the other.
+
+    python dataset_scripts/make_miniature_weak.py data/miniature_weak
+    python scripts/run_weak_pipeline.py --config scripts/configs/mcis/smoke.yaml --data_dir data/miniature_weak \
+        --output runs/weak
+
+The data are images whose classes are known, in the layout of PASCAL VOC or as a table (see
+`dataset_scripts/pascal_voc_weak.py --help`), with masks for the split that scores are computed on. The configuration
+has a part for each step (see `dense_hf/options.py`); `scripts/configs/mcis/` has a file for each row of
+the thesis' tables. More images than those of the data (sections 3.4.2 and 3.4.3) stand in the configuration once, as
+`extra_sources` in the data section of the classifier: all steps up to the segmenter get them.
+
+What is done, each step by a script of its own, which also runs alone:
+
+| folder of OUTPUT | script | what comes out |
+|---|---|---|
+| classifier | train_mcis.py | the classifier with co-attention |
+| maps | make_maps.py | a localisation map for each class of each training image, extra ones too |
+| affinity | train_affinity.py | only with a part `refinement`: a network that tells which pixels belong together |
+| refined_maps | refine_maps.py | likewise: the maps, spread by a random walk |
+| pseudo_labels | make_pseudo_labels.py | a mask for each training image |
+| segmenter | train_deeplab.py | a segmentation network |
+| evaluation | evaluate_segmentation.py | predictions for the evaluation split and their scores |
+| report.html | | images, maps, pseudo labels, predictions and scores in one file |
+
+A step that is done is skipped when the same command comes again, and one that was interrupted, even killed, goes on
+where it was. A step whose settings have changed since is an error, because what was made with other settings would be
+mixed with it: remove its folder and those of the steps behind it, or use another OUTPUT. What a step prints is also in
+OUTPUT/logs.
+
+With `--num_processes N`, the steps that can be distributed run in N processes of this machine (torchrun). For several
+machines run the scripts one by one.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+from weak_report import write_report
+
+from dense_hf import InvalidDataError
+from dense_hf.data import read_weak_split, write_file
+from dense_hf.data.weak_source import read_weak_training
+from dense_hf.options import PARTS, as_command_line, check_keys, read_part_sections, read_yaml
+from dense_hf.training.classifier.options import KNOWN_KEYS
+
+SCRIPTS = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Step:
+    """A script, what it gets, and what its result depends on.
+
+    Attributes:
+        folder: of OUTPUT, where everything that it makes goes.
+        script: its file.
+        arguments: of its command line, without the configuration.
+        parts: of the configuration that it reads.
+        distributed: whether it runs in several processes.
+    """
+
+    folder: str
+    script: str
+    arguments: tuple[str, ...]
+    parts: tuple[str, ...]
+    distributed: bool = False
+
+
+def read_extra_sources(path: Path, config: dict[str, Any]) -> list[str]:
+    """The sources of the classifier, which all steps read, each as a word of a command line.
+
+    Raises:
+        InvalidDataError: a section of the classifier has unknown keys, or another part has other sources.
+    """
+    found = read_part_sections(path, "classifier", KNOWN_KEYS)["data"].get("extra_sources")
+    for part in PARTS[1:]:
+        content = config.get(part)
+        for section in (content, content.get("data")) if isinstance(content, dict) else ():
+            if isinstance(section, dict) and section.get("extra_sources", found) != found:
+                expected = "extra_sources in the data section of the classifier alone: all steps get them from there"
+                raise InvalidDataError(path, expected, f"others in {part}")
+    return as_command_line({"extra_sources": found})[1:]
+
+
+def plan(options: argparse.Namespace, config: dict[str, Any], extra_sources: Sequence[str] = ()) -> list[Step]:
+    """The steps in their order; those behind the classifier, which reads its file, are told its sources."""
+    output, data = options.output, ("--data_dir", str(options.data_dir))
+    maps = output / "maps"
+    trained = ("--seed", str(options.seed), "--resume_from_checkpoint", "auto")
+    all_data = (*data, "--extra_sources", *extra_sources) if extra_sources else data
+    steps = [
+        Step(
+            "classifier",
+            "train_mcis.py",
+            (*data, *trained, "--output_dir", str(output / "classifier")),
+            ("classifier",),
+            distributed=True,
+        ),
+        Step(
+            "maps",
+            "make_maps.py",
+            (*all_data, "--model", str(output / "classifier"), "--split", "train", "--output", str(maps)),
+            ("localization",),
+            distributed=True,
+        ),
+    ]
+    if config.get("refinement") is not None:
+        affinity, refined = output / "affinity", output / "refined_maps"
+        given = ("--maps", str(maps))
+        steps += [
+            Step(
+                "affinity",
+                "train_affinity.py",
+                (*all_data, *trained, *given, "--output_dir", str(affinity)),
+                ("refinement",),
+                distributed=True,
+            ),
+            Step(
+                "refined_maps",
+                "refine_maps.py",
+                (*all_data, *given, "--model", str(affinity), "--output", str(refined)),
+                ("refinement",),
+            ),
+        ]
+        maps = refined
+    saliency = () if options.saliency is None else ("--saliency", str(options.saliency))
+    labels = output / "pseudo_labels"
+    steps += [
+        Step(
+            "pseudo_labels",
+            "make_pseudo_labels.py",
+            (*all_data, "--maps", str(maps), "--split", "train", *saliency, "--output", str(labels)),
+            ("pseudo_labels",),
+        ),
+        Step(
+            "segmenter",
+            "train_deeplab.py",
+            (*all_data, *trained, "--pseudo_labels", str(labels), "--output_dir", str(output / "segmenter")),
+            ("segmenter",),
+            distributed=True,
+        ),
+    ]
+    if options.evaluation_split != "none":
+        folder = output / "evaluation"
+        arguments = (*data, "--model", str(output / "segmenter"), "--split", options.evaluation_split)
+        written = ("--predictions", str(folder / "predictions"), "--output", str(folder / "results.json"))
+        steps.append(
+            Step("evaluation", "evaluate_segmentation.py", (*arguments, *written), ("evaluation",), distributed=True)
+        )
+    return steps
+
+
+class Records:
+    """What OUTPUT/steps says about each step: its settings, and whether it is done."""
+
+    def __init__(self, output: Path):
+        self.output = output
+
+    def read(self, step: Step) -> dict[str, Any] | None:
+        """The record of a step; None if there is none, or if the folder of the step has been removed since."""
+        file = self._file(step)
+        if not file.is_file() or not (self.output / step.folder).is_dir():
+            return None
+        return json.loads(file.read_text(encoding="utf-8"))
+
+    def write(self, step: Step, **record: Any) -> None:
+        """Replace the record of a step."""
+        (self.output / step.folder).mkdir(parents=True, exist_ok=True)
+        self._file(step).parent.mkdir(exist_ok=True)
+        write_file(self._file(step), json.dumps(record, indent=2).encode())
+
+    def _file(self, step: Step) -> Path:
+        return self.output / "steps" / f"{step.folder}.json"
+
+
+def run_steps(steps: Sequence[Step], config: dict[str, Any], options: argparse.Namespace) -> None:
+    """All steps that are not done yet.
+
+    Raises:
+        InvalidDataError: a step was done, or begun, with other settings.
+        subprocess.CalledProcessError: a script failed; it has said why.
+    """
+    records = Records(options.output)
+    before: str | None = None  # when the step before was done: a step made from older files is not done
+    for number, step in enumerate(steps, start=1):
+        settings = {
+            "script": step.script,
+            "arguments": list(step.arguments),
+            "config": {part: config.get(part) for part in step.parts},
+            "step before done at": before,
+        }
+        record = records.read(step)
+        if record is not None and record["settings"] != settings:
+            changed = ", ".join(key for key in settings if record["settings"].get(key) != settings[key])
+            expected = f"what it was made with ({changed}); else remove this folder, or use another --output"
+            raise InvalidDataError(options.output / step.folder, expected, "other settings")
+        if record is None or not record["done"]:
+            tqdm.write(f"step {number} of {len(steps)}: {step.script} -> {options.output / step.folder}", sys.stderr)
+            records.write(step, settings=settings, done=None)
+            start = time.time()
+            run_script(step, options)
+            now = datetime.now().astimezone().isoformat(sep=" ")
+            record = {"settings": settings, "done": now, "seconds": time.time() - start}
+            records.write(step, **record)
+        else:
+            tqdm.write(f"step {number} of {len(steps)}: {step.script} was done before", sys.stderr)
+        before = record["done"]
+
+
+@contextmanager
+def only_one_run(output: Path) -> Generator[None]:
+    """Inside, nobody else works in the folder: neither a second run, nor a script whose run was killed.
+
+    Raises:
+        ValueError: somebody does.
+    """
+    with open(output / ".lock", "wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(f"{output} is in use by another run, or by a script that one has left") from error
+        os.set_inheritable(file.fileno(), True)  # the lock is free when all scripts have ended, too
+        yield
+
+
+def run_script(step: Step, options: argparse.Namespace) -> None:
+    """Run the script of a step to its end; what it prints appears here and in OUTPUT/logs.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    command = [sys.executable]
+    if step.distributed and options.num_processes > 1:
+        command += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={options.num_processes}"]
+    command += [str(SCRIPTS / step.script), "--config", str(options.config), *step.arguments]
+    log = options.output / "logs" / f"{step.folder}.log"
+    log.parent.mkdir(exist_ok=True)
+    output: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "close_fds": False}
+    with open(log, "ab") as file, subprocess.Popen(command, **output) as child:  # noqa: S603
+        try:
+            while child.stdout and (chunk := os.read(child.stdout.fileno(), 65536)):
+                file.write(chunk)
+                file.flush()
+                sys.stderr.buffer.write(chunk)
+                sys.stderr.flush()
+        except BaseException:
+            child.terminate()
+            raise
+    if child.returncode:
+        raise subprocess.CalledProcessError(child.returncode, command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check the data, run what is not done, write the report; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, required=True, help="YAML file with a part for each step.")
+    parser.add_argument("--data_dir", type=Path, required=True, help="Images with image-level labels.")
+    parser.add_argument("--output", type=Path, required=True, help="Folder for everything that comes out.")
+    parser.add_argument("--saliency", type=Path, help="Folder with NAME.png, 255 for what stands out (released).")
+    parser.add_argument(
+        "--evaluation_split", default="val", help="Split with masks to judge by, or none (default: val)."
+    )
+    parser.add_argument("--seed", type=int, default=1, help="Of both trainings (default: 1).")
+    parser.add_argument("--num_processes", type=int, default=1, help="Processes for steps that can have several.")
+    parser.add_argument("--report_images", type=int, default=24, help="Training and evaluation images in the report.")
+    options = parser.parse_args(arguments)
+    try:
+        config = read_yaml(options.config)
+        check_keys(options.config, "parts", config, PARTS)
+        extra_sources = read_extra_sources(options.config, config)
+        train = read_weak_training(options.data_dir, extra_sources)
+        if options.evaluation_split != "none":
+            read_weak_split(options.data_dir, options.evaluation_split, with_masks=True)
+        if options.num_processes < 1 or options.report_images < 0:
+            raise ValueError("--num_processes must be at least 1 and --report_images at least 0")
+        options.output.mkdir(parents=True, exist_ok=True)
+        steps = plan(options, config, extra_sources)
+        with only_one_run(options.output):
+            run_steps(steps, config, options)
+        report = write_report(options.output, options.data_dir, train, options.evaluation_split, options.report_images)
+    except subprocess.CalledProcessError as error:
+        failed = f"this failed with status {error.returncode}: {shlex.join(error.cmd)}"
+        print(f"run_weak_pipeline.py: {failed}\nWhat is done is kept; the same command goes on here", file=sys.stderr)
+        return 1
+    except (InvalidDataError, OSError, ValueError) as error:
+        print(f"run_weak_pipeline.py: {error}", file=sys.stderr)
+        return 1
+    print(f"{report} has images, maps, pseudo labels and scores")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

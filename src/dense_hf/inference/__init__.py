@@ -1,0 +1,1 @@
+"""Running a trained model over a data set: loading, shares of processes, result folders, evaluation, outputs."""

@@ -1,0 +1,92 @@
+"""What `dense-hf localize` writes: maps, masks, overlays and tables."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..data.files import write_file
+from ..data.images import png_bytes, write_gray_map
+from ..data.labels import IGNORED, distinct_colours, label_map_png
+from ..visualization import draw_labels
+
+COLUMNS = ("file", "class", "pixels", "share")
+
+
+@dataclass(frozen=True)
+class MaskRow:
+    """One image. `classes` are the names of its classes; `pixels` counts them, "background" and "undecided"."""
+
+    file: str
+    width: int
+    height: int
+    classes: list[str]
+    pixels: dict[str, int]
+
+
+def write_pictures(
+    output: Path,
+    name: str,
+    image: Image.Image,
+    maps: Mapping[int, np.ndarray],
+    mask: np.ndarray,
+    class_names: Sequence[str],
+    overlay: bool,
+) -> None:
+    """maps/NAME_ID.png, masks/NAME.png and overlays/NAME.png; mask and overlay have the same colours.
+
+    Args:
+        output: the folder.
+        name: of the image.
+        image: its picture.
+        maps: class id -> uint8 [height, width].
+        mask: 0 background, class id + 1, 255 undecided, uint8 [height, width].
+        class_names: of all classes.
+        overlay: whether there is one.
+    """
+    for folder in ("maps", "masks", *(["overlays"] if overlay else [])):
+        (output / folder).mkdir(exist_ok=True)
+    for class_id, attention in maps.items():
+        write_gray_map(output / "maps" / f"{name}_{class_id}.png", attention)
+    write_file(output / "masks" / f"{name}.png", label_map_png(mask))
+    if overlay:
+        labels = np.where((mask == 0) | (mask == IGNORED), IGNORED, mask.astype(int) - 1)
+        palette = distinct_colours(len(class_names) + 1)[1:]
+        write_file(output / "overlays" / f"{name}.png", png_bytes(draw_labels(image, labels, class_names, palette)))
+
+
+def mask_row(
+    file: str, image: Image.Image, classes: Sequence[int], mask: np.ndarray, class_names: Sequence[str]
+) -> MaskRow:
+    """Count the pixels of a mask; arguments as in `write_pictures`, `classes` are those of the image."""
+    found = np.bincount(mask.ravel(), minlength=IGNORED + 1)
+    pixels = {"background": int(found[0])} | {class_names[k]: int(found[k + 1]) for k in classes}
+    pixels["undecided"] = int(found[IGNORED])
+    return MaskRow(file, image.width, image.height, [class_names[k] for k in classes], pixels)
+
+
+def write_tables(folder: Path, rows: Sequence[MaskRow], errors: Mapping[str, str], settings: dict[str, Any]) -> None:
+    """Write `areas.csv` (a line per image and class) and `areas.json`, each whole.
+
+    Args:
+        folder: where they go.
+        rows: the images that have a mask.
+        errors: what was wrong with each of the others.
+        settings: how masks were made; goes to the JSON file.
+    """
+    failures = [{"file": file, "error": error} for file, error in errors.items()]
+    document = {**settings, "images": [asdict(row) for row in rows], "errors": failures}
+    write_file(folder / "areas.json", json.dumps(document, indent=1, allow_nan=False).encode())
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for row in rows:
+        total = row.width * row.height
+        writer.writerows((row.file, name, pixels, f"{pixels / total:.6g}") for name, pixels in row.pixels.items())
+    write_file(folder / "areas.csv", text.getvalue().encode())

@@ -1,0 +1,56 @@
+"""The processes of a distributed run: work that one does for all, and how they part."""
+
+import functools
+import gc
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from torch import distributed
+
+from ..errors import InvalidDataError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def closes_process_group(main: Callable[P, T]) -> Callable[P, T]:
+    """Decorates the main function of a script that may run as several processes: the group ends before Python does.
+
+    A thread of gloo may be the last to hold a tensor that Python made. Letting go of it while the interpreter shuts
+    down aborts the process ("terminate called without an active exception", exit code -6) although its work is done
+    (pytorch/pytorch#190489). After an exception the group stays as it is: another process may wait in it for this one,
+    and ends when this one is gone.
+    """
+
+    @functools.wraps(main)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        result = main(*args, **kwargs)
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.destroy_process_group()
+            gc.collect()  # cycles of a trainer hold the group, and it ends its threads only when nobody does
+        return result
+
+    return run
+
+
+T = TypeVar("T")
+
+
+def check_in_first_process(check: Callable[[], T]) -> T:
+    """Run a check of data in the first process; all processes get its result, which can be pickled.
+
+    Raises:
+        InvalidDataError: in all processes, if the check raises it.
+    """
+    outcome: list[Any] = [None, None]
+    if PartialState().is_main_process:
+        try:
+            outcome[0] = check()
+        except InvalidDataError as error:
+            outcome[1] = error
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]

@@ -1,0 +1,264 @@
+"""Segment every video of a split, with any number of processes, and compare with the annotation (thesis 4.4.1, 5.4.1).
+
+C frames of a video, K labels, H x W size of a frame as it came. Predicted label maps may be kept, a video at a time,
+in the layout of VSPW:
+
+DIRECTORY/data/VIDEO/mask/FRAME.png    the numbers of the data set's own masks, with a palette
+DIRECTORY/predictions.json             which model they are of
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel
+
+from ..data.files import new_directory, write_file
+from ..data.images import open_image, read_image_header
+from ..data.labels import label_map_png, read_mask
+from ..data.videos import Video, VideoSet
+from ..methods import frame_offsets
+from ..metrics.consistency import VideoConsistency
+from ..metrics.segmentation import MeanIoU
+from ..video_segmentation.image_processing_clip import ClipImageProcessor
+from .result_folders import claim_folder
+
+LONGEST_WINDOW = 16
+ExtraInputs = Callable[[Video], Mapping[str, Tensor]]
+
+
+class VideoPredictions:
+    """A folder of predictions that an evaluation can be continued with after a stop.
+
+    A video's folder appears when all of its maps are written.
+
+    Args:
+        directory: a new folder, or one that the same model has begun to fill.
+        videos: the set, whose rule says which number in a mask each label is.
+        maker: what makes the predictions, see `predictions_manifest.describe_maker`.
+
+    Raises:
+        InvalidDataError: the folder has predictions of another model, or no manifest at all.
+    """
+
+    def __init__(self, directory: str | os.PathLike, videos: VideoSet, maker: Mapping[str, Any]):
+        self.directory = Path(directory)
+        self.videos = videos
+        numbers = {label: number for number, label in videos.rule.labels.items()}
+        self._numbers = np.array([numbers[label] for label in range(videos.rule.num_labels)], dtype=np.uint8)
+        claim_folder(self.directory, maker)
+
+    def _folder(self, video: Video) -> Path:
+        return self.directory / "data" / video.video_id / "mask"
+
+    def read(self, video: Video) -> dict[int, np.ndarray]:
+        """Labels uint8 [H,W] of every frame of a video, by frame number; nothing for a video that is not there yet.
+
+        Raises:
+            InvalidDataError: a map is missing, or is not a map of this data.
+        """
+        folder = self._folder(video)
+        if not folder.is_dir():
+            return {}
+        maps = {}
+        for number, frame in enumerate(video.frames):
+            header = read_image_header(frame.image_path, self.videos.max_pixels)
+            path, size = folder / f"{frame.frame_id}.png", (header.width, header.height)
+            maps[number] = read_mask(path, size, self.videos.rule, self.videos.max_pixels)
+        return maps
+
+    def write(self, video: Video, maps: Mapping[int, np.ndarray]) -> None:
+        """Write labels uint8 [H,W] of all frames of a video, by frame number."""
+        folder = self._folder(video)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with new_directory(folder) as temporary:
+            for number, labels in maps.items():
+                png = label_map_png(self._numbers[labels])
+                write_file(temporary / f"{video.frames[number].frame_id}.png", png)
+
+
+def evaluate_videos(
+    model: PreTrainedModel,
+    processor: ClipImageProcessor,
+    videos: VideoSet,
+    members: Sequence[Video],
+    protocol: str = "released",
+    predictions: VideoPredictions | None = None,
+    extra_inputs: ExtraInputs | None = None,
+    measure_speed: bool = False,
+    progress: bool = True,
+    description: str = "Segmenting",
+) -> dict[str, Any]:
+    """mIoU, weighted IoU, VC8 and VC16 over whole videos, frame by frame at the size of the frames.
+
+    Each process takes every n-th video; whole numbers of all are gathered and added. There is no sampler that could
+    repeat videos to even out the shares, so the numbers do not depend on the number of processes.
+
+    | | `protocol="released"` | `protocol="thesis"` |
+    | --- | --- | --- |
+    | videos of up to 16 frames | count in nothing | count in mIoU, and in VC_n from n frames on |
+    | mIoU is the mean over | classes that are annotated | classes that are annotated or predicted |
+    | VC_n | see `VideoConsistency` | see `VideoConsistency` |
+
+    Videos with a mask on some frames only are judged on those; they have no VC.
+
+    Args:
+        model: On its device. All processes hold the same weights.
+        processor: Prepares frames, and enlarges logits.
+        videos: Where the files are, and the rule of the labels.
+        members: The videos, the same list in every process.
+        protocol: see above.
+        predictions: Where label maps are written. Videos that it holds already are read instead of segmented. Without
+            it, videos and frames that count in nothing are left out.
+        extra_inputs: Of a video: what `model.new_session` takes, without a batch dimension.
+        measure_speed: whether `frames_per_second` is measured, which waits for the device after every frame.
+        progress: Whether process 0 shows a bar.
+        description: Text of the bar.
+
+    Returns:
+        The same in every process: `num_videos`, `num_skipped_videos`, and what `MeanIoU` and `VideoConsistency`
+        compute, as far as the masks allow. `frames_per_second` is of one process, over the frames that it segmented
+        with all their references, from prepared pixels to a map of the frame's size; None without such frames.
+
+    Raises:
+        InvalidDataError: a frame or a mask that cannot be used.
+        ValueError: another number of classes than the data's, or no video that counts.
+    """
+    require_countable(members, protocol)
+    num_labels = videos.rule.num_labels
+    if model.config.num_labels != num_labels:
+        raise ValueError(
+            f"{videos.directory} has {num_labels} classes, the model must have as many. "
+            f"Received: {model.config.num_labels}"
+        )
+    state = PartialState()
+    overlap = MeanIoU(num_labels, classes="annotated" if protocol == "released" else "occurring")
+    consistency = VideoConsistency(protocol="released" if protocol == "released" else "thesis")
+    seconds: list[float] = []
+    share = [video for video in members if predictions is not None or is_counted(video, protocol)]
+    share = share[state.process_index :: state.num_processes]
+    hidden = not (progress and state.is_main_process)
+    was_training = model.training
+    model.eval()
+    with tqdm(total=sum(len(video.frames) for video in share), desc=description, unit="frame", disable=hidden) as bar:
+        for video in share:
+            bar.set_postfix_str(video.video_id, refresh=False)
+            maps = {} if predictions is None else predictions.read(video)
+            if not maps:
+                extra = {} if extra_inputs is None else extra_inputs(video)
+                numbers = frames_to_segment(video, frame_offsets(model.config), predictions is not None)
+                for number, labels, elapsed in segment_video(model, processor, videos, video, numbers, extra):
+                    maps[number] = labels
+                    if elapsed is not None and measure_speed:
+                        seconds.append(elapsed)
+                    bar.update()
+                if predictions is not None:
+                    predictions.write(video, maps)
+            if is_counted(video, protocol):
+                judge_video(videos, video, maps, overlap, consistency)
+            bar.update(len(video.frames) - len(maps))
+    model.train(was_training)
+
+    gathered = gather_object([(overlap.state, consistency.state, seconds)])
+    overlap.reset()
+    consistency.reset()
+    for matrix, windows, _ in gathered:
+        overlap.merge(matrix)
+        consistency.merge(windows)
+    counted = [video for video in members if is_counted(video, protocol)]
+    results: dict[str, Any] = {"num_videos": len(members), "num_skipped_videos": len(members) - len(counted)}
+    if any(video.labelled for video in counted):
+        results |= overlap.compute()
+    if any(_is_labelled(video) for video in counted):
+        results |= {key: value for key, value in consistency.compute().items() if key.startswith("vc")}
+    if measure_speed:
+        times = [elapsed for _, _, process in gathered for elapsed in process]
+        results["frames_per_second"] = len(times) / sum(times) if times else None
+    return results
+
+
+def is_counted(video: Video, protocol: str) -> bool:
+    """Whether metrics look at a video; the released script passes over short ones altogether."""
+    return protocol == "thesis" or not _is_labelled(video) or len(video.frames) > LONGEST_WINDOW
+
+
+def require_countable(members: Sequence[Video], protocol: str) -> None:
+    """Raise ValueError unless there is a video that counts."""
+    if not any(is_counted(video, protocol) for video in members):
+        longest = max((len(video.frames) for video in members), default=0)
+        raise ValueError(
+            f"protocol=released looks at videos of more than {LONGEST_WINDOW} frames only, protocol=thesis at all. "
+            f"Received: {len(members)} videos, the longest of {longest} frames"
+        )
+
+
+def _is_labelled(video: Video) -> bool:
+    """Whether all frames have a mask."""
+    return len(video.labelled) == len(video.frames)
+
+
+def frames_to_segment(video: Video, offsets: Sequence[int], everything: bool) -> range:
+    """All frames, or those that its masks need: from the references of the first mask to the last mask."""
+    labelled = video.labelled
+    if everything or _is_labelled(video) or not labelled:
+        return range(len(video.frames) if everything or labelled else 0)
+    return range(max(labelled[0] - max(offsets), 0), labelled[-1] + 1)
+
+
+@torch.no_grad()
+def segment_video(
+    model: PreTrainedModel,
+    processor: ClipImageProcessor,
+    videos: VideoSet,
+    video: Video,
+    numbers: range,
+    extra: Mapping[str, Tensor],
+) -> Iterator[tuple[int, np.ndarray, float | None]]:
+    """Label maps of consecutive frames: (number, uint8 [H,W], seconds if the frame had all its references).
+
+    A model without sessions, which is SegFormer, is given each frame on its own.
+    """
+    new_session: Any = getattr(model, "new_session", None)
+    device: Any = model.device
+    session = None
+    if new_session is not None:
+        session = new_session(**{key: value[None].to(device) for key, value in extra.items()})
+    reach = max(frame_offsets(model.config))
+    for number in numbers:
+        picture = open_image(video.frames[number].image_path, videos.max_pixels)
+        pixel_values = processor([picture], return_tensors="pt")["pixel_values"][:, 0].to(device)
+        started = time.perf_counter()
+        forward: Any = model
+        logits = forward(pixel_values).logits if session is None else forward.segment_frame(pixel_values, session)
+        outputs = SimpleNamespace(logits=logits)
+        (labels,) = processor.post_process_semantic_segmentation(outputs, [(picture.height, picture.width)])
+        result = labels.to(torch.uint8).numpy(force=True)  # waits for the device
+        elapsed = time.perf_counter() - started
+        yield number, result, elapsed if number - numbers.start >= reach else None
+
+
+def judge_video(
+    videos: VideoSet,
+    video: Video,
+    maps: Mapping[int, np.ndarray],
+    overlap: MeanIoU,
+    consistency: VideoConsistency,
+) -> None:
+    """Compare the label maps of a video, by frame number, with its masks."""
+    truth = {}
+    for number in video.labelled:
+        path, labels = video.frames[number].mask_path, maps[number]
+        if path is not None:
+            truth[number] = read_mask(path, (labels.shape[1], labels.shape[0]), videos.rule, videos.max_pixels)
+            overlap.update([labels], [truth[number]])
+    if truth and _is_labelled(video):
+        consistency.update(np.stack([maps[number] for number in truth]), np.stack(list(truth.values())))

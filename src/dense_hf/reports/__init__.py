@@ -1,0 +1,1 @@
+"""From results.json and a run to model cards, tables and HTML."""

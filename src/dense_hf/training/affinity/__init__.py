@@ -1,0 +1,1 @@
+"""Training the pixel affinities of AffinityNet (thesis section 3.4.4)."""

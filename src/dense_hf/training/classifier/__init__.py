@@ -1,0 +1,1 @@
+"""Training the classifier of MCIS (thesis chapter 3)."""

@@ -1,0 +1,1 @@
+"""Training counters (thesis chapter 2)."""

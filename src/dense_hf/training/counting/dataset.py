@@ -1,0 +1,126 @@
+"""Images with points as training samples, and samples as batches (thesis section 2.5.1).
+
+Letters: B batch; t side of a tile; N points of a crop. Points are (x right, y down).
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ...errors import InvalidDataError
+from ..epoch_sampler import SampleKey, sample_generator
+from .augmentation import CountingAugmentation, random_crop, unique_pixels
+
+if TYPE_CHECKING:
+    from ...counting.image_processing_iocformer import IOCFormerImageProcessor
+    from ...data.counting_examples import CountingExample
+
+LABEL_PADDING = -100.0
+# Too full crops in 20 images in a row: the data needs more queries, not more patience.
+MAX_IMAGES_PER_SAMPLE = 20
+
+
+class CountingTrainingSet(Dataset):
+    """Random tiles of annotated images. A sample is a function of (seed, epoch, index) and nothing else.
+
+    Index i is a crop of image i modulo the number of images; indices past the end (they complete the last batch of an
+    epoch, see `EpochSampler`) are crops of a random image. An image smaller than a tile is replaced by a random other
+    one, as released.
+
+    Args:
+        examples: The images.
+        processor: Gives pixels the values that the model sees in inference too, and says how large a tile is.
+        num_queries: Of the model; crops hold fewer points than that.
+        augmentation: What may happen to an image.
+        seed: Seed of the run.
+        samples_per_image: Crops of each image in an epoch.
+        image_cache_size: Decoded images that are kept in memory, per loader process. For few large images.
+
+    Raises:
+        ValueError: No image is large enough, or numbers below their least value.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence["CountingExample"],
+        processor: "IOCFormerImageProcessor",
+        num_queries: int,
+        augmentation: CountingAugmentation,
+        seed: int,
+        samples_per_image: int = 1,
+        image_cache_size: int = 0,
+    ):
+        if samples_per_image < 1 or image_cache_size < 0:
+            raise ValueError(
+                "samples_per_image must be at least 1 and image_cache_size at least 0. Received: "
+                f"samples_per_image={samples_per_image}, image_cache_size={image_cache_size}"
+            )
+        self.examples = examples
+        self.processor = processor
+        self.tile_size = processor.tile_size
+        self.num_queries = num_queries
+        self.augmentation = augmentation
+        self.seed = seed
+        self.samples_per_image = samples_per_image
+        self.large_enough = [i for i, example in enumerate(examples) if min(example.size) >= self.tile_size]
+        if not self.large_enough:
+            raise ValueError(
+                f"No training image is at least {self.tile_size} x {self.tile_size} pixels (tile_size). Received: "
+                f"{len(examples)} images, the largest {max((example.size for example in examples), default=None)}"
+            )
+        self.image_cache_size = image_cache_size
+        self._cache: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.examples) * self.samples_per_image
+
+    def __getitem__(self, index: SampleKey) -> dict[str, torch.Tensor]:
+        """`{"pixel_values": float [3, t, t], "labels": float [N, 3]}` of an (epoch, index) pair."""
+        rng = sample_generator(self.seed, index)
+        number = index[1] % len(self.examples)
+        if index[1] >= len(self) or min(self.examples[number].size) < self.tile_size:
+            number = self._random_image(rng)
+        for _ in range(MAX_IMAGES_PER_SAMPLE):
+            image, points = self._load(number)
+            sample = random_crop(image, points, self.tile_size, self.num_queries, self.augmentation, rng)
+            if sample is not None:
+                crop, labels = sample
+                pixel_values = self.processor(crop, return_tensors="pt")["pixel_values"][0]
+                return {"pixel_values": pixel_values, "labels": torch.from_numpy(labels)}
+            number = self._random_image(rng)
+        raise InvalidDataError(
+            self.examples[number].path,
+            f"crops with fewer points than the model has queries (num_queries={self.num_queries})",
+            f"fuller crops only, in {MAX_IMAGES_PER_SAMPLE} images",
+        )
+
+    def _random_image(self, rng: np.random.Generator) -> int:
+        return self.large_enough[int(rng.integers(len(self.large_enough)))]
+
+    def _load(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels uint8 [H, W, 3] and points int64 [n, 2] of an image; the least recently used ones are forgotten."""
+        if number not in self._cache:
+            example = self.examples[number]
+            self._cache[number] = np.asarray(example.open()), unique_pixels(example.points)
+        loaded = self._cache[number]
+        self._cache.move_to_end(number)
+        while len(self._cache) > self.image_cache_size:
+            self._cache.popitem(last=False)
+        return loaded
+
+
+def collate_crops(samples: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Samples as a batch.
+
+    Returns:
+        `pixel_values` float [B, 3, t, t], and `labels` float [B, max(N, 1), 3], filled up with -100.
+    """
+    longest = max(1, *(len(sample["labels"]) for sample in samples))
+    labels = torch.full((len(samples), longest, 3), LABEL_PADDING)
+    for row, sample in zip(labels, samples):
+        row[: len(sample["labels"])] = sample["labels"]
+    return {"pixel_values": torch.stack([sample["pixel_values"] for sample in samples]), "labels": labels}

@@ -1,0 +1,1 @@
+"""Training the segmenter on pseudo labels (thesis section 3.3.3)."""

@@ -1,0 +1,1 @@
+"""Training on clips of video (thesis chapters 4 and 5)."""

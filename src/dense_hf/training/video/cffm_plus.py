@@ -1,0 +1,84 @@
+"""What training CFFM++ has of its own: a trained CFFM to start from, prototypes of all videos, another recipe."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from accelerate import PartialState
+from transformers import AutoConfig
+from transformers.utils import logging
+
+from ...data.videos import VideoSet
+from ...errors import InvalidDataError
+from ...inference.prototype_files import PrototypeFolder, PrototypeMaker, make_prototypes
+from ...video_segmentation.image_processing_clip import ClipImageProcessor
+from ...video_segmentation.modeling_cffm_plus import CFFMPlusForVideoSemanticSegmentation
+from ..resuming import resolve_checkpoint
+from .options import VideoRun
+from .run import build_model, build_trainer, evaluated_splits, finish, read_training_videos
+from .trainer import VideoTrainingArguments
+
+
+@dataclass
+class CFFMPlusTrainingArguments(VideoTrainingArguments):
+    """`VideoTrainingArguments` whose defaults are the released finetuning: 40,000 steps, one learning rate.
+
+    Raises:
+        ValueError: Values that cannot work; the message lists all.
+    """
+
+    learning_rate: float = field(default=2e-4, metadata={"help": "Of the branch; nothing else learns."})
+    head_lr_factor: float = field(default=1.0, metadata={"help": "Of the learning rate; the branch is in the head."})
+    max_steps: int = field(default=40_000, metadata={"help": "Steps of the run; -1: num_train_epochs decides."})
+    prototypes: str | None = field(
+        default=None, metadata={"help": "A folder of prototypes, of this CFFM; those that it lacks are made."}
+    )
+
+
+def train_cffm_plus(run: VideoRun) -> dict[str, Any]:
+    """A whole run, as `train_video_model`; prototypes are made before the first step, of the test videos too.
+
+    Raises:
+        InvalidDataError: data, weights or prototypes that cannot be used, before the first step.
+        ValueError: arguments that do not fit the data.
+    """
+    arguments: Any = run.training
+    logging.set_verbosity(arguments.get_process_log_level())
+    if run.model.model_name_or_path is None or arguments.prototypes is None:
+        raise ValueError(
+            "CFFM++ is trained on top of a CFFM, with prototypes: model_name_or_path must name the one and prototypes "
+            f"a folder for the others. Received: {run.model.model_name_or_path}, {arguments.prototypes}"
+        )
+    checkpoint = resolve_checkpoint(arguments.resume_from_checkpoint, str(arguments.output_dir))
+    require_cffm(run.model.model_name_or_path)
+    videos = read_training_videos(run)
+    if run.config.num_labels != videos.rule.num_labels:
+        raise ValueError(
+            f"The CFFM does not learn any more, so it must have the {videos.rule.num_labels} classes of "
+            f"{videos.directory}. Received: {run.config.num_labels}"
+        )
+    model: Any = build_model(run, videos)
+    prototypes = prepare_prototypes(run, videos, model)
+    trainer = build_trainer(run, videos, model, extra_inputs=prototypes)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    return finish(run, trainer)
+
+
+def require_cffm(source: str) -> None:
+    """Raise `InvalidDataError` unless a folder or a name on the Hub is a CFFM, or a CFFM++ to go on from."""
+    kind = AutoConfig.from_pretrained(source).model_type
+    if kind not in ("cffm", "cffm_plus"):
+        raise InvalidDataError(source, "a trained CFFM or CFFM++", kind)
+
+
+def prepare_prototypes(
+    run: VideoRun, videos: VideoSet, model: CFFMPlusForVideoSemanticSegmentation
+) -> PrototypeFolder:
+    """The prototypes of the videos that are trained on and evaluated, made where the folder lacks them."""
+    arguments: Any = run.training
+    was_training, device = model.training, model.device
+    model.eval().to(PartialState().device)
+    maker = PrototypeMaker.of(model, ClipImageProcessor(**run.data.processor_options), max_pixels=videos.max_pixels)
+    members = [video for split in ("train", *evaluated_splits(videos)) for video in videos.splits[split]]
+    folder = make_prototypes(maker, members, arguments.prototypes, progress=not arguments.disable_tqdm)
+    model.train(was_training).to(device)
+    return folder

@@ -1,0 +1,79 @@
+"""Label maps are checked, and counted, before anything is learned from them."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_segmenter_runs import make_set
+
+from dense_hf.data import read_weak_split
+from dense_hf.errors import InvalidDataError
+from dense_hf.inference.checks import with_pseudo_labels
+
+
+@pytest.fixture
+def data(tmp_path):
+    return make_set(tmp_path / "set")
+
+
+def read(data, labels=None):
+    return with_pseudo_labels(read_weak_split(data), labels or data / "train" / "masks", progress=False)
+
+
+def test_images_without_labels_are_left_out_and_counted(data, caplog):
+    masks = data / "train" / "masks"
+    (masks / "train_1.png").unlink()
+    for name in ("train_0", "train_4"):
+        size = Image.open(masks / f"{name}.png").size
+        Image.new("L", size, 255).save(masks / f"{name}.png")
+    (masks / "README.md").write_text("not a mask")
+    folder = read(data)
+    assert [image.name for image in folder.images] == ["train_2", "train_3"]
+    assert [image.mask_path for image in folder.images] == [masks / "train_2.png", masks / "train_3.png"]
+    assert folder.class_names == ("cat", "dog", "potted plant")
+    missing, ignored = folder.warnings[-2:]
+    assert missing.endswith("masks: 1 of 5 images have no label map and are left out")
+    assert ignored.endswith("masks: 2 of 5 label maps are all 255 and are left out")
+    assert {missing, ignored} <= {record.getMessage() for record in caplog.records}
+
+
+def test_palette_and_grey_are_the_same(data):
+    masks, palettes = data / "train" / "masks", data / "palettes"
+    palettes.mkdir()
+    for path in masks.iterdir():
+        image = Image.fromarray(np.asarray(Image.open(path)), mode="P")
+        image.putpalette(np.random.default_rng(0).integers(0, 256, 768).tolist())
+        image.save(palettes / path.name)
+    assert len(read(data)) == len(read(data, palettes)) == 5
+    assert not read(data).warnings
+
+
+def test_nothing_to_learn_from(data):
+    masks = data / "train" / "masks"
+    for path in masks.iterdir():
+        Image.new("L", Image.open(path).size, 255).save(path)
+    (masks / "train_0.png").unlink()
+    message = r"masks: .*at least one of 5 images.*1 images without a file, 4 whose pixels are all 255"
+    with pytest.raises(InvalidDataError, match=message):
+        read(data)
+    shutil.rmtree(masks)
+    with pytest.raises(InvalidDataError, match=r"masks: .*a folder of label maps NAME.png.*nothing there"):
+        read(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda path, labels: Image.fromarray(labels[1:]).save(path), r"the size of its frame, \d+ x \d+.*\d+ x \d+"),
+        (lambda path, labels: Image.fromarray(labels * 0 + 4).save(path), r"class numbers 0-3, 255.*4 at x=0, y=0"),
+        (lambda path, labels: path.write_bytes(path.read_bytes()[:60]), r"a complete JPEG, PNG"),
+        (lambda path, labels: Image.fromarray(labels).convert("RGB").save(path), r"one class number per pixel"),
+        (lambda path, labels: Image.fromarray(labels).save(path, format="JPEG"), r"a PNG.*a JPEG file"),
+    ],
+)
+def test_bad_label_maps_are_named(data, change, message):
+    path = data / "train" / "masks" / "train_3.png"
+    change(path, np.asarray(Image.open(path)).copy())
+    with pytest.raises(InvalidDataError, match=rf"train_3\.png.*{message}"):
+        read(data)
