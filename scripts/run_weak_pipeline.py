@@ -48,12 +48,12 @@ from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
-from weak_report import write_report
 
 from dense_hf import InvalidDataError
 from dense_hf.data import read_weak_split, write_file
 from dense_hf.data.weak_source import read_weak_training
 from dense_hf.options import PARTS, as_command_line, check_keys, read_part_sections, read_yaml
+from dense_hf.reports.weak_pipeline import write_report
 from dense_hf.training.classifier.options import KNOWN_KEYS
 
 SCRIPTS = Path(__file__).parent

@@ -27,21 +27,14 @@ OUTPUT_DIR gets the model, its processor, README.md (the card) and results.json.
 the tables.
 """
 
-import sys
-
-from dense_hf.errors import InvalidDataError
-from dense_hf.inference.processes import closes_process_group
+from dense_hf.training.run import run_training
 from dense_hf.training.video.cffm_plus import train_cffm_plus
 from dense_hf.training.video.options import parse_video_run
 
 
-@closes_process_group
 def main() -> None:
-    """Train, and say in one line what is wrong with arguments or data."""
-    try:
-        train_cffm_plus(parse_video_run("cffm_plus", manual=__doc__))
-    except (InvalidDataError, OSError, ValueError) as error:
-        sys.exit(f"train_cffm_plus.py: {error}")
+    """Train, and say in one line what is wrong with options or data."""
+    run_training(lambda: train_cffm_plus(parse_video_run("cffm_plus", manual=__doc__)))
 
 
 if __name__ == "__main__":

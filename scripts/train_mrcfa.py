@@ -14,21 +14,14 @@ The loss adds that of one classifier for each reference frame, which nothing els
 `python scripts/train_cffm.py --help` says the rest: several processes, stopping and going on, your own videos, upload.
 """
 
-import sys
-
-from dense_hf.errors import InvalidDataError
-from dense_hf.inference.processes import closes_process_group
+from dense_hf.training.run import run_training
 from dense_hf.training.video.options import parse_video_run
 from dense_hf.training.video.run import train_video_model
 
 
-@closes_process_group
 def main() -> None:
-    """Train, and say in one line what is wrong with arguments or data."""
-    try:
-        train_video_model(parse_video_run("mrcfa", manual=__doc__))
-    except (InvalidDataError, ValueError) as error:
-        sys.exit(f"train_mrcfa.py: {error}")
+    """Train, and say in one line what is wrong with options or data."""
+    run_training(lambda: train_video_model(parse_video_run("mrcfa", manual=__doc__)))
 
 
 if __name__ == "__main__":

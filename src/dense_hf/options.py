@@ -31,8 +31,9 @@ import difflib
 import json
 import sys
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,12 +142,14 @@ class ParsedRun:
         sections: what the file says, all of it.
         of_config: the fields of the model's configuration, from the file's section `model`.
         values: an instance of each dataclass that was asked for.
+        typed: names of the options on the command line.
     """
 
     path: str
     sections: dict[str, dict[str, Any]]
     of_config: dict[str, Any]
     values: tuple[Any, ...]
+    typed: frozenset[str]
 
     def make_config(
         self,
@@ -190,7 +193,7 @@ def parse_training_run(
         config_keys: those of the section `model` that describe the model and are no options.
         manual: what `--help` says before it lists the options.
         arguments: the command line; default is that of the process.
-        part: which part of the file has the sections, see `weak_config.PARTS`; by default the file itself.
+        part: which part of the file has the sections, see `PARTS`; by default the file itself.
         other_sections: checked, and left to another script.
 
     Raises:
@@ -198,31 +201,62 @@ def parse_training_run(
         ValueError: values that cannot work.
         SystemExit: options that do not exist or have values of the wrong type, as argparse does.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    usage = "%(prog)s --config FILE [options]"
-    dataclass_types: Any = list(classes)
-    parser = HfArgumentParser(dataclass_types, usage=usage, description=manual, formatter_class=ManualFormatter)
     names = [name for name in known_keys if name not in other_sections]
     where = "A YAML file with" if part is None else f"A YAML file; its part {part} has"
-    parser.add_argument("--config", help=f"{where} sections {', '.join(names[:-1])} and {names[-1]}.")
-    path = parser.parse_known_args(words)[0].config
+    about = f"{where} sections {', '.join(names[:-1])} and {names[-1]}."
+    line = _CommandLine(classes, manual, "%(prog)s --config FILE [options]", about, arguments)
     sections: dict[str, dict[str, Any]] = {name: {} for name in known_keys}
-    if path is not None:
-        sections = read_config(path, known_keys) if part is None else read_part_sections(path, part, known_keys)
+    if line.path is not None:
+        read = read_config if part is None else partial(read_part_sections, part=part)
+        sections = read(line.path, known_keys=known_keys)
     from_file = {key: value for name in names for key, value in sections[name].items()}
     of_config = {key: from_file.pop(key) for key in config_keys if key in sections["model"]}
-    values = parser.parse_args_into_dataclasses([*as_command_line(from_file), *words])[: len(classes)]
-    return ParsedRun(path or "command line", sections, of_config, tuple(values))
+    return ParsedRun(line.path or "command line", sections, of_config, line.parse(from_file), line.typed)
 
 
-def pixel_problems(image_mean: Sequence[float], image_std: Sequence[float]) -> list[str]:
-    """What is wrong with the numbers that pixels are normalised by, one sentence each."""
-    problems = []
-    if len(image_mean) != 3:
-        problems.append(f"image_mean must be three numbers, received {image_mean}")
-    if len(image_std) != 3 or min(image_std) <= 0:
-        problems.append(f"image_std must be three numbers above 0, received {image_std}")
-    return problems
+class _CommandLine:
+    """The options of dataclasses, and the words that were typed for them behind `--config FILE`."""
+
+    def __init__(
+        self, classes: Sequence[Any], manual: str | None, usage: str, about: str, arguments: Sequence[str] | None
+    ):
+        self.words = list(sys.argv[1:] if arguments is None else arguments)
+        self.num_classes = len(classes)
+        only_config = ArgumentParser(add_help=False, allow_abbrev=False)  # what must be given may stand in the file
+        only_config.add_argument("--config")
+        self.path = only_config.parse_known_args(self.words)[0].config
+        dataclass_types: Any = list(classes)
+        # without abbreviations: what would be ignored is found by its name
+        self.parser = HfArgumentParser(
+            dataclass_types, usage=usage, description=manual, formatter_class=ManualFormatter, allow_abbrev=False
+        )
+        self.parser.add_argument("--config", help=about)
+
+    @property
+    def typed(self) -> frozenset[str]:
+        """Names of the options on the command line."""
+        options = [word[2:].partition("=")[0].replace("-", "_") for word in self.words if word.startswith("--")]
+        return frozenset(options) | {name.removeprefix("no_") for name in options}
+
+    def parse(self, from_file: Mapping[str, Any]) -> tuple[Any, ...]:
+        """An instance of each dataclass; what was typed wins over the file."""
+        words = [*as_command_line(from_file), *self.words]
+        return tuple(self.parser.parse_args_into_dataclasses(words)[: self.num_classes])
+
+
+def refuse_ignored(typed: Collection[str], reasons: Mapping[str, str | None]) -> None:
+    """Nothing, if every option that was typed does something.
+
+    Args:
+        typed: names of the options on the command line.
+        reasons: name of an option to why it would be ignored in this run, or None if it is not.
+
+    Raises:
+        ValueError: with all that would be ignored. Keys of a file may serve several runs, so they are no error.
+    """
+    ignored = [f"{name} ({why})" for name, why in reasons.items() if why is not None and name in typed]
+    if ignored:
+        raise ValueError(f"Options that would be ignored: {'; '.join(ignored)}")
 
 
 PARTS = ("classifier", "localization", "refinement", "pseudo_labels", "segmenter", "evaluation")
@@ -271,7 +305,7 @@ def parse_part(
     """Read `--config FILE` and the options after it, which win over the file.
 
     Args:
-        part: of the file, see `weak_config.PARTS`.
+        part: of the file, see `PARTS`.
         classes: dataclasses, whose fields are the keys and the options.
         manual: what `--help` says before it lists the options.
         arguments: the command line; default is that of the process.
@@ -287,17 +321,12 @@ def parse_part(
         ValueError: values that cannot work.
         SystemExit: options that do not exist or have values of the wrong type, as argparse does.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    only_config = ArgumentParser(add_help=False, allow_abbrev=False)  # what must be given may stand in the file
-    only_config.add_argument("--config")
-    path = only_config.parse_known_args(words)[0].config
-    dataclass_types: Any = list(classes)
-    parser = HfArgumentParser(dataclass_types, usage=usage, description=manual, formatter_class=ManualFormatter)
     where = part if section is None else f"{part}, section {section[0]},"
-    parser.add_argument("--config", help=f"A YAML file; its part {where} has the options below as keys.")
+    about = f"A YAML file; its part {where} has the options below as keys."
+    line = _CommandLine(classes, manual, usage, about, arguments)
     from_file = {}
-    if path is not None and section is not None:
-        from_file = read_part_sections(path, part, section[1])[section[0]]
-    elif path is not None:
-        from_file = read_part_keys(path, part, field_names(*classes))
-    return tuple(parser.parse_args_into_dataclasses([*as_command_line(from_file), *words])[: len(classes)])
+    if line.path is not None and section is not None:
+        from_file = read_part_sections(line.path, part, section[1])[section[0]]
+    elif line.path is not None:
+        from_file = read_part_keys(line.path, part, field_names(*classes))
+    return line.parse(from_file)

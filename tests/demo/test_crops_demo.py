@@ -40,8 +40,7 @@ def script(monkeypatch):
         "train_demo_weak",
         "bundling",
         "make_model_cards",
-        "crops_card",
-        "street_card",
+        "tables",
         "crops_baselines",
     ):
         sys.modules.pop(name, None)

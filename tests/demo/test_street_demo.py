@@ -34,10 +34,8 @@ def script(monkeypatch):
     for name in (
         "demo_video",
         "train_demo_video",
-        "street_card",
         "make_model_cards",
-        "counting_card",
-        "crops_card",
+        "tables",
         "bundling",
         "street_video",
         "street_labels",

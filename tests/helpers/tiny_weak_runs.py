@@ -5,9 +5,11 @@ import copy
 from transformers import set_seed
 
 from dense_hf.data.weak_source import read_weak_evaluation, read_weak_training
+from dense_hf.inference.class_scores import evaluate_classification
 from dense_hf.training.classifier.augmentation import WeakAugmentation
 from dense_hf.training.classifier.dataset import WeakTrainingSet, collate_pairs
-from dense_hf.training.classifier.trainer import MCISArguments, MCISTrainer
+from dense_hf.training.classifier.options import MCISTrainingArguments
+from dense_hf.training.classifier.trainer import MCISTrainer
 from dense_hf.weak_segmentation.configuration_mcis import MCISConfig
 from dense_hf.weak_segmentation.image_processing_mcis import MCISImageProcessor
 from dense_hf.weak_segmentation.modeling_mcis import MCISForImageClassification
@@ -38,7 +40,7 @@ def sections(data_dir: object, model=None, **training) -> dict[str, dict]:
 
 def make_weak_trainer(data_dir, output_dir, model=None, augmentation=None, **arguments) -> MCISTrainer:
     """The trainer of a tiny run."""
-    args = MCISArguments(
+    args = MCISTrainingArguments(
         output_dir=str(output_dir), dataloader_pin_memory=False, **{**TRAINING, "report_to": "none", **arguments}
     )
     train = read_weak_training(data_dir)
@@ -56,5 +58,8 @@ def make_weak_trainer(data_dir, output_dir, model=None, augmentation=None, **arg
         train_samples=len(train_set),
         eval_dataset=evaluated.images if evaluated else None,
         data_collator=collate_pairs,
-        processor=processor,
+        processing_class=processor,
+        judge=lambda model, images, description: evaluate_classification(
+            model, processor, images, batch_size=args.eval_batch_size, progress=False, description=description
+        ),
     )

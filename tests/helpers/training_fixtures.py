@@ -15,10 +15,11 @@ from dense_hf.counting.image_processing_iocformer import IOCFormerImageProcessor
 from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
 from dense_hf.data import generate_miniature_set, generate_miniature_videos, generate_miniature_weak
 from dense_hf.data.counting_examples import read_examples
+from dense_hf.inference.counts import evaluate_counting
+from dense_hf.training.calendar_trainer import CalendarTrainer
 from dense_hf.training.counting.augmentation import CountingAugmentation
 from dense_hf.training.counting.dataset import CountingTrainingSet, collate_crops
-from dense_hf.training.counting.trainer import CountingTrainer
-from dense_hf.training.optimizers import RecipeArguments
+from dense_hf.training.counting.options import CountingTrainingArguments
 
 REPOSITORY = Path(__file__).parents[2]
 TINY_MODEL = {
@@ -81,7 +82,7 @@ def make_trainer(tiny_set):
             "disable_tqdm": True,
             "dataloader_pin_memory": False,
         }
-        args = RecipeArguments(output_dir=str(output_dir), **{**defaults, **arguments})
+        args = CountingTrainingArguments(output_dir=str(output_dir), **{**defaults, **arguments})
         config = IOCFormerConfig(**{**TINY_MODEL, **(model_fields or {})})
         processor = IOCFormerImageProcessor(tile_size=config.tile_size)
         examples = read_examples(tiny_set, ["train", "validation"], progress=False)
@@ -94,14 +95,17 @@ def make_trainer(tiny_set):
             args.seed,
             samples_per_image,
         )
-        return CountingTrainer(
+        return CalendarTrainer(
             model=IOCFormerForObjectCounting(config),
             args=args,
             train_dataset=train_set,
             train_samples=len(train_set),
             eval_dataset=examples["validation"],
             data_collator=collate_crops,
-            processor=processor,
+            processing_class=processor,
+            judge=lambda model, examples, description: evaluate_counting(
+                model, processor, examples, batch_size=args.eval_batch_size, progress=False, description=description
+            ),
         )
 
     return make

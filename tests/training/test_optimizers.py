@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from dense_hf.training.optimizers import SGDArguments, SGDTrainer
+from dense_hf.training.calendar_trainer import CalendarTrainer
+from dense_hf.training.sgd_arguments import SGDArguments
 
 
 class Slope(nn.Module):
@@ -28,11 +29,22 @@ class Numbers(torch.utils.data.Dataset):
         return {"x": torch.tensor([float(key[1])]), "labels": torch.tensor(0.0)}
 
 
-def make_trainer(folder, lr_factor=None, **arguments):
+class BiasArguments(SGDArguments):
+    """A recipe whose biases have a rate of their own."""
+
+    bias_factor = 1.0
+
+    def parameter_options(self, name, in_encoder):
+        factor = self.bias_factor if name.endswith("bias") else 1.0
+        return {"lr": super().parameter_options(name, in_encoder)["lr"] * factor}
+
+
+def make_trainer(folder, bias_factor=1.0, **arguments):
     defaults = {"learning_rate": 0.1, "num_train_epochs": 5, "per_device_train_batch_size": 2, "report_to": "none"}
     options = {"save_strategy": "no", "disable_tqdm": True, "logging_steps": 1}
-    args = SGDArguments(output_dir=str(folder), **{**defaults, **options, **arguments})
-    return SGDTrainer(model=Slope(), args=args, train_dataset=Numbers(), train_samples=4, lr_factor=lr_factor)
+    args = BiasArguments(output_dir=str(folder), head_lr_factor=1, **{**defaults, **options, **arguments})
+    args.bias_factor = bias_factor
+    return CalendarTrainer(model=Slope(), args=args, train_dataset=Numbers(), train_samples=4)
 
 
 def rates(trainer, steps):
@@ -67,7 +79,7 @@ def test_constant_after_a_warm_up(tmp_path):
 
 
 def test_factors_make_groups_in_order_of_the_model(tmp_path):
-    trainer = make_trainer(tmp_path, lr_factor=lambda name: 20.0 if name.endswith("bias") else 1.0, lr_power=1)
+    trainer = make_trainer(tmp_path, bias_factor=20.0, lr_power=1)
     weight, bias = zip(*rates(trainer, 10))
     assert list(weight) == pytest.approx([0.1 * (1 - step / 10) for step in range(10)])
     assert list(bias) == pytest.approx([20 * rate for rate in weight])
@@ -85,7 +97,7 @@ def test_a_run_written_out(tmp_path, nesterov):
     """Momentum, L2 decay and the poly rule, for both parameters with rates of their own."""
     trainer = make_trainer(
         tmp_path,
-        lr_factor=lambda name: 2.0 if name.endswith("bias") else 1.0,
+        bias_factor=2.0,
         nesterov=nesterov,
         weight_decay=0.01,
         num_train_epochs=3,

@@ -44,7 +44,9 @@ def test_several_maps_of_the_target_share_its_labels():
     auxiliary, target = torch.randn(2, 4, 5, 8, 8), torch.randn(2, 3, 5, 8, 8)
     labels = random_labels(torch.empty(2, 4, 3, 32, 32))
     expected = plain_mean(target, labels[:, -1:].expand(-1, 3, -1, -1)) + 0.5 * plain_mean(auxiliary, labels)
-    assert_close(clip_loss(config, auxiliary, target, labels), expected)
+    loss, terms = clip_loss(config, auxiliary, target, labels)
+    assert_close(loss, expected)
+    assert_close(terms["loss_target"] + 0.5 * terms["loss_auxiliary"], expected)
 
 
 def test_the_loss_never_holds_all_enlarged_logits():
@@ -53,7 +55,7 @@ def test_the_loss_never_holds_all_enlarged_logits():
     logits = torch.randn(1, 4, 5, 8, 8, requires_grad=True)
     labels = random_labels(torch.empty(1, 4, 3, 32, 32))
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape) or t, lambda t: t):
-        loss = clip_loss(tiny_config(), logits, logits[:, -1:], labels)
+        loss, _ = clip_loss(tiny_config(), logits, logits[:, -1:], labels)
     enlarged = [shape for shape in kept if len(shape) == 4 and shape[1] == 5 and shape[-1] == 32]
     assert not enlarged
     loss.backward()

@@ -18,11 +18,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import get_model
-from transformers import PreTrainedModel, SegformerModel
+from transformers import PreTrainedConfig, PreTrainedModel, SegformerModel
 
 from ..convert import convert_original_checkpoint
 from ..errors import InvalidDataError
-from ..methods import VideoMethod
+from ..methods import Method
 from ..weak_segmentation.backbone_mcis import rename_vgg
 from ..weak_segmentation.resnet38 import rename_resnet38
 from ..weak_segmentation.resnet_names import rename_torchvision_resnet
@@ -57,29 +57,27 @@ TORCHVISION_NAMES: dict[str, Callable[[str], str]] = {
 }
 # Networks that neither torchvision nor timm builds; what of a file has no place in the backbone is left out unseen.
 CONVERTED_NAMES: dict[str, Callable[[str], str]] = {"resnet38": rename_resnet38}
+MIX_TRANSFORMER = "mix_transformer"
 _COUNTERS = "num_batches_tracked"  # frozen batch norm has none; they change nothing
 
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """What [`load_backbone_weights`] did: tensors loaded, and keys of the file that the backbone has no place for."""
+    """What [`load_encoder_weights`] did: tensors loaded, and keys of the file that the backbone has no place for."""
 
     source: str
     num_loaded: int
     left_out: tuple[str, ...]
 
 
-def load_backbone_weights(backbone: nn.Module, architecture: str | None, source: str) -> LoadedWeights:
-    """Load a state dict of the whole ImageNet network into a backbone without its classifier.
+def load_encoder_weights(model: PreTrainedModel, method: Method, source: str) -> LoadedWeights:
+    """Load a state dict of the whole ImageNet network into a model's encoder, which has no classifier.
 
     Args:
-        backbone: A timm feature extractor, or the module that wraps it as `_backbone`; else any module whose own keys
-            the file has.
-        architecture: The network that the file is of: a name of timm, or one of `TORCHVISION_NAMES` for the VGG-16 of
-            MCIS and the ResNet-101 of DeepLab; "resnet38" for a PyTorch conversion of the published weights of
-            ResNet-38 (conv1a.weight, b2.conv_branch2a.weight, ...); `None` for another backbone.
+        model: of `method`.
+        method: says where the encoder is, and which network it is unless the configuration has a `backbone_config`.
         source: A `.safetensors` file, a `.pth` state dict (read without executing pickled code), or
-            `package:efficientnet-lite0`.
+            `package:efficientnet-lite0`; for a Mix Transformer also a folder or a name on the Hub ("nvidia/mit-b1").
 
     Returns:
         A report.
@@ -87,6 +85,32 @@ def load_backbone_weights(backbone: nn.Module, architecture: str | None, source:
     Raises:
         InvalidDataError: The file is broken, or keys or shapes are not those of the architecture; they are named.
         ValueError: Unknown or not installed package.
+    """
+    backbone, architecture = getattr(model, method.encoder), architecture_of(model.config, method)
+    if architecture == MIX_TRANSFORMER:
+        return _load_mix_transformer(backbone, source)
+    return load_backbone_weights(backbone, architecture, source)
+
+
+def architecture_of(config: PreTrainedConfig, method: Method) -> str | None:
+    """The network that the encoder's weights are of: a name of timm, one of `TORCHVISION_NAMES` or `CONVERTED_NAMES`,
+    `MIX_TRANSFORMER`, or `None` where files have the names of the encoder itself."""
+    backbone: Any = getattr(config, "backbone_config", None)
+    if backbone is None:
+        return method.trunk
+    if backbone.model_type == "timm_backbone":
+        return backbone.backbone
+    return backbone.model_type if backbone.model_type in CONVERTED_NAMES else None
+
+
+def load_backbone_weights(backbone: nn.Module, architecture: str | None, source: str) -> LoadedWeights:
+    """As [`load_encoder_weights`], for a network whose file is a state dict.
+
+    Args:
+        backbone: A timm feature extractor, or the module that wraps it as `_backbone`; else any module whose own keys
+            the file has.
+        architecture: see [`architecture_of`].
+        source: the file, or a package.
     """
     target = getattr(backbone, "_backbone", backbone)
     if source.startswith("package:"):
@@ -161,18 +185,7 @@ def _read_package(name: str, architecture: str | None) -> tuple[Path, dict[str, 
 _SEGFORMER_SIZES = ("num_channels", "hidden_sizes", "depths", "patch_sizes", "sr_ratios", "mlp_ratios")
 
 
-def load_encoder_weights(model: PreTrainedModel, method: VideoMethod, source: str) -> None:
-    """Give the encoder the weights of a Mix Transformer that was trained on ImageNet.
-
-    Args:
-        model: of `method`.
-        method: says where the encoder is.
-        source: an official file (`mit_b1.pth`), or a folder or name on the Hub of a model of transformers
-            ("nvidia/mit-b1").
-
-    Raises:
-        InvalidDataError: the file is of another kind, or of an encoder of another size.
-    """
+def _load_mix_transformer(encoder: Any, source: str) -> LoadedWeights:
     if Path(source).is_file() or Path(source).suffix in (".pth", ".pt"):
         loaded: Any = convert_original_checkpoint(source, "segformer")
     else:
@@ -184,12 +197,13 @@ def load_encoder_weights(model: PreTrainedModel, method: VideoMethod, source: st
         loaded, information = result
         if information["missing_keys"]:
             raise InvalidDataError(source, expected, f"without {', '.join(sorted(information['missing_keys'])[:5])}")
-    encoder: Any = getattr(model, method.encoder)
     for size in _SEGFORMER_SIZES:
         here, there = list_of(getattr(encoder.config, size)), list_of(getattr(loaded.config, size))
         if here != there:
             raise InvalidDataError(source, f"the weights of an encoder with {size} {here}", there)
-    encoder.load_state_dict(loaded.state_dict())
+    state = loaded.state_dict()
+    encoder.load_state_dict(state)
+    return LoadedWeights(source, len(state), ())
 
 
 def list_of(value: Any) -> Any:

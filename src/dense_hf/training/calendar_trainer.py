@@ -6,21 +6,26 @@ What differs from the stock Trainer, and why:
 - A checkpoint is read as `from_pretrained` reads it. The stock Trainer knows no old names of tensors, but those are
   what `save_pretrained` writes for SegFormer: it went on with an encoder of new random weights, and a warning.
 - A checkpoint's state file is written after all processes have written theirs, so its presence means completeness.
-
-Optimizer and schedule are those of a recipe: `training/optimizers.py` (counting), `training/video/trainer.py`.
+- Optimizer and learning rates are those of a recipe, which is a class of training arguments (`optimizers.py`).
+- Every term of a loss reaches the log under its name, and one that is not finite any more ends the run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
+from accelerate.utils import gather_object
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import DefaultFlowCallback, PreTrainedModel, Trainer, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
+from .batch_norm import share_statistics
 from .epoch_sampler import EpochSampler, StartEpoch
+from .optimizers import parameter_groups
 
 # What a recipe decides itself. A value for one of these would be ignored in silence, so it is an error.
 _FIXED = ("lr_scheduler_type", "lr_scheduler_kwargs", "optim", "optim_args", "train_sampling_strategy")
@@ -28,7 +33,7 @@ _FIXED = ("lr_scheduler_type", "lr_scheduler_kwargs", "optim", "optim_args", "tr
 
 @dataclass
 class CalendarArguments(TrainingArguments):
-    """`TrainingArguments` with a calendar of epochs, and with what all recipes here have in common.
+    """`TrainingArguments` with a calendar of epochs, and what a recipe decides: optimizer and learning rates.
 
     With `eval_strategy="epoch"` and `save_strategy="epoch"` the calendar below decides; "steps" and "no" mean what
     they always mean. A checkpoint is saved at every evaluation, so the best one always exists.
@@ -36,8 +41,6 @@ class CalendarArguments(TrainingArguments):
     Raises:
         ValueError: Values that cannot work; the message lists all that `find_problems` names.
     """
-
-    recipe: ClassVar[str] = ""
 
     max_grad_norm: float = field(default=0.0, metadata={"help": "Gradient clipping; 0 is off (released)."})
     eval_start_epoch: int = field(default=0, metadata={"help": "No evaluation after fewer epochs than this."})
@@ -75,8 +78,14 @@ class CalendarArguments(TrainingArguments):
             if not getattr(self, name) > 0
         ]
         fields = type(self).__dataclass_fields__
+        by_steps = fields["max_steps"].default > 0 and self.max_steps == fields["max_steps"].default
+        if by_steps and self.num_train_epochs != fields["num_train_epochs"].default:
+            problems.append(
+                f"num_train_epochs needs max_steps=-1 (else {self.max_steps} steps decide), received "
+                f"num_train_epochs={self.num_train_epochs:g}"
+            )
         return problems + [
-            f"{name} is fixed by the recipe ({self.recipe}), received {getattr(self, name)}"
+            f"{name} is fixed by the recipe, received {getattr(self, name)}"
             for name in _FIXED
             if getattr(self, name) != fields[name].default
         ]
@@ -91,6 +100,25 @@ class CalendarArguments(TrainingArguments):
         load_best, self.load_best_model_at_end = self.load_best_model_at_end, False
         super().__post_init__()
         self.load_best_model_at_end = load_best
+
+    def parameter_options(self, name: str, in_encoder: bool) -> dict[str, float]:
+        """`lr` and what else the optimizer is told of a parameter, by its name; a recipe may tell parameters apart."""
+        return {"lr": self.learning_rate}
+
+    def check_parameters(self, names: Sequence[str]) -> None:
+        """Nothing, if what the recipe says of single parameters is about those that are trained.
+
+        Raises:
+            ValueError: it is not.
+        """
+
+    def make_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """The optimizer of the recipe."""
+        return torch.optim.AdamW(groups, weight_decay=self.weight_decay)
+
+    def lr_factor_at(self, step: int, num_steps: int, steps_per_epoch: int) -> float:
+        """What all learning rates are multiplied by in a step, counted from 0."""
+        return 1.0
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the token: the Trainer pickles its arguments as training_args.bin and uploads that."""
@@ -139,15 +167,31 @@ class CalendarTrainer(Trainer):
 
     Args:
         train_samples: Samples of an epoch.
+        encoder: Name of the model's encoder; the other parameters are "the head".
+        judge: `judge(model, data, description)` gives the numbers of an evaluation, the same in all processes;
+            `description` is what progress bars say. Without it there is no evaluation.
         write_card: Writes the model card into the folder that it is given; without it the stock card is written.
         kwargs: As for `Trainer`; `args` must be [`CalendarArguments`].
     """
 
     args: CalendarArguments
 
-    def __init__(self, *, train_samples: int = 1, write_card: Callable[[Path], None] | None = None, **kwargs: Any):
+    def __init__(
+        self,
+        *,
+        train_samples: int = 1,
+        encoder: str = "backbone",
+        judge: Callable[[Any, Any, str], dict[str, Any]] | None = None,
+        write_card: Callable[[Path], None] | None = None,
+        **kwargs: Any,
+    ):
+        self.encoder = encoder
+        self.judge = judge
         self.write_card = write_card
+        self._terms: dict[str, list[Tensor]] = {}  # of the loss, since the last line of the log
         super().__init__(**kwargs)
+        # forward takes any keyword in some models, which the stock Trainer reads as "divides the loss by itself"
+        self.model_accepts_loss_kwargs = False
         args = self.args
         global_batch = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
         self.epoch_sampler = EpochSampler(train_samples, args.seed, multiple_of=global_batch)
@@ -156,6 +200,92 @@ class CalendarTrainer(Trainer):
         # first in the list, as the stock one: progress bars and loggers see its decisions
         self.callback_handler.callbacks.insert(0, CalendarFlow(self.steps_per_epoch))
         self.add_callback(StartEpoch(self.epoch_sampler))
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The model's own loss, whose terms (`loss_dict`) are kept for the log."""
+        outputs = model(**inputs)
+        self.keep_terms(outputs.get("loss_dict"))
+        return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
+
+    def keep_terms(self, terms: Mapping[str, Tensor] | None) -> None:
+        """Remember the terms of the loss of a batch for the next line of the log."""
+        for name, value in (terms or {}).items():
+            self._terms.setdefault(name, []).append(value.detach())
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As in the parent; beside the loss stand the means of its terms over the steps that had them.
+
+        Raises:
+            FloatingPointError: a term is not a finite number any more. The stock Trainer would log a loss of 0 then.
+        """
+        if "loss" in logs:
+            sums = [(name, float(torch.stack(values).sum()), len(values)) for name, values in self._terms.items()]
+            self._terms = {}
+            gathered = gather_object(sums)
+            for name in sorted({name for name, _, _ in gathered}):
+                mine = [(total, count) for other, total, count in gathered if other == name]
+                logs[name] = sum(total for total, _ in mine) / sum(count for _, count in mine)
+                if not isfinite(logs[name]):
+                    raise FloatingPointError(
+                        f"{name} must stay finite; a lower learning_rate or more warmup_steps may help. Received: "
+                        f"{logs[name]} up to step {self.state.global_step}"
+                    )
+        super().log(logs, start_time)
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, Any]:
+        """Judge every item once, whatever the number of processes; all of them get the same numbers.
+
+        Args:
+            eval_dataset: What `judge` takes; default is that of the trainer.
+            ignore_keys: Not used here.
+            metric_key_prefix: Start of every key of the result.
+
+        Returns:
+            What `judge` computes, with the prefix; numbers of single classes and lists are not logged.
+
+        Raises:
+            ValueError: The trainer has no `judge`.
+        """
+        if self.judge is None:
+            raise ValueError("evaluate needs a trainer with a `judge`. Received: None")
+        model: Any = self.accelerator.unwrap_model(self.model)
+        share_statistics(model, self.args.world_size)
+        with self.accelerator.autocast():
+            values = self.judge(model, self.eval_dataset if eval_dataset is None else eval_dataset, metric_key_prefix)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
+        scalars = {key: value for key, value in metrics.items() if not isinstance(value, dict | list)}
+        self.log(dict(scalars))  # adds the epoch
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, scalars)
+        return metrics
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """The recipe's optimizer, with a group for each set of options that its parameters have."""
+        if self.optimizer is None:
+            trained: Any = self.model if model is None else model
+            self.args.check_parameters([name for name, value in trained.named_parameters() if value.requires_grad])
+            groups = parameter_groups(trained, self.encoder, self.args.parameter_options)
+            self.optimizer = self.args.make_optimizer(groups)
+        return self.optimizer
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """The recipe's factor of all learning rates; a step of the schedule is a step of the optimizer."""
+        if self.lr_scheduler is None:
+            scheduled: Any = self.optimizer if optimizer is None else optimizer
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+                scheduled, lambda step: self.args.lr_factor_at(step, num_training_steps, self.steps_per_epoch)
+            )
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
 
     @property
     def step_of_weights(self) -> int:

@@ -14,7 +14,7 @@ from .frame_decoder import resize
 
 def clip_loss(
     config: VideoSegmentationConfig, auxiliary_logits: Tensor, target_logits: Tensor | None, labels: Tensor
-) -> Tensor:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Cross-entropy of the target's maps plus `auxiliary_loss_weight` times that of the single frames.
 
     Means run over all pixels of all maps, ignored ones included (released code).
@@ -25,16 +25,20 @@ def clip_loss(
         target_logits: [B, M, K, h, w], all judged by the labels of the target, the last frame. None for clips that
             are segmented frame by frame; their loss is that of the frames alone, with weight 1.
         labels: [B, T, H, W].
+
+    Returns:
+        The loss, and its terms before they are weighted: `loss_auxiliary` and, with maps of the target, `loss_target`.
     """
     if config.auxiliary_loss_frames == "target":
         auxiliary_loss = mean_cross_entropy(auxiliary_logits[:, -1:], labels[:, -1:], config)
     else:
         auxiliary_loss = mean_cross_entropy(auxiliary_logits, labels, config)
     if target_logits is None:
-        return auxiliary_loss
+        return auxiliary_loss, {"loss_auxiliary": auxiliary_loss}
     target_labels = labels[:, -1:].expand(-1, target_logits.shape[1], -1, -1)
     target_loss = mean_cross_entropy(target_logits, target_labels, config)
-    return target_loss + config.auxiliary_loss_weight * auxiliary_loss
+    terms = {"loss_target": target_loss, "loss_auxiliary": auxiliary_loss}
+    return target_loss + config.auxiliary_loss_weight * auxiliary_loss, terms
 
 
 def mean_cross_entropy(logits: Tensor, labels: Tensor, config: VideoSegmentationConfig) -> Tensor:

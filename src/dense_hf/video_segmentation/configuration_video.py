@@ -37,7 +37,7 @@ class VideoSegmentationConfig(PreTrainedConfig):
     """
 
     sub_configs_defaults = {"encoder_config": SubConfigSpec(config_class=SegformerConfig)}
-    keys_to_ignore_at_inference = ["auxiliary_logits", "hidden_states", "attentions"]
+    keys_to_ignore_at_inference = ["loss_dict", "auxiliary_logits", "hidden_states", "attentions"]
 
     backbone_defaults: ClassVar[dict[str, dict[str, Any]]] = {}
 

@@ -35,6 +35,8 @@ class VideoSegmenterOutput(ModelOutput):
     Args:
         loss (`torch.Tensor` of shape `(1,)`, *optional*):
             When `labels` are given.
+        loss_dict (`dict[str, torch.Tensor]`, *optional*):
+            Its terms, see [`clip_loss`].
         logits (`torch.Tensor` of shape `(batch_size, num_labels, height / 4, width / 4)`):
             Scores of the target frame, the last of the clip.
         auxiliary_logits (`torch.Tensor`, *optional*):
@@ -50,6 +52,7 @@ class VideoSegmenterOutput(ModelOutput):
     """
 
     loss: Tensor | None = None
+    loss_dict: dict[str, Tensor] | None = None
     logits: Tensor | None = None
     auxiliary_logits: Tensor | None = None
     retrieved_logits: Tensor | None = None
@@ -172,16 +175,17 @@ class VideoSegmenterModel(PreTrainedModel):
         else:
             logits = _crop(self.decoder.classify(target.fused), size)
 
-        loss = None
+        loss, terms = None, None
         if labels is not None:
             if auxiliary_logits is None:
                 raise ValueError(
                     "The loss needs the auxiliary logits. Received: output_auxiliary_logits=False, labels"
                 )
             judged = None if others is None else torch.stack([*others, logits], dim=1)
-            loss = clip_loss(self.config, auxiliary_logits, judged, labels)
+            loss, terms = clip_loss(self.config, auxiliary_logits, judged, labels)
         return VideoSegmenterOutput(
             loss=loss,
+            loss_dict=terms,
             logits=logits,
             auxiliary_logits=auxiliary_logits,
             retrieved_logits=torch.stack(others, dim=1) if others else None,

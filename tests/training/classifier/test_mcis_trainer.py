@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from dense_hf.data import open_image
 from dense_hf.metrics.average_precision import average_precision
 from dense_hf.training.classifier.augmentation import WeakAugmentation
-from dense_hf.training.classifier.trainer import MCISArguments
+from dense_hf.training.classifier.options import MCISTrainingArguments
 
 STEPS_PER_EPOCH = 3
 LAST_STEP = 3 * STEPS_PER_EPOCH
@@ -54,14 +54,16 @@ def test_rates_over_the_released_epochs(weak_set, tmp_path):
 
 
 def test_defaults_are_the_released_recipe(tmp_path):
-    args = MCISArguments(output_dir=str(tmp_path))
+    args = MCISTrainingArguments(output_dir=str(tmp_path))
     assert (args.learning_rate, args.weight_decay, args.momentum, args.nesterov) == (1e-3, 5e-4, 0.9, True)
     assert (args.num_train_epochs, args.lr_schedule, args.lr_milestones, args.lr_decay) == (15, "steps", [5, 10], 0.1)
     assert (args.per_device_train_batch_size, args.max_grad_norm, args.eval_strategy) == (5, 0, "no")
     names = ["backbone.stages.0.0.weight", "backbone.stages.0.0.bias", "neck.0.weight", "classifier.bias"]
-    assert [args.lr_factor(name) for name in names] == [1, 2, 10, 20]
+    assert [
+        args.parameter_options(name, name.startswith("backbone."))["lr"] / args.learning_rate for name in names
+    ] == pytest.approx([1, 2, 10, 20])
     with pytest.raises(ValueError, match="head_lr_factor must be positive"):
-        MCISArguments(output_dir=str(tmp_path), head_lr_factor=0)
+        MCISTrainingArguments(output_dir=str(tmp_path), head_lr_factor=0)
 
 
 # terms
@@ -139,7 +141,7 @@ def test_evaluation_against_images_one_by_one(whole_run):
     for row, image in zip(labels, images):
         row[list(image.labels)] = 1
         with torch.no_grad():
-            pixels = trainer.processor(open_image(image.path), return_tensors="pt")["pixel_values"]
+            pixels = trainer.processing_class(open_image(image.path), return_tensors="pt")["pixel_values"]
             logits.append(model(pixels).logits[0])
     logits = torch.stack(logits)
     losses = [F.binary_cross_entropy_with_logits(*pair).item() for pair in zip(logits, labels)]

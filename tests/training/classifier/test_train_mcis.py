@@ -124,7 +124,8 @@ def test_the_text_of_the_thesis_is_a_file():
     assert (training.learning_rate, training.weight_decay, training.momentum) == (1e-3, 2e-4, 0.9)
     assert (training.lr_milestones, training.lr_decay, training.per_device_train_batch_size) == ([5, 10], 0.1, 5)
     names = ("backbone.stages.0.0.weight", "neck.0.bias", "classifier.bias")
-    assert [training.lr_factor(name) for name in names] == [1, 20, 20]  # the text is silent: as released
+    rates = [training.parameter_options(name, name.startswith("backbone."))["lr"] for name in names]
+    assert rates == pytest.approx([1e-3, 2e-2, 2e-2])  # the text is silent: as released
     for path in CONFIGS.glob("*.yaml"):
         assert path.read_text(encoding="utf-8").startswith("# ")
 

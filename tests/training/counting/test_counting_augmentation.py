@@ -14,7 +14,7 @@ from dense_hf.training.counting.augmentation import (
     crop_labels,
     neighbour_distances,
     points_in_crop,
-    random_crop,
+    random_tile,
     scaled_crop,
     unique_pixels,
 )
@@ -77,7 +77,7 @@ def test_points_follow_the_pixels_through_flips_turns_and_crops(seed, height, wi
     image = numbered_image(height, width)
     points = unique_pixels(rng.uniform((0, 0), (width, height), (num_points, 2)))
     augmentation = CountingAugmentation(horizontal_flip=0.5, vertical_flip=0.5, rotation=0.7, scale=0, grayscale=0)
-    crop, labels = random_crop(image, points, 32, 1000, augmentation, rng)
+    crop, labels = random_tile(image, points, 32, 1000, augmentation, rng)
     assert crop.shape == (32, 32, 3)
     pixels = np.rint(labels[:, :2] * 32).astype(int)
     under_labels = {tuple(crop[y, x, :2].tolist()) for x, y in pixels}
@@ -94,7 +94,7 @@ def test_scaled_crops_show_their_points_within_two_pixels():
     augmentation = CountingAugmentation(scale=1, scale_rates=[0.9, 1.1, 1.3])
     seen = 0
     for index in range(30):
-        crop, labels = random_crop(image, points, 256, 700, augmentation, sample_generator(0, (0, index)))
+        crop, labels = random_tile(image, points, 256, 700, augmentation, sample_generator(0, (0, index)))
         for x, y in labels[:, :2] * 256:
             seen += 1
             around = crop[max(0, int(y) - 3) : int(y) + 4, max(0, int(x) - 3) : int(x) + 4]
@@ -126,13 +126,13 @@ def test_a_scaled_crop_is_a_crop_of_the_scaled_image(rate, size):
 def test_scaling_is_skipped_when_the_result_would_not_exceed_a_tile():
     image, points = numbered_image(40, 60), np.zeros((0, 2), dtype=int)
     augmentation = CountingAugmentation(horizontal_flip=0, scale=1, scale_rates=[0.8], grayscale=0)
-    crop, _ = random_crop(image, points, 32, 10, augmentation, np.random.default_rng(0))  # 40 * 0.8 is the tile itself
+    crop, _ = random_tile(image, points, 32, 10, augmentation, np.random.default_rng(0))  # 40 * 0.8 is the tile itself
     assert (np.diff(crop[:, :, 0].astype(int), axis=1) == 1).all()
 
 
 def test_gray_crops_have_three_equal_channels():
     augmentation = CountingAugmentation(grayscale=1)
-    crop, _ = random_crop(
+    crop, _ = random_tile(
         numbered_image(40, 40), np.zeros((0, 2), dtype=int), 32, 10, augmentation, np.random.default_rng(0)
     )
     assert (crop == crop[:, :, :1]).all()
@@ -141,8 +141,8 @@ def test_gray_crops_have_three_equal_channels():
 def test_a_crop_must_have_fewer_points_than_queries():
     points = np.stack(np.meshgrid(np.arange(0, 40, 4), np.arange(0, 40, 4)), axis=-1).reshape(-1, 2)
     image = numbered_image(40, 40)
-    assert random_crop(image, points, 32, 64, NOTHING, np.random.default_rng(0)) is None
-    assert random_crop(image, points, 32, 65, NOTHING, np.random.default_rng(0)) is not None
+    assert random_tile(image, points, 32, 64, NOTHING, np.random.default_rng(0)) is None
+    assert random_tile(image, points, 32, 65, NOTHING, np.random.default_rng(0)) is not None
 
 
 def test_probabilities_are_the_released_ones():
@@ -150,7 +150,7 @@ def test_probabilities_are_the_released_ones():
     image, points = numbered_image(50, 50), np.array([[1, 1]])
     counts = {"flip": 0, "scale": 0, "gray": 0}
     for index in range(2000):
-        crop, _ = random_crop(image, points, 32, 700, CountingAugmentation(), sample_generator(3, (0, index)))
+        crop, _ = random_tile(image, points, 32, 700, CountingAugmentation(), sample_generator(3, (0, index)))
         is_gray = bool((crop[:, :, 0] == crop[:, :, 1]).all())
         step = np.diff(crop[16, :, 0].astype(int))
         counts["gray"] += is_gray

@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
 from dense_hf.reports.counting import write_counting_card
 from dense_hf.reports.model_card import RunDescription, command_line, write_results
-from dense_hf.training.optimizers import RecipeArguments
+from dense_hf.training.counting.options import CountingTrainingArguments
 
 
 class Diary(TrainerCallback):
@@ -57,7 +57,7 @@ def test_factors_of_the_learning_rate(make_trainer, tmp_path):
 @pytest.mark.parametrize("factors", ["[1", '{"backbone.": -1}', '{"backbone.": "half"}'])
 def test_impossible_factors_of_the_learning_rate(tmp_path, factors):
     with pytest.raises(ValueError, match="lr_factors"):
-        RecipeArguments(output_dir=str(tmp_path), lr_factors=factors)
+        CountingTrainingArguments(output_dir=str(tmp_path), lr_factors=factors)
 
 
 def test_factors_for_parameters_that_do_not_exist(make_trainer, tmp_path):
@@ -193,7 +193,7 @@ def test_memory_savers_train_the_same_model_nearly(make_trainer, tmp_path, optio
 
 def test_impossible_arguments_are_listed(tmp_path):
     with pytest.raises(ValueError, match=r"save_every_epochs must be at least 1.*lr_decay must be positive"):
-        RecipeArguments(output_dir=str(tmp_path), save_every_epochs=0, lr_decay=0)
+        CountingTrainingArguments(output_dir=str(tmp_path), save_every_epochs=0, lr_decay=0)
 
 
 RUN = RunDescription(

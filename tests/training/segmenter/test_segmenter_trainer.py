@@ -10,9 +10,10 @@ from tiny_segmenter_runs import make_set, segmenter_sections
 from dense_hf.data import read_weak_split
 from dense_hf.errors import InvalidDataError
 from dense_hf.inference.checks import with_pseudo_labels
+from dense_hf.training.calendar_trainer import CalendarTrainer
+from dense_hf.training.run import build_processor
 from dense_hf.training.segmenter.dataset import SegmenterTrainingSet
-from dense_hf.training.segmenter.options import build_segmenter_processor, parse_segmenter_run
-from dense_hf.training.segmenter.trainer import SegmenterTrainer, SegmenterTrainingArguments
+from dense_hf.training.segmenter.options import SegmenterTrainingArguments, parse_segmenter_run
 from dense_hf.weak_segmentation import DeepLabLargeFOVForSemanticSegmentation
 
 CONFIGS = Path(__file__).parents[3] / "scripts" / "configs" / "deeplab"
@@ -37,17 +38,15 @@ def make_trainer(data, tmp_path):
         path.write_text(yaml.safe_dump({"segmenter": segmenter_sections(training=training)}))
         run = parse("--config", path, "--output_dir", tmp_path / name)
         folder = with_pseudo_labels(read_weak_split(data), data / "train" / "masks", progress=False)
-        processor = build_segmenter_processor(run)
+        processor = build_processor(run)
         torch.manual_seed(0)
         samples = SegmenterTrainingSet(folder, processor, run.augmentation, run.training.seed, 100)
-        return SegmenterTrainer(
+        return CalendarTrainer(
             model=DeepLabLargeFOVForSemanticSegmentation(run.config),
             args=run.training,
             train_dataset=samples,
             train_samples=len(samples),
-            processor=processor,
-            eval_window=33,
-            eval_stride=22,
+            processing_class=processor,
         )
 
     return make
@@ -131,7 +130,7 @@ def test_the_released_recipe_is_the_default():
     assert run.augmentation.scales == [0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3]
     assert (run.data.eval_window, run.data.eval_stride) == (401, 267)
     assert (run.config.head, run.config.freeze_backbone_batch_norm, run.config.output_stride) == ("largefov", True, 8)
-    processor = build_segmenter_processor(run)
+    processor = build_processor(run)
     assert list(processor.image_mean) == [104.008, 116.669, 122.675]
     assert (processor.do_flip_channel_order, processor.do_rescale) == (True, False)
 

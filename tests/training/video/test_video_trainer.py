@@ -13,14 +13,11 @@ from torch.nn import functional as F
 from transformers import set_seed
 
 from dense_hf.methods import METHODS
-from dense_hf.training.video.options import parse_video_run
-from dense_hf.training.video.run import build_model, build_trainer, read_training_videos
-from dense_hf.training.video.trainer import (
-    VideoTrainingArguments,
-    learning_rate_factor,
-    video_parameter_groups,
-    with_synchronized_norms,
-)
+from dense_hf.training.batch_norm import with_synchronized_norms
+from dense_hf.training.optimizers import linear_factor, parameter_groups
+from dense_hf.training.run import build_model
+from dense_hf.training.video.options import VideoTrainingArguments, parse_video_run
+from dense_hf.training.video.run import build_trainer, read_training_videos
 from dense_hf.video_segmentation.convert_cffm import rename_checkpoint
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "cffm"
@@ -35,6 +32,11 @@ def released_rule(name: str) -> tuple[float, float]:
     return 1.0, 1.0
 
 
+def groups_of(model, encoder, **options):
+    args = VideoTrainingArguments(output_dir="unused", **options)
+    return parameter_groups(model, encoder, args.parameter_options)
+
+
 @pytest.mark.parametrize("backbone", ["b0", "b1"])
 def test_groups_are_those_of_the_released_optimizer(backbone):
     """Every tensor of the released code is filled with the number of its rule, and renamed as a checkpoint is."""
@@ -45,7 +47,7 @@ def test_groups_are_those_of_the_released_optimizer(backbone):
     with torch.device("meta"):
         config = METHODS["cffm"].make_config(backbone, {"num_labels": 124})
         model = METHODS["cffm"].model_class(config)
-    groups = video_parameter_groups(model, "encoder", 1.0, 10.0, 1.0)
+    groups = groups_of(model, "encoder", learning_rate=1.0, head_lr_factor=10.0, weight_decay=1.0)
     of_parameter = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
     ours = {name: of_parameter[id(parameter)] for name, parameter in model.named_parameters()}
     assert sum(len(group["params"]) for group in groups) == len(ours)
@@ -55,7 +57,7 @@ def test_groups_are_those_of_the_released_optimizer(backbone):
 
 def test_the_baseline_has_the_same_groups():
     model = METHODS["segformer"].model_class(METHODS["segformer"].make_config("b0", {}))
-    groups = video_parameter_groups(model, "segformer", 6e-5, 10.0, 0.01)
+    groups = groups_of(model, "segformer")
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     encoder, norms, head = ([names[id(p)] for p in group["params"]] for group in groups)
     assert all("norm" in name for name in norms)
@@ -67,7 +69,7 @@ def test_the_baseline_has_the_same_groups():
 def test_frozen_parameters_are_not_trained():
     model = nn.ModuleDict({"encoder": nn.Linear(2, 2), "branch": nn.Linear(2, 2)})
     model["encoder"].requires_grad_(False)
-    (group,) = video_parameter_groups(model, "encoder", 2e-4, 1.0, 0.01)
+    (group,) = groups_of(model, "encoder", learning_rate=2e-4, head_lr_factor=1.0)
     assert group["params"] == [*model["branch"].parameters()]
     assert group["lr"] == 2e-4
 
@@ -78,9 +80,9 @@ def test_the_schedule_is_the_released_one():
     for step in (0, 1, 749, 1499, 1500, 80_000, 159_999):
         regular = 6e-5 * (1 - step / num_steps)
         expected = regular * (1 - (1 - step / 1500) * (1 - 1e-6)) if step < 1500 else regular
-        assert 6e-5 * learning_rate_factor(step, num_steps, 1500) == pytest.approx(expected, rel=1e-12)
-    assert learning_rate_factor(0, num_steps, 1500) == pytest.approx(1e-6)
-    assert learning_rate_factor(num_steps, num_steps, 1500) == 0
+        assert 6e-5 * linear_factor(step, num_steps, 1500) == pytest.approx(expected, rel=1e-12)
+    assert linear_factor(0, num_steps, 1500) == pytest.approx(1e-6)
+    assert linear_factor(num_steps, num_steps, 1500) == 0
 
 
 # real trainers
@@ -96,7 +98,7 @@ def make_trainer(video_set, tmp_path):
         file.write_text(yaml.safe_dump(sections(method, video_set, **training)), encoding="utf-8")
         run = parse_video_run(method, arguments=["--config", str(file), "--output_dir", str(output_dir)])
         videos = read_training_videos(run)
-        return build_trainer(run, videos, build(run, videos), extra_inputs)
+        return build_trainer(run, videos, build(run, videos.rule.names), extra_inputs)
 
     return make
 
@@ -109,7 +111,7 @@ def test_a_run_follows_the_schedule(make_trainer, tmp_path):
     trainer.train()
     assert len(seen) == 6
     for number, (encoder, norms, head) in enumerate(seen):
-        assert encoder == norms == pytest.approx(1e-3 * learning_rate_factor(number, 6, 2))
+        assert encoder == norms == pytest.approx(1e-3 * linear_factor(number, 6, 2))
         assert head == pytest.approx(10 * encoder)
 
 
@@ -177,12 +179,12 @@ class Prototyped(nn.Module):
 
     def forward(self, pixel_values, labels, prototypes):
         self.seen += prototypes[:, 0].tolist()
-        return type("Output", (), {"loss": (self.branch(prototypes) ** 2).mean()})
+        return {"loss": (self.branch(prototypes) ** 2).mean()}
 
 
 def test_a_model_with_more_inputs_for_each_clip(make_trainer, tmp_path):
-    def build(run, videos):
-        return Prototyped(build_model(run, videos))
+    def build(run, names):
+        return Prototyped(build_model(run, names))
 
     def number_of(video):
         return {"prototypes": torch.tensor([float(video.video_id[-1])])}

@@ -5,7 +5,6 @@ Which image a partner is drawn from is the released code's rule (`PairDrawer`).
 B pairs; K classes; s side of a processed image, and s_v of its view v.
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +15,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ...data.images import open_image
+from ...data.weak_folder import WeakImage
+from ..decoded_cache import DecodedCache
 from ..epoch_sampler import SampleKey, sample_generator
 from .augmentation import WeakAugmentation, flip_at_random, jitter_colors
 
 if TYPE_CHECKING:
-    from ...data.weak_folder import WeakFolder, WeakImage
+    from ...data.weak_folder import WeakFolder
     from ...weak_segmentation.configuration_mcis import MCISConfig
     from ...weak_segmentation.image_processing_mcis import MCISImageProcessor
-
-
-from ...data.weak_folder import WeakImage
 
 
 class WeakTrainingSet(Dataset):
@@ -58,8 +56,6 @@ class WeakTrainingSet(Dataset):
         seed: int,
         image_cache_size: int = 0,
     ):
-        if image_cache_size < 0:
-            raise ValueError(f"image_cache_size must be at least 0. Received: {image_cache_size}")
         if len(folder.class_names) != config.num_labels:
             raise ValueError(
                 f"The model must have the {len(folder.class_names)} classes of the images. Received: num_labels="
@@ -76,9 +72,8 @@ class WeakTrainingSet(Dataset):
         self.config = config
         self.augmentation = augmentation
         self.seed = seed
-        self.image_cache_size = image_cache_size
         self.pairs = PairDrawer(folder.images)
-        self._cache: OrderedDict[int, Image.Image] = OrderedDict()
+        self._cache: DecodedCache[int, Image.Image] = DecodedCache(image_cache_size)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -126,20 +121,13 @@ class WeakTrainingSet(Dataset):
             views.append(self.processor(image, size=size, return_tensors="pt")["pixel_values"][0])
         return views
 
-    def _label_vector(self, image: "WeakImage") -> Tensor:
+    def _label_vector(self, image: WeakImage) -> Tensor:
         labels = torch.zeros(self.config.num_labels or 0)
         labels[list(image.labels)] = 1
         return labels
 
     def _load(self, number: int) -> Image.Image:
-        """The image of a file; the least recently used ones are forgotten."""
-        if number not in self._cache:
-            self._cache[number] = open_image(self.images[number].path)
-        loaded = self._cache[number]
-        self._cache.move_to_end(number)
-        while len(self._cache) > self.image_cache_size:
-            self._cache.popitem(last=False)
-        return loaded
+        return self._cache.get(number, lambda: open_image(self.images[number].path))
 
 
 def collate_pairs(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

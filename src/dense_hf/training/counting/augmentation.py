@@ -160,11 +160,11 @@ def scaled_crop(image: np.ndarray, offset: tuple[int, int], rate: float, tile_si
     return np.array(rows.resize((tile_size, tile_size), Image.Resampling.LANCZOS, box=box))
 
 
-def random_crop(
+def random_tile(
     image: np.ndarray,
     points: np.ndarray,
     tile_size: int,
-    num_queries: int,
+    num_queries: float,
     augmentation: CountingAugmentation,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray] | None:

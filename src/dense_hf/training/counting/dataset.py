@@ -3,7 +3,7 @@
 Letters: B batch; t side of a tile; N points of a crop. Points are (x right, y down).
 """
 
-from collections import OrderedDict
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,9 @@ import torch
 from torch.utils.data import Dataset
 
 from ...errors import InvalidDataError
+from ..decoded_cache import DecodedCache
 from ..epoch_sampler import SampleKey, sample_generator
-from .augmentation import CountingAugmentation, random_crop, unique_pixels
+from .augmentation import CountingAugmentation, random_tile, unique_pixels
 
 if TYPE_CHECKING:
     from ...counting.image_processing_iocformer import IOCFormerImageProcessor
@@ -34,7 +35,7 @@ class CountingTrainingSet(Dataset):
     Args:
         examples: The images.
         processor: Gives pixels the values that the model sees in inference too, and says how large a tile is.
-        num_queries: Of the model; crops hold fewer points than that.
+        num_queries: Of the model; crops hold fewer points than that. None for a model without queries.
         augmentation: What may happen to an image.
         seed: Seed of the run.
         samples_per_image: Crops of each image in an epoch.
@@ -48,21 +49,18 @@ class CountingTrainingSet(Dataset):
         self,
         examples: Sequence["CountingExample"],
         processor: "IOCFormerImageProcessor",
-        num_queries: int,
+        num_queries: int | None,
         augmentation: CountingAugmentation,
         seed: int,
         samples_per_image: int = 1,
         image_cache_size: int = 0,
     ):
-        if samples_per_image < 1 or image_cache_size < 0:
-            raise ValueError(
-                "samples_per_image must be at least 1 and image_cache_size at least 0. Received: "
-                f"samples_per_image={samples_per_image}, image_cache_size={image_cache_size}"
-            )
+        if samples_per_image < 1:
+            raise ValueError(f"samples_per_image must be at least 1. Received: {samples_per_image}")
         self.examples = examples
         self.processor = processor
         self.tile_size = processor.tile_size
-        self.num_queries = num_queries
+        self.num_queries = math.inf if num_queries is None else num_queries
         self.augmentation = augmentation
         self.seed = seed
         self.samples_per_image = samples_per_image
@@ -72,8 +70,7 @@ class CountingTrainingSet(Dataset):
                 f"No training image is at least {self.tile_size} x {self.tile_size} pixels (tile_size). Received: "
                 f"{len(examples)} images, the largest {max((example.size for example in examples), default=None)}"
             )
-        self.image_cache_size = image_cache_size
-        self._cache: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        self._cache: DecodedCache[int, tuple[np.ndarray, np.ndarray]] = DecodedCache(image_cache_size)
 
     def __len__(self) -> int:
         return len(self.examples) * self.samples_per_image
@@ -86,7 +83,7 @@ class CountingTrainingSet(Dataset):
             number = self._random_image(rng)
         for _ in range(MAX_IMAGES_PER_SAMPLE):
             image, points = self._load(number)
-            sample = random_crop(image, points, self.tile_size, self.num_queries, self.augmentation, rng)
+            sample = random_tile(image, points, self.tile_size, self.num_queries, self.augmentation, rng)
             if sample is not None:
                 crop, labels = sample
                 pixel_values = self.processor(crop, return_tensors="pt")["pixel_values"][0]
@@ -102,15 +99,9 @@ class CountingTrainingSet(Dataset):
         return self.large_enough[int(rng.integers(len(self.large_enough)))]
 
     def _load(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels uint8 [H, W, 3] and points int64 [n, 2] of an image; the least recently used ones are forgotten."""
-        if number not in self._cache:
-            example = self.examples[number]
-            self._cache[number] = np.asarray(example.open()), unique_pixels(example.points)
-        loaded = self._cache[number]
-        self._cache.move_to_end(number)
-        while len(self._cache) > self.image_cache_size:
-            self._cache.popitem(last=False)
-        return loaded
+        """Pixels uint8 [H, W, 3] and points int64 [n, 2] of an image."""
+        example = self.examples[number]
+        return self._cache.get(number, lambda: (np.asarray(example.open()), unique_pixels(example.points)))
 
 
 def collate_crops(samples: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

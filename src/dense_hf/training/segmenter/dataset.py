@@ -1,6 +1,5 @@
 """Images with label maps as training samples of a segmenter (thesis section 3.3.3). c: side of a crop."""
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from ...data.images import open_image
 from ...data.labels import IGNORED
 from ...data.weak_folder import WeakFolder
 from ...data.weak_source import mask_rule, read_weak_mask
+from ..decoded_cache import DecodedCache
 from ..epoch_sampler import SampleKey, sample_generator
 from .augmentation import SegmenterAugmentation, random_crop
 
@@ -44,15 +44,12 @@ class SegmenterTrainingSet(Dataset):
         seed: int,
         image_cache_size: int = 0,
     ):
-        if image_cache_size < 0:
-            raise ValueError(f"image_cache_size must be at least 0. Received: {image_cache_size}")
         self.images = folder.images
         self.rule = mask_rule(folder.class_names)
         self.processor = processor
         self.augmentation = augmentation
         self.seed = seed
-        self.image_cache_size = image_cache_size
-        self._cache: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        self._cache: DecodedCache[int, tuple[np.ndarray, np.ndarray]] = DecodedCache(image_cache_size)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -77,12 +74,6 @@ class SegmenterTrainingSet(Dataset):
         }
 
     def _load(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 [H, W, 3] and [H, W] of an image; the least recently used ones are forgotten."""
-        if number not in self._cache:
-            image = self.images[number]
-            self._cache[number] = np.asarray(open_image(image.path)), read_weak_mask(image, self.rule)
-        loaded = self._cache[number]
-        self._cache.move_to_end(number)
-        while len(self._cache) > self.image_cache_size:
-            self._cache.popitem(last=False)
-        return loaded
+        """uint8 [H, W, 3] and [H, W] of an image."""
+        image = self.images[number]
+        return self._cache.get(number, lambda: (np.asarray(open_image(image.path)), read_weak_mask(image, self.rule)))

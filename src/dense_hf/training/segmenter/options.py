@@ -1,51 +1,23 @@
-"""A training run of a segmenter: the part `segmenter` of a YAML file (see `options.py`) and a command line."""
+"""The options of a training run of a segmenter, and the released recipe (thesis section 3.3.3)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...data.extra_sources import ExtraSources
-from ...data.weak_source import WeakSource
-from ...options import field_names, parse_training_run, pixel_problems
-from ...weak_segmentation.configuration_deeplab_largefov import DeepLabLargeFOVConfig
-from ...weak_segmentation.image_processing_deeplab_largefov import DeepLabLargeFOVImageProcessor
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+
+from ...options import refuse_ignored
 from ...weak_segmentation.multi_scale_segmenter import STRIDE, WINDOW
+from ..run_options import ImageArguments, ModelArguments, TrainingRun, parse_run
+from ..sgd_arguments import SGDArguments
 from .augmentation import SegmenterAugmentation
-from .trainer import SegmenterTrainingArguments
 
 PART = "segmenter"
+CLASS_BIAS = "classifier.bias"
 
 
 @dataclass
-class SegmenterModelArguments:
-    """Where weights come from. What describes the model are fields of `DeepLabLargeFOVConfig`, in the file."""
-
-    backbone_weights: str | None = field(
-        default=None,
-        metadata={
-            "help": "ImageNet weights of the backbone: a .safetensors or .pth file with the state dict of "
-            "torchvision's resnet101 (set downsample_in_bottleneck: false) or of the timm network of backbone_config, "
-            "or package:efficientnet-lite0. Default: random."
-        },
-    )
-    model_name_or_path: str | None = field(
-        default=None,
-        metadata={
-            "help": "A trained segmenter to go on from, a folder or a name on the Hub. Its class layer starts anew if "
-            "the data has another number of classes."
-        },
-    )
-
-    def __post_init__(self):
-        if self.model_name_or_path is not None and self.backbone_weights is not None:
-            raise ValueError(
-                "model_name_or_path has its own backbone; leave out backbone_weights. Received: "
-                f"{self.model_name_or_path}, {self.backbone_weights}"
-            )
-
-
-@dataclass
-class SegmenterDataArguments:
+class SegmenterDataArguments(ImageArguments):
     """The images, their labels, and what becomes of pixels.
 
     Raises:
@@ -72,13 +44,9 @@ class SegmenterDataArguments:
     label_source: str | None = field(
         default=None, metadata={"help": "For the model card: what made the labels. Default: the name of their folder."}
     )
-    dataset_name: str | None = field(default=None, metadata={"help": "For the model card. Default: the folder's."})
     eval_split: str = field(default="val", metadata={"help": "Images with masks, if there is an eval_strategy."})
     eval_window: int = field(default=WINDOW, metadata={"help": "Side of the squares that are evaluated, in pixels."})
     eval_stride: int = field(default=STRIDE, metadata={"help": "From one of them to the next, in pixels."})
-    image_cache_size: int = field(
-        default=0, metadata={"help": "Decoded images kept in memory per loader process; for few or small images."}
-    )
     do_flip_channel_order: bool | None = field(
         default=None,
         metadata={
@@ -89,74 +57,78 @@ class SegmenterDataArguments:
         default=None,
         metadata={"help": "Whether pixels are divided by 255. Default: as model_name_or_path, else false (Caffe)."},
     )
-    image_mean: list[float] | None = field(
-        default=None, metadata={"help": "Of the backbone's weights. Default: as model_name_or_path, else Caffe's."}
-    )
-    image_std: list[float] | None = field(
-        default=None, metadata={"help": "Of the backbone's weights. Default: as model_name_or_path, else 1 1 1."}
-    )
 
-    def __post_init__(self):
-        problems = pixel_problems(self.image_mean or (0, 0, 0), self.image_std or (1, 1, 1))
-        if self.image_cache_size < 0:
-            problems.append(f"image_cache_size must be at least 0, received {self.image_cache_size}")
+    def find_problems(self) -> list[str]:
+        """As in the parent, and what an evaluation in windows adds."""
+        problems = super().find_problems()
         if not 1 <= self.eval_stride <= self.eval_window:
             problems.append(
                 f"eval_stride must be from 1 to eval_window={self.eval_window}, received {self.eval_stride}"
             )
-        if problems:
-            raise ValueError("; ".join(problems))
+        return problems
 
-
-# `DeepLabLargeFOVConfig` inherits some hundred fields that describe files and outputs; 255 stands in the label maps
-MODEL_KEYS = [key for key in DeepLabLargeFOVConfig.__annotations__ if key != "semantic_loss_ignore_index"]
-PIXEL_KEYS = ("do_flip_channel_order", "do_rescale", "image_mean", "image_std")
-KNOWN_KEYS = {
-    "model": [*MODEL_KEYS, *field_names(SegmenterModelArguments)],
-    "data": field_names(SegmenterDataArguments, ExtraSources, SegmenterAugmentation),
-    "training": field_names(SegmenterTrainingArguments),
-}
+    def processor_options(self) -> dict[str, Any]:
+        """As in the parent, with how pixels are ordered and scaled."""
+        names = ("do_flip_channel_order", "do_rescale")
+        return super().processor_options() | {
+            name: value for name in names if (value := getattr(self, name)) is not None
+        }
 
 
 @dataclass
-class SegmenterRun:
-    """All that is known about a run before data and weights are read; `sections` is what the file said."""
+class SegmenterTrainingArguments(SGDArguments):
+    """`SGDArguments` whose defaults are the released recipe: 16,000 steps of 10 images.
 
-    config: DeepLabLargeFOVConfig
-    model: SegmenterModelArguments
-    data: SegmenterDataArguments
-    augmentation: SegmenterAugmentation
-    training: SegmenterTrainingArguments
-    sources: list[WeakSource]
-    sections: dict[str, dict[str, Any]]
-
-
-def parse_segmenter_run(manual: str | None = None, arguments: Sequence[str] | None = None) -> SegmenterRun:
-    """Read `--config FILE` and the options after it, which win over the file.
-
-    Args:
-        manual: what `--help` says before it lists the options.
-        arguments: the command line; default is that of the process.
+    The released code takes images one by one and accumulates ten; the loss is a mean over images, so any product of
+    batch size, accumulation steps and processes that is 10 does the same (up to rounding).
 
     Raises:
-        InvalidDataError: The file has unknown keys or values that the model cannot have.
-        ValueError: Values that cannot work.
-        SystemExit: Options that do not exist or have values of the wrong type, as argparse does.
+        ValueError: Values that cannot work; the message lists all.
     """
-    data_classes = [SegmenterDataArguments, ExtraSources, SegmenterAugmentation]
-    classes = [SegmenterModelArguments, *data_classes, SegmenterTrainingArguments]
-    parsed = parse_training_run(classes, KNOWN_KEYS, MODEL_KEYS, manual, arguments, PART)
-    model, data, extra, augmentation, training = parsed.values
+
+    per_device_train_batch_size: int = field(
+        default=10, metadata={"help": "Images per process and step; 10 in all is released."}
+    )
+    learning_rate: float = field(default=1e-3, metadata={"help": "Of the backbone."})
+    class_bias_lr_factor: float = field(
+        default=20.0, metadata={"help": "Of the learning rate, for the bias of the class layer."}
+    )
+    max_steps: int = field(default=16_000, metadata={"help": "Steps of the run; -1: num_train_epochs decides."})
+    save_strategy: SaveStrategy | str = field(default="steps", metadata={"help": "epoch: by the calendar."})
+    save_steps: float = field(default=1000, metadata={"help": "Steps from one checkpoint to the next."})
+    eval_strategy: IntervalStrategy | str = field(
+        default="no",
+        metadata={
+            "help": "Whether images with masks are segmented, single-scale and without a CRF. no: never (released); "
+            "steps: every eval_steps; epoch: by the calendar; at the end, too, unless it is no."
+        },
+    )
+    metric_for_best_model: str | None = field(default="mean_iou", metadata={"help": "What best means."})
+    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more is better."})
+
+    def find_problems(self) -> list[str]:
+        """As in the parent, and what this recipe adds."""
+        problems = super().find_problems()
+        if not self.class_bias_lr_factor > 0:
+            problems.append(f"class_bias_lr_factor must be positive, received {self.class_bias_lr_factor}")
+        return problems
+
+    def parameter_options(self, name: str, in_encoder: bool) -> dict[str, float]:
+        """As in the parent; the bias of the class layer has a rate of its own (released: 1, 10 and 20)."""
+        if name == CLASS_BIAS:
+            return {"lr": self.learning_rate * self.class_bias_lr_factor}
+        return super().parameter_options(name, in_encoder)
+
+
+def parse_segmenter_run(
+    manual: str | None = None, arguments: Sequence[str] | None = None, method: str = "deeplab_largefov"
+) -> TrainingRun:
+    """Read the part `segmenter` of `--config FILE` and the options after it. See `run_options.parse_run`."""
+    classes = (ModelArguments, SegmenterDataArguments, SegmenterAugmentation, SegmenterTrainingArguments)
+    run = parse_run(method, *classes, manual=manual, arguments=arguments, part=PART)
     for name in ("data_dir", "pseudo_labels"):
-        if getattr(data, name) is None:
+        if getattr(run.data, name) is None:
             raise ValueError(f"{name} must name a folder. Received: none")
-    config = parsed.make_config(DeepLabLargeFOVConfig, model.model_name_or_path)
-    return SegmenterRun(config, model, data, augmentation, training, extra.sources, parsed.sections)
-
-
-def build_segmenter_processor(run: SegmenterRun) -> DeepLabLargeFOVImageProcessor:
-    """What becomes of pixels, the same in training and inference."""
-    options = {key: getattr(run.data, key) for key in PIXEL_KEYS if getattr(run.data, key) is not None}
-    if run.model.model_name_or_path is not None:
-        return DeepLabLargeFOVImageProcessor.from_pretrained(run.model.model_name_or_path, **options)
-    return DeepLabLargeFOVImageProcessor(**options)
+    unused = "nothing is evaluated: --eval_strategy is no" if run.training.eval_strategy == "no" else None
+    refuse_ignored(run.typed, dict.fromkeys(("eval_split", "eval_window", "eval_stride"), unused))
+    return run

@@ -5,17 +5,15 @@ from typing import Any
 
 from accelerate import PartialState
 from transformers import AutoConfig
-from transformers.utils import logging
 
 from ...data.videos import VideoSet
 from ...errors import InvalidDataError
 from ...inference.prototype_files import PrototypeFolder, PrototypeMaker, make_prototypes
-from ...video_segmentation.image_processing_clip import ClipImageProcessor
 from ...video_segmentation.modeling_cffm_plus import CFFMPlusForVideoSemanticSegmentation
-from ..resuming import resolve_checkpoint
-from .options import VideoRun
-from .run import build_model, build_trainer, evaluated_splits, finish, read_training_videos
-from .trainer import VideoTrainingArguments
+from ..run import build_model, start
+from ..run_options import TrainingRun
+from .options import VideoTrainingArguments
+from .run import build_frame_processor, build_trainer, evaluated_splits, finish_video, read_training_videos
 
 
 @dataclass
@@ -34,7 +32,7 @@ class CFFMPlusTrainingArguments(VideoTrainingArguments):
     )
 
 
-def train_cffm_plus(run: VideoRun) -> dict[str, Any]:
+def train_cffm_plus(run: TrainingRun) -> dict[str, Any]:
     """A whole run, as `train_video_model`; prototypes are made before the first step, of the test videos too.
 
     Raises:
@@ -42,13 +40,12 @@ def train_cffm_plus(run: VideoRun) -> dict[str, Any]:
         ValueError: arguments that do not fit the data.
     """
     arguments: Any = run.training
-    logging.set_verbosity(arguments.get_process_log_level())
     if run.model.model_name_or_path is None or arguments.prototypes is None:
         raise ValueError(
             "CFFM++ is trained on top of a CFFM, with prototypes: model_name_or_path must name the one and prototypes "
             f"a folder for the others. Received: {run.model.model_name_or_path}, {arguments.prototypes}"
         )
-    checkpoint = resolve_checkpoint(arguments.resume_from_checkpoint, str(arguments.output_dir))
+    checkpoint = start(run)
     require_cffm(run.model.model_name_or_path)
     videos = read_training_videos(run)
     if run.config.num_labels != videos.rule.num_labels:
@@ -56,11 +53,11 @@ def train_cffm_plus(run: VideoRun) -> dict[str, Any]:
             f"The CFFM does not learn any more, so it must have the {videos.rule.num_labels} classes of "
             f"{videos.directory}. Received: {run.config.num_labels}"
         )
-    model: Any = build_model(run, videos)
+    model: Any = build_model(run, videos.rule.names)
     prototypes = prepare_prototypes(run, videos, model)
     trainer = build_trainer(run, videos, model, extra_inputs=prototypes)
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    return finish(run, trainer)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    return finish_video(run, videos, trainer)
 
 
 def require_cffm(source: str) -> None:
@@ -71,13 +68,13 @@ def require_cffm(source: str) -> None:
 
 
 def prepare_prototypes(
-    run: VideoRun, videos: VideoSet, model: CFFMPlusForVideoSemanticSegmentation
+    run: TrainingRun, videos: VideoSet, model: CFFMPlusForVideoSemanticSegmentation
 ) -> PrototypeFolder:
     """The prototypes of the videos that are trained on and evaluated, made where the folder lacks them."""
     arguments: Any = run.training
     was_training, device = model.training, model.device
     model.eval().to(PartialState().device)
-    maker = PrototypeMaker.of(model, ClipImageProcessor(**run.data.processor_options), max_pixels=videos.max_pixels)
+    maker = PrototypeMaker.of(model, build_frame_processor(run), max_pixels=videos.max_pixels)
     members = [video for split in ("train", *evaluated_splits(videos)) for video in videos.splits[split]]
     folder = make_prototypes(maker, members, arguments.prototypes, progress=not arguments.disable_tqdm)
     model.train(was_training).to(device)

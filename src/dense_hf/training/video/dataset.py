@@ -6,8 +6,8 @@ target looks back at when a model is used is another question: `dense_hf.video_s
 Letters: T frames of a clip, reference frames first, target last; h x w crop.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from transformers.utils import logging
 from ...data.images import open_image
 from ...data.labels import IGNORED, read_mask
 from ...data.videos import Frame, Video, VideoSet, check_frame_size
+from ..decoded_cache import DecodedCache
 from ..epoch_sampler import SampleKey, sample_generator
 from .augmentation import ClipAugmentation, augment_clip
 
@@ -62,20 +63,20 @@ class VideoTrainingSet(Dataset):
         image_mean: Sequence[float] = (0.485, 0.456, 0.406),
         image_std: Sequence[float] = (0.229, 0.224, 0.225),
     ):
-        if samples_per_video < 1 or frame_cache_size < 0 or not frame_offsets or min(frame_offsets) < 1:
+        if samples_per_video < 1 or not frame_offsets or min(frame_offsets) < 1:
             raise ValueError(
-                "samples_per_video and frame_offsets must be at least 1, frame_cache_size at least 0. Received: "
-                f"samples_per_video={samples_per_video}, frame_offsets={tuple(frame_offsets)}, "
-                f"frame_cache_size={frame_cache_size}"
+                "samples_per_video and frame_offsets must be at least 1. Received: "
+                f"samples_per_video={samples_per_video}, frame_offsets={tuple(frame_offsets)}"
             )
         self.videos = videos
         self.frame_offsets = tuple(frame_offsets)
         self.augmentation = augmentation
         self.seed = seed
         self.samples_per_video = samples_per_video
-        self.frame_cache_size = frame_cache_size
         self.extra_inputs = extra_inputs
-        self._cache: OrderedDict[Path, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        self._cache: DecodedCache[Path, tuple[np.ndarray, np.ndarray]] = DecodedCache(
+            frame_cache_size, "frame_cache_size"
+        )
         self.image_mean = torch.tensor(image_mean)[:, None, None]
         self.image_std = torch.tensor(image_std)[:, None, None]
         self.places = [place for video in videos.splits[split] for place in self._places(video)]
@@ -133,19 +134,14 @@ class VideoTrainingSet(Dataset):
         return {"pixel_values": pixel_values, "labels": padded_labels, **extra}
 
     def _load(self, clip: Sequence[Frame]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Pixels uint8 [H,W,3] and labels uint8 [H,W] of each frame; the least recently used ones are forgotten."""
+        """Pixels uint8 [H,W,3] and labels uint8 [H,W] of each frame."""
         frames, labels = [], []
         for frame in clip:
-            if frame.image_path not in self._cache:
-                self._cache[frame.image_path] = self._decode(frame)
-            self._cache.move_to_end(frame.image_path)
-            pixels, truth = self._cache[frame.image_path]
+            pixels, truth = self._cache.get(frame.image_path, partial(self._decode, frame))
             height, width = (frames or [pixels])[0].shape[:2]
             check_frame_size(frame, pixels.shape[1::-1], (width, height))
             frames.append(pixels)
             labels.append(truth)
-        while len(self._cache) > self.frame_cache_size:
-            self._cache.popitem(last=False)
         return frames, labels
 
     def _decode(self, frame: Frame) -> tuple[np.ndarray, np.ndarray]:

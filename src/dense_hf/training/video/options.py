@@ -1,198 +1,151 @@
-"""A training run of CFFM, MRCFA or their baseline as a YAML file and a command line (see `options.py`)."""
+"""The options of a training run on video, and the released recipe (thesis sections 4.4.1 and 5.4.1)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from transformers import PreTrainedConfig
-from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from ...data.cityscapes_folder import read_cityscapes_folder
-from ...data.video_folder import read_video_folder
-from ...data.videos import VideoSet
-from ...methods import METHODS, VideoMethod
-from ...options import field_names, parse_training_run, pixel_problems
+from ...inference.video_folder_options import VideoFolderArguments
+from ...methods import method_of
+from ...options import refuse_ignored
+from ..calendar_trainer import CalendarArguments
+from ..optimizers import linear_factor
+from ..run_options import DataArguments, ModelArguments, TrainingRun, parse_run
 from .augmentation import ClipAugmentation
-from .trainer import VideoTrainingArguments
-
-LAYOUTS = ("vspw", "cityscapes", "cityscapes_label_ids")
-PROTOCOLS = ("released", "thesis")
 
 
 @dataclass
-class VideoModelArguments:
+class VideoModelArguments(ModelArguments):
     """Where the model comes from. What describes it beyond `backbone` are fields of its configuration, in the file."""
+
+    of_a_new_model = ("backbone", "backbone_weights")
 
     backbone: str | None = field(
         default=None,
         metadata={"help": "Mix Transformer b0, b1, b2 or b5, with the thesis' values for it. Default: b1."},
     )
-    backbone_weights: str | None = field(
-        default=None,
-        metadata={
-            "help": "ImageNet weights of the encoder: the authors' mit_b1.pth, or a folder or name on the Hub "
-            "(nvidia/mit-b1). Default: random."
-        },
-    )
-    model_name_or_path: str | None = field(
-        default=None,
-        metadata={
-            "help": "A trained model to go on from, a folder or a name on the Hub. Its classifiers start anew if the "
-            "data has another number of classes."
-        },
-    )
-
-    def __post_init__(self):
-        if self.model_name_or_path is not None and (self.backbone or self.backbone_weights):
-            raise ValueError(
-                "model_name_or_path has its own encoder; leave out backbone and backbone_weights. Received: "
-                f"{self.model_name_or_path}, {self.backbone}, {self.backbone_weights}"
-            )
 
 
 @dataclass
-class VideoFolderArguments:
-    """Where the videos are, and how they are judged.
-
-    Raises:
-        ValueError: Values that cannot work.
-    """
-
-    data_dir: str | None = field(
-        default=None,
-        metadata={"help": "A folder in the layout of VSPW: data/VIDEO/{origin,mask}, train.txt, val.txt."},
-    )
-    layout: str = field(
-        default="vspw",
-        metadata={"help": "vspw, cityscapes (*_labelTrainIds.png) or cityscapes_label_ids (*_labelIds.png)."},
-    )
-    class_file: str | None = field(
-        default=None, metadata={"help": "Class names. Default: label_num_dic_final.json of data_dir, else VSPW's."}
-    )
-    ignore_zero: bool = field(
-        default=True, metadata={"help": "Number 0 in a mask has no label, k is label k - 1 (VSPW). Else k is label k."}
-    )
-    sparse: bool = field(default=False, metadata={"help": "Frames may have no mask."})
-    skip_incomplete: bool = field(
-        default=False, metadata={"help": "Leave out frames that are missing or empty, as VSPW_480p has some."}
-    )
-    protocol: str = field(
-        default="released",
-        metadata={"help": "How videos are judged: released (as the published numbers) or thesis (as its text)."},
-    )
-
-    def find_problems(self) -> list[str]:
-        """What cannot work, one sentence each."""
-        return [
-            f"{name} must be one of {', '.join(choices)}, received {getattr(self, name)}"
-            for name, choices in (("layout", LAYOUTS), ("protocol", PROTOCOLS))
-            if getattr(self, name) not in choices
-        ]
-
-    def __post_init__(self):
-        if problems := self.find_problems():
-            raise ValueError("; ".join(problems))
-
-    def read(self) -> VideoSet:
-        """The set; no picture is opened.
-
-        Raises:
-            InvalidDataError: no such set.
-            ValueError: no `data_dir`.
-        """
-        if self.data_dir is None:
-            raise ValueError("data_dir must name a folder of videos (layout says how it is arranged). Received: none")
-        if self.layout == "vspw":
-            return read_video_folder(self.data_dir, self.class_file, self.ignore_zero, self.sparse)
-        return read_cityscapes_folder(self.data_dir, label_ids=self.layout == "cityscapes_label_ids")
-
-
-@dataclass
-class VideoDataArguments(VideoFolderArguments):
+class VideoDataArguments(VideoFolderArguments, DataArguments):
     """The videos, and how frames are prepared.
 
     Raises:
-        ValueError: Values that cannot work.
+        ValueError: Values that cannot work; the message lists all.
     """
 
-    dataset_name: str | None = field(default=None, metadata={"help": "For the model card. Default: the folder's."})
+    least = {"samples_per_video": 1, "frame_cache_size": 0, "size_divisor": 1}
+
     samples_per_video: int = field(default=50, metadata={"help": "Clips of each video in an epoch (50 is released)."})
     frame_cache_size: int = field(
         default=0, metadata={"help": "Decoded frames kept in memory per loader process; for few videos."}
     )
-    test_scale: list[int] = field(
-        default_factory=lambda: [853, 480], metadata={"help": "Long and short side that frames fit when tested."}
+    test_scale: list[int] | None = field(
+        default=None,
+        metadata={
+            "help": "Long and short side that frames fit when tested. Default: as model_name_or_path, else 853 480."
+        },
     )
-    size_divisor: int = field(default=32, metadata={"help": "Tested frames are then resized up to multiples of it."})
-    image_mean: list[float] = field(
-        default_factory=lambda: list(IMAGENET_DEFAULT_MEAN), metadata={"help": "Of the encoder's weights."}
-    )
-    image_std: list[float] = field(
-        default_factory=lambda: list(IMAGENET_DEFAULT_STD), metadata={"help": "Of the encoder's weights."}
+    size_divisor: int | None = field(
+        default=None,
+        metadata={
+            "help": "Tested frames are then resized up to multiples of it. Default: as model_name_or_path, else 32."
+        },
     )
 
     def find_problems(self) -> list[str]:
-        """As in the parent, and what training adds."""
-        problems = super().find_problems()
-        problems += pixel_problems(self.image_mean, self.image_std)
-        problems += [
-            f"{name} must be at least {least}, received {getattr(self, name)}"
-            for name, least in (("samples_per_video", 1), ("frame_cache_size", 0), ("size_divisor", 1))
-            if getattr(self, name) < least
-        ]
-        if len(self.test_scale) != 2 or min(self.test_scale) < 1:
+        """As in the parents, and what training adds."""
+        problems = [*VideoFolderArguments.find_problems(self), *DataArguments.find_problems(self)]
+        if self.test_scale is not None and (len(self.test_scale) != 2 or min(self.test_scale) < 1):
             problems.append(f"test_scale must be two whole numbers from 1 on, received {self.test_scale}")
         return problems
 
-    @property
     def processor_options(self) -> dict[str, Any]:
-        """How frames are prepared when the model is used."""
-        return {
-            "size": {"longest_edge": max(self.test_scale), "shortest_edge": min(self.test_scale)},
-            "size_divisor": self.size_divisor,
-            "image_mean": self.image_mean,
-            "image_std": self.image_std,
-        }
+        """As in the parent, with the size of frames."""
+        options = DataArguments.processor_options(self)
+        if self.test_scale is not None:
+            options["size"] = {"longest_edge": max(self.test_scale), "shortest_edge": min(self.test_scale)}
+        return options | ({} if self.size_divisor is None else {"size_divisor": self.size_divisor})
 
 
 @dataclass
-class VideoRun:
-    """All that is known about a run before data and weights are read; `sections` is what the file said."""
-
-    method: VideoMethod
-    config: PreTrainedConfig
-    model: VideoModelArguments
-    data: VideoDataArguments
-    augmentation: ClipAugmentation
-    training: VideoTrainingArguments
-    sections: dict[str, dict[str, Any]]
-
-
-def parse_video_run(method: str, manual: str | None = None, arguments: Sequence[str] | None = None) -> VideoRun:
-    """Read `--config FILE` and the options after it, which win over the file.
-
-    Args:
-        method: key of `METHODS`.
-        manual: what `--help` says before it lists the options.
-        arguments: the command line; default is that of the process.
+class VideoTrainingArguments(CalendarArguments):
+    """`CalendarArguments` whose defaults are the released recipe of CFFM and MRCFA: 160,000 steps of 8 clips.
 
     Raises:
-        InvalidDataError: The file has unknown keys or values that the model cannot have.
-        ValueError: Values that cannot work.
-        SystemExit: Options that do not exist or have values of the wrong type, as argparse does.
+        ValueError: Values that cannot work; the message lists all.
     """
-    chosen = METHODS[method]
-    known_keys = {
-        "model": [*chosen.config_keys, *field_names(VideoModelArguments)],
-        "data": field_names(VideoDataArguments, ClipAugmentation),
-        "training": field_names(chosen.training_class),
-    }
-    classes = [VideoModelArguments, VideoDataArguments, ClipAugmentation, chosen.training_class]
-    parsed = parse_training_run(classes, known_keys, chosen.config_keys, manual, arguments)
-    model, data, augmentation, training = parsed.values
 
-    def make_config(**of_config: Any) -> PreTrainedConfig:
-        return chosen.make_config(model.backbone or "b1", of_config)
+    per_device_train_batch_size: int = field(
+        default=8, metadata={"help": "Clips per process and step; 8 in all is released (4 GPUs with 2)."}
+    )
+    learning_rate: float = field(default=6e-5, metadata={"help": "Of the encoder."})
+    head_lr_factor: float = field(default=10.0, metadata={"help": "Of the learning rate, for all but the encoder."})
+    weight_decay: float = field(
+        default=0.01, metadata={"help": "Of AdamW, for all but the norms of the encoder (those of the head have it)."}
+    )
+    max_steps: int = field(default=160_000, metadata={"help": "Steps of the run; -1: num_train_epochs decides."})
+    warmup_steps: float = field(default=1500, metadata={"help": "Steps in which the learning rate rises from zero."})
+    seed: int = field(default=1, metadata={"help": "Decides initial weights, order, augmentation and dropout."})
+    eval_strategy: IntervalStrategy | str = field(
+        default="no",
+        metadata={"help": "steps: every eval_steps; epoch: by the calendar; the end is always evaluated."},
+    )
+    save_strategy: SaveStrategy | str = field(default="steps", metadata={"help": "epoch: by the calendar."})
+    save_steps: float = field(default=4000, metadata={"help": "Steps from one checkpoint to the next."})
+    metric_for_best_model: str | None = field(default="mean_iou", metadata={"help": "What best means."})
+    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more is better."})
 
-    config = parsed.make_config(chosen.config_class, model.model_name_or_path, make_config)
-    return VideoRun(chosen, config, model, data, augmentation, training, parsed.sections)
+    def find_problems(self) -> list[str]:
+        """As in the parent, and what this recipe adds."""
+        problems = super().find_problems()
+        if not self.head_lr_factor > 0:
+            problems.append(f"head_lr_factor must be positive, received {self.head_lr_factor}")
+        if self.warmup_steps < 0 or 0 < self.max_steps <= self.warmup_steps:
+            problems.append(
+                f"warmup_steps must be at least 0 and less than max_steps={self.max_steps}, received "
+                f"{self.warmup_steps:g}"
+            )
+        return problems
+
+    def parameter_options(self, name: str, in_encoder: bool) -> dict[str, float]:
+        """The three groups of the released code: encoder, norms of the encoder, head.
+
+        The released code gives norms no weight decay by their names. In the head another rule of it comes first, so
+        there norms, biases and tables of position biases decay as all else; so do the biases of the encoder.
+        """
+        factor = 1.0 if in_encoder else self.head_lr_factor
+        decay = 0.0 if in_encoder and "norm" in name else self.weight_decay
+        return {"lr": self.learning_rate * factor, "weight_decay": decay}
+
+    def make_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """`torch.optim.AdamW`."""
+        return torch.optim.AdamW(groups, betas=(self.adam_beta1, self.adam_beta2), eps=self.adam_epsilon)
+
+    def lr_factor_at(self, step: int, num_steps: int, steps_per_epoch: int) -> float:
+        """See `linear_factor`."""
+        return linear_factor(step, num_steps, self.get_warmup_steps(num_steps))
+
+
+def parse_video_run(method: str, manual: str | None = None, arguments: Sequence[str] | None = None) -> TrainingRun:
+    """Read `--config FILE` and the options after it, which win over the file. See `run_options.parse_run`."""
+    row = method_of(method)
+
+    def make_config(model: VideoModelArguments, fields: dict[str, Any]) -> PreTrainedConfig:
+        return row.make_config(model.backbone or "b1", fields)
+
+    run = parse_run(
+        method,
+        VideoModelArguments,
+        VideoDataArguments,
+        ClipAugmentation,
+        row.training_class,
+        manual=manual,
+        arguments=arguments,
+        make_config=make_config,
+    )
+    refuse_ignored(run.typed, run.data.ignored_options())
+    return run

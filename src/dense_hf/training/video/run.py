@@ -1,46 +1,40 @@
-"""What the training scripts for video do: read and check data, build model and trainer, train, evaluate, report."""
+"""A training run on video, from the options to the card."""
 
-import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, set_seed
-from transformers.utils import logging
+from transformers import PreTrainedModel
+from transformers.image_utils import SizeDict
 
 from ...data.videos import Video, VideoSet
 from ...errors import InvalidDataError
 from ...inference.checks import require_readable_videos
 from ...inference.processes import check_in_first_process
-from ...inference.video_label_maps import ExtraInputs, require_countable
+from ...inference.video_label_maps import ExtraInputs, evaluate_videos, require_countable
 from ...methods import frame_offsets
-from ...reports.model_card import RunDescription, command_line, write_results
 from ...reports.video import write_video_card
 from ...video_segmentation.image_processing_clip import ClipImageProcessor
-from ..backbone_weights import load_encoder_weights
-from ..resuming import resolve_checkpoint
+from ..batch_norm import with_synchronized_norms
+from ..calendar_trainer import CalendarTrainer
+from ..run import build_model, build_processor, describe, finish, start
+from ..run_options import TrainingRun
 from .dataset import VideoTrainingSet
-from .options import VideoRun
-from .trainer import VideoTrainer
-
-logger = logging.get_logger(__name__)
+from .trainer import PerFrameTrainer
 
 
-def train_video_model(run: VideoRun) -> dict[str, Any]:
+def train_video_model(run: TrainingRun) -> dict[str, Any]:
     """A whole run: data and weights are checked first, at the end results, model and card are written.
 
     Raises:
         InvalidDataError: data or weights that cannot be used, before the first step.
         ValueError: arguments that do not fit the data.
     """
-    logging.set_verbosity(run.training.get_process_log_level())
-    checkpoint = resolve_checkpoint(run.training.resume_from_checkpoint, str(run.training.output_dir))
+    checkpoint = start(run)
     videos = read_training_videos(run)
-    model = build_model(run, videos)
-    trainer = build_trainer(run, videos, model)
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    return finish(run, trainer)
+    trainer = build_trainer(run, videos, build_model(run, videos.rule.names))
+    trainer.train(resume_from_checkpoint=checkpoint)
+    return finish_video(run, videos, trainer)
 
 
 def evaluated_splits(videos: VideoSet) -> list[str]:
@@ -52,7 +46,7 @@ def evaluated_splits(videos: VideoSet) -> list[str]:
     ]
 
 
-def read_training_videos(run: VideoRun) -> VideoSet:
+def read_training_videos(run: TrainingRun) -> VideoSet:
     """The set with all its masks checked, once for all processes.
 
     Raises:
@@ -74,36 +68,19 @@ def check_once(videos: VideoSet, splits: Sequence[str], skip_incomplete: bool, p
     check_in_first_process(lambda: require_readable_videos(videos, splits, skip_incomplete, progress=progress))
 
 
-def build_model(run: VideoRun, videos: VideoSet) -> PreTrainedModel:
-    """Initial weights: a function of the seed, or of the files that the run names. Labels have the data's names."""
-    names = dict(enumerate(videos.rule.names))
-    config: Any = run.config
-    had = config.num_labels
-    config.id2label, config.label2id = names, {name: number for number, name in names.items()}
-    set_seed(run.training.seed)
-    model_class: Any = run.method.model_class
-    if run.model.model_name_or_path is not None:
-        if had != len(names):
-            logger.warning(f"The model had {had} classes, the data has {len(names)}: its classifiers start anew")
-        source = run.model.model_name_or_path
-        return model_class.from_pretrained(source, config=config, ignore_mismatched_sizes=had != len(names))
-    model = model_class(config)
-    if run.model.backbone_weights is not None:
-        load_encoder_weights(model, run.method, run.model.backbone_weights)
-    return model
-
-
 def build_trainer(
-    run: VideoRun, videos: VideoSet, model: PreTrainedModel, extra_inputs: ExtraInputs | None = None
-) -> VideoTrainer:
+    run: TrainingRun, videos: VideoSet, model: PreTrainedModel, extra_inputs: ExtraInputs | None = None
+) -> CalendarTrainer:
     """The trainer of a run, with its clips.
 
     Args:
         run: what the file and the command line say.
         videos: from `read_training_videos`.
         model: from `build_model`, or any that takes `pixel_values`, `labels` and the extra inputs.
-        extra_inputs: tensors by name for a video, see `VideoTrainingSet` and `VideoTrainer`.
+        extra_inputs: tensors by name for a video, as in `VideoTrainingSet`; `model.new_session(**extra_inputs)` gets
+            them when videos are judged, each with a batch dimension of 1.
     """
+    frames = build_frame_processor(run)
     train_set = VideoTrainingSet(
         videos,
         "train",
@@ -113,60 +90,67 @@ def build_trainer(
         samples_per_video=run.data.samples_per_video,
         frame_cache_size=run.data.frame_cache_size,
         extra_inputs=extra_inputs,
-        image_mean=run.data.image_mean,
-        image_std=run.data.image_std,
+        image_mean=frames.image_mean,
+        image_std=frames.image_std,
     )
-    options = run.data.processor_options
-    return VideoTrainer(
-        model=model,
+    names = [video.video_id for members in videos.splits.values() for video in members]
+    numbers = {split: len(members) for split, members in videos.splits.items()}
+    trainer_class = CalendarTrainer if run.method.takes_clips else PerFrameTrainer
+    return trainer_class(
+        model=with_synchronized_norms(model, run.training.world_size, run.training.device.type),
         encoder=run.method.encoder,
         args=run.training,
         train_dataset=train_set,
         train_samples=len(train_set),
         eval_dataset=videos.splits.get("validation"),
-        processor=ClipImageProcessor(**options),
-        processing_class=run.method.processor_class(**options),
-        videos=videos,
+        processing_class=saved_processor(run, frames),
+        judge=partial(judge, run=run, processor=frames, videos=videos, extra_inputs=extra_inputs),
+        write_card=partial(write_video_card, run=describe(run, names, numbers, unit="videos")),
+    )
+
+
+def build_frame_processor(run: TrainingRun) -> ClipImageProcessor:
+    """How frames are prepared when videos are judged."""
+    frames = build_processor(run, ClipImageProcessor)
+    if frames.size.longest_edge is None or frames.size.shortest_edge is None:
+        frames.size = SizeDict(**ClipImageProcessor.size)  # a SegFormer of images may say 512 x 512
+    return frames
+
+
+def saved_processor(run: TrainingRun, frames: ClipImageProcessor) -> Any:
+    """The method's own processor, which prepares frames in the same way and is saved beside the model."""
+    return run.method.processor_class(
+        size={"longest_edge": frames.size.longest_edge, "shortest_edge": frames.size.shortest_edge},
+        size_divisor=frames.size_divisor,
+        image_mean=list(frames.image_mean),
+        image_std=list(frames.image_std),
+    )
+
+
+def judge(
+    model: Any,
+    members: Sequence[Video],
+    description: str,
+    run: TrainingRun,
+    processor: ClipImageProcessor,
+    videos: VideoSet,
+    extra_inputs: ExtraInputs | None,
+) -> dict[str, Any]:
+    """The scores of whole videos, but for lists, which no log could hold."""
+    values = evaluate_videos(
+        model,
+        processor,
+        videos,
+        members,
         protocol=run.data.protocol,
         extra_inputs=extra_inputs,
-        write_card=partial(write_video_card, run=describe(run, videos)),
+        progress=not run.training.disable_tqdm,
+        description=description,
     )
+    return {name: value for name, value in values.items() if not isinstance(value, list)}
 
 
-def finish(run: VideoRun, trainer: VideoTrainer) -> dict[str, Any]:
-    """Evaluate every split that has masks, write results.json, model and card; push them if told to."""
-    results: dict[str, Any] = {}
-    for split in evaluated_splits(trainer.videos):
-        metrics = trainer.evaluate(trainer.videos.splits[split], metric_key_prefix=split)
-        results[split] = {key.removeprefix(f"{split}_"): value for key, value in metrics.items()}
-    results |= {
-        "steps": trainer.state.global_step,
-        "best_step": trainer.step_of_weights,
-        "seed": run.training.seed,
-        "protocol": run.data.protocol,
-    }
-    if trainer.is_world_process_zero():
-        write_results(Path(str(run.training.output_dir)), results)
-    if run.training.push_to_hub:
-        trainer.push_to_hub()
-    else:
-        trainer.save_model()
-        trainer.create_model_card()
-    return results
-
-
-def describe(run: VideoRun, videos: VideoSet) -> RunDescription:
-    """What the card says about this run."""
-    name = run.data.dataset_name or Path(str(run.data.data_dir)).name
-    members: list[Video] = [video for split in videos.splits.values() for video in split]
-    # the names that generate_miniature_videos gives; nobody shall take such numbers for measurements
-    if all(video.video_id.startswith("synthetic_") for video in members) and "synthetic" not in name:
-        name += " (synthetic videos, drawn by a program)"
-    return RunDescription(
-        title=run.method.title,
-        command=command_line(sys.argv, run.training.world_size),
-        config=run.sections,
-        dataset=name,
-        num_images={split: len(items) for split, items in videos.splits.items()},
-        processes=run.training.world_size,
-    )
+def finish_video(run: TrainingRun, videos: VideoSet, trainer: CalendarTrainer) -> dict[str, Any]:
+    """Judge every split that has masks, write results.json, model and card; push them if told to."""
+    splits = {split: videos.splits[split] for split in evaluated_splits(videos)}
+    return finish(run, trainer, splits, "steps", protocol=run.data.protocol)
