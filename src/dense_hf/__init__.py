@@ -1,11 +1,13 @@
 """Dense prediction in hard scenes, with transformers.
 
-Importing the package registers its models with the Auto classes of transformers and its tasks with `pipeline`.
-Public names load on first use.
+Importing the package makes the Auto classes of transformers know its models, and `pipeline` its tasks. Nothing else is
+imported with it, neither torch nor transformers: public names load on first use.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+from . import methods as _methods  # noqa: F401  it makes transformers know the models
 
 __version__ = "0.1.0"
 
@@ -46,9 +48,9 @@ _PUBLIC_NAMES = {
 __all__ = ["__version__", *_PUBLIC_NAMES]
 
 if TYPE_CHECKING:
-    pass
-    pass
-    pass
+    from . import data as data
+    from . import metrics as metrics
+    from . import weak_segmentation as weak_segmentation
     from .auto import AutoModelForObjectCounting as AutoModelForObjectCounting
     from .auto import AutoModelForVideoSemanticSegmentation as AutoModelForVideoSemanticSegmentation
     from .convert import convert_original_checkpoint as convert_original_checkpoint

@@ -1,29 +1,19 @@
 """Reading the authors' released checkpoints."""
 
-from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
-
-import torch
-from torch import Tensor
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING
 
 from .errors import InvalidDataError
+from .lazy_names import load_name
+from .methods import converters
 
-# architecture -> (module, function); a function takes the tensors and config overrides, and raises ValueError with
-# what it expected
-CONVERTERS = {
-    "iocformer": ("counting.convert_iocformer", "convert_iocformer"),
-    "cltr": ("counting.convert_iocformer", "convert_cltr"),
-    "mcis": ("weak_segmentation.convert_mcis", "convert_mcis"),
-    "cffm": ("video_segmentation.convert_cffm", "convert_cffm"),
-    "cffm_plus": ("video_segmentation.convert_cffm_plus", "convert_cffm_plus"),
-    "mrcfa": ("video_segmentation.convert_mrcfa", "convert_mrcfa"),
-    "segformer": ("video_segmentation.convert_segformer", "convert_segformer"),
-}
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
 
 
-def convert_original_checkpoint(path: str | Path, architecture: str, **config_overrides) -> PreTrainedModel:
+def convert_original_checkpoint(path: str | Path, architecture: str, **config_overrides) -> "PreTrainedModel":
     """A model from a checkpoint file of the authors' code, in eval mode.
 
     Sizes come from the shapes of the tensors. What a file cannot tell is a config override, for example
@@ -32,8 +22,8 @@ def convert_original_checkpoint(path: str | Path, architecture: str, **config_ov
 
     Args:
         path: The authors' `.pth` file. `module.` prefixes, optimizer state and epoch counters are tolerated.
-        architecture: One of `CONVERTERS`: "iocformer", "cltr", "mcis", "cffm", "cffm_plus", "mrcfa", "segformer" (a
-            Mix Transformer trained on ImageNet, without its classifier).
+        architecture: "iocformer", "cltr", "mcis", "cffm", "cffm_plus", "mrcfa", "segformer" (a Mix Transformer trained
+            on ImageNet, without its classifier), or what an added row of `methods.py` converts.
         config_overrides: Fields of the model's config.
 
     Raises:
@@ -41,24 +31,26 @@ def convert_original_checkpoint(path: str | Path, architecture: str, **config_ov
         InvalidDataError: if the file cannot be read safely, lacks tensors, has others than the model, or holds
             numbers that are not finite.
     """
-    if architecture not in CONVERTERS:
-        raise ValueError(f"architecture must be one of {sorted(CONVERTERS)}. Received: {architecture!r}")
-    module, function = CONVERTERS[architecture]
+    known = converters()
+    if architecture not in known:
+        raise ValueError(f"architecture must be one of {sorted(known)}. Received: {architecture!r}")
     state_dict = read_state_dict(path)
     try:
-        return getattr(import_module(f".{module}", __package__), function)(state_dict, **config_overrides)
+        return load_name(known[architecture])(state_dict, **config_overrides)
     except KeyError as error:
         raise InvalidDataError(path, f"a checkpoint of {architecture}", f"no tensor named {error}") from error
     except ValueError as error:
         raise InvalidDataError(path, f"a checkpoint of {architecture}", error) from error
 
 
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+def read_state_dict(path: str | Path) -> "dict[str, Tensor]":
     """The finite tensors of a `.pth` file, names without `module.`, whatever stands around them.
 
     Raises:
         InvalidDataError: if the file is missing, carries code, is no checkpoint, or has numbers that are not finite.
     """
+    import torch
+
     expected = "a checkpoint written with torch.save that holds only tensors and plain values"
     if not Path(path).is_file():
         raise InvalidDataError(path, expected, "no such file")
@@ -69,7 +61,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+    if not isinstance(content, dict) or not content or not all(isinstance(v, torch.Tensor) for v in content.values()):
         raise InvalidDataError(path, "a dictionary of named tensors", type(content).__name__)
     broken = [name for name, t in content.items() if t.is_floating_point() and not torch.isfinite(t).all()]
     if broken:

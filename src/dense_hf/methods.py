@@ -1,125 +1,322 @@
-"""The models that the video scripts train and evaluate, by name (thesis chapters 4 and 5).
+"""The models of the package, one row each: what scripts, trainers, cards, the program and transformers ask about one.
 
-A new model needs an entry in `METHODS`, no other change here: its classes are imported when they are asked for.
+A new model needs its files and a row, no other change: here, or from outside of the package by `add_method`. Classes
+stand as text, "module:class" (a module of this package if it begins with a dot), and are imported when somebody asks
+for them: this file imports nothing that takes time, and a row may name what is above it, its training arguments.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from inspect import get_annotations
+from typing import TYPE_CHECKING, Any
 
-from transformers import PreTrainedConfig, PreTrainedModel, SegformerConfig
+from .lazy_names import load_name, split_name
+from .registration import announce_config, announce_model
 
-from .video_segmentation.configuration_video import MIX_TRANSFORMERS
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
-# of the whole clip, as released: the baseline of the tables learned from the same clips as CFFM and MRCFA
-SEGFORMER_FRAME_OFFSETS = (9, 6, 3)
+COUNTING = "object-counting"
+VIDEO = "video-semantic-segmentation"
+WEAK = "weakly-supervised-segmentation"
+SEGMENTATION = "semantic-segmentation"
+AFFINITY = "pixel-affinity"
+
+_AUTO = "transformers.models.auto.modeling_auto"
 
 
 @dataclass(frozen=True)
-class VideoMethod:
+class Method:
     """One model.
 
     Attributes:
-        title: its name in the tables.
-        config, model, processor: "module:class", a module of this package if it begins with a dot.
-        encoder: attribute of the model that holds its Mix Transformer; all other parameters are "the head".
+        name: its model type, in config.json and on the command line.
+        title: its name in tables and cards.
+        task: which scripts, pipeline and Space take it; the name of the pipeline where there is one.
+        config, model, processor: its classes, "module:class".
         training: the training arguments, whose defaults are its recipe.
+        auto_classes: besides `AutoModel` those that find it, "module:class".
+        encoder: attribute of the model that holds its pretrained backbone; all other parameters are "the head".
+        converters: architecture -> "module:function" that turns the authors' tensors and config overrides into a
+            model; it raises ValueError with what it expected.
+        variant_title: gives the title of a config where it depends on its fields; `None`: always `title`.
+        thesis_config: makes the thesis' configuration from its class, the name of a backbone and fields that win over
+            the thesis' values; `None`: the defaults of the class are the thesis'.
+        frame_offsets: frames before the target in a training clip, for a config without a field of this name.
     """
 
+    name: str
     title: str
+    task: str
     config: str
     model: str
     processor: str
-    encoder: str = "encoder"
-    training: str = ".training.video.trainer:VideoTrainingArguments"
+    training: str
+    auto_classes: tuple[str, ...] = ()
+    encoder: str = "backbone"
+    converters: Mapping[str, str] = field(default_factory=dict)
+    variant_title: Callable[[Any], str] | None = None
+    thesis_config: Callable[[Any, str, Mapping[str, Any]], "PreTrainedConfig"] | None = None
+    frame_offsets: tuple[int, ...] | None = None
 
     @property
-    def config_class(self) -> type[PreTrainedConfig]:
+    def config_class(self) -> "type[PreTrainedConfig]":
         """The class of its configuration."""
-        return _load(self.config)
+        return load_name(self.config)
 
     @property
-    def model_class(self) -> type[PreTrainedModel]:
+    def model_class(self) -> "type[PreTrainedModel]":
         """The class of its model."""
-        return _load(self.model)
+        return load_name(self.model)
 
     @property
     def processor_class(self) -> Any:
         """The class of the image processor that is saved beside it."""
-        return _load(self.processor)
+        return load_name(self.processor)
 
     @property
     def training_class(self) -> Any:
         """The class of its training arguments."""
-        return _load(self.training)
+        return load_name(self.training)
+
+    @property
+    def is_of_transformers(self) -> bool:
+        """Whether its classes are transformers' own, so that its checkpoints need nothing of this package."""
+        return split_name(self.config)[0].partition(".")[0] == "transformers"
 
     @property
     def config_keys(self) -> list[str]:
         """Fields of its configuration that describe it. `PreTrainedConfig` has some hundred others."""
+        from transformers import PreTrainedConfig
+
         classes = self.config_class.__mro__
         own = classes[: classes.index(PreTrainedConfig)]
-        return [key for cls in reversed(own) for key in cls.__annotations__ if key not in ("model_type",)]
+        known = {one.name for one in fields(self.config_class)}  # without what belongs to the class
+        return list(dict.fromkeys(key for cls in reversed(own) for key in get_annotations(cls) if key in known))
 
-    def make_config(self, backbone: str, fields: Mapping[str, Any]) -> PreTrainedConfig:
-        """The thesis' configuration for one of its encoders.
+    def title_of(self, config: "PreTrainedConfig") -> str:
+        """The name of a model with this configuration in tables and cards."""
+        return self.title if self.variant_title is None else self.variant_title(config)
+
+    def make_config(self, backbone: str | None, fields: Mapping[str, Any]) -> "PreTrainedConfig":
+        """The thesis' configuration, for one of its backbones where the method has several.
 
         Args:
-            backbone: "b0", "b1", "b2" or "b5".
+            backbone: for the video models "b0", "b1", "b2" or "b5"; `None` for the default of the config.
             fields: they win over the thesis' values; those in `encoder_config` one by one.
 
         Raises:
             ValueError: for another name, or fields that cannot work together.
         """
-        if backbone not in MIX_TRANSFORMERS:
-            raise ValueError(f"backbone must be one of {sorted(MIX_TRANSFORMERS)}. Received: {backbone!r}")
-        encoder = MIX_TRANSFORMERS[backbone]
-        if self.config_class is SegformerConfig:
-            # 256 for every encoder: parameters of the tables fit no other width
-            values: dict[str, Any] = {"decoder_hidden_size": 256} | encoder | dict(fields)
-            return SegformerConfig(**values)
-        config_class: Any = self.config_class
-        return config_class.from_backbone(
-            backbone, **(dict(fields) | {"encoder_config": encoder | fields.get("encoder_config", {})})
-        )
+        if backbone is None:
+            return self.config_class(**fields)
+        if self.thesis_config is None:
+            raise ValueError(f"{self.title} has one backbone, which its config describes. Received: {backbone!r}")
+        return self.thesis_config(self.config_class, backbone, fields)
 
 
-def _load(name: str) -> Any:
-    module, _, attribute = name.partition(":")
-    return getattr(import_module(module, __package__), attribute)
+def iocformer_title(config: Any) -> str:
+    """IOCFormer, or what is left of it in Tables 2.5 and 2.6."""
+    if not config.regression_branch:
+        return "Density branch of IOCFormer"
+    return "IOCFormer" if config.density_branch else "CLTR"
 
 
-METHODS = {
-    "cffm": VideoMethod(
+def deeplab_title(config: Any) -> str:
+    """Its head gives the name."""
+    return "DeepLab-LargeFOV" if config.head == "largefov" else "DeepLabV3"
+
+
+def clip_config(config_class: Any, backbone: str, fields: Mapping[str, Any]) -> "PreTrainedConfig":
+    """CFFM, CFFM++ or MRCFA on a Mix Transformer."""
+    encoder = mix_transformer(backbone) | fields.get("encoder_config", {})
+    return config_class.from_backbone(backbone, **(dict(fields) | {"encoder_config": encoder}))
+
+
+def segformer_config(config_class: Any, backbone: str, fields: Mapping[str, Any]) -> "PreTrainedConfig":
+    """SegFormer on a Mix Transformer. 256 for every encoder: parameters of the tables fit no other width."""
+    return config_class(**({"decoder_hidden_size": 256} | mix_transformer(backbone) | dict(fields)))
+
+
+def mix_transformer(backbone: str) -> dict[str, Any]:
+    """Sizes of an encoder of the thesis.
+
+    Raises:
+        ValueError: for another name.
+    """
+    from .video_segmentation.configuration_video import MIX_TRANSFORMERS
+
+    if backbone not in MIX_TRANSFORMERS:
+        raise ValueError(f"backbone must be one of {sorted(MIX_TRANSFORMERS)}. Received: {backbone!r}")
+    return MIX_TRANSFORMERS[backbone]
+
+
+_VIDEO_AUTO = (f"{_AUTO}:AutoModelForSemanticSegmentation", ".auto:AutoModelForVideoSemanticSegmentation")
+
+_ROWS = (
+    Method(
+        "iocformer",
+        "IOCFormer",
+        COUNTING,
+        config=".counting.configuration_iocformer:IOCFormerConfig",
+        model=".counting.modeling_iocformer:IOCFormerForObjectCounting",
+        processor=".counting.image_processing_iocformer:IOCFormerImageProcessor",
+        training=".training.optimizers:RecipeArguments",
+        auto_classes=(".auto:AutoModelForObjectCounting",),
+        converters={
+            "iocformer": ".counting.convert_iocformer:convert_iocformer",
+            "cltr": ".counting.convert_iocformer:convert_cltr",
+        },
+        variant_title=iocformer_title,
+    ),
+    Method(
+        "mcis",
+        "MCIS",
+        WEAK,
+        config=".weak_segmentation.configuration_mcis:MCISConfig",
+        model=".weak_segmentation.modeling_mcis:MCISForImageClassification",
+        processor=".weak_segmentation.image_processing_mcis:MCISImageProcessor",
+        training=".training.classifier.trainer:MCISArguments",
+        auto_classes=(f"{_AUTO}:AutoModelForImageClassification",),
+        converters={"mcis": ".weak_segmentation.convert_mcis:convert_mcis"},
+    ),
+    Method(
+        "deeplab_largefov",
+        "DeepLab-LargeFOV",
+        SEGMENTATION,
+        config=".weak_segmentation.configuration_deeplab_largefov:DeepLabLargeFOVConfig",
+        model=".weak_segmentation.modeling_deeplab_largefov:DeepLabLargeFOVForSemanticSegmentation",
+        processor=".weak_segmentation.image_processing_deeplab_largefov:DeepLabLargeFOVImageProcessor",
+        training=".training.segmenter.trainer:SegmenterTrainingArguments",
+        auto_classes=(f"{_AUTO}:AutoModelForSemanticSegmentation",),
+        variant_title=deeplab_title,
+    ),
+    Method(
+        "affinity_net",
+        "AffinityNet",
+        AFFINITY,
+        config=".weak_segmentation.configuration_affinity_net:AffinityNetConfig",
+        model=".weak_segmentation.modeling_affinity_net:AffinityNetModel",
+        processor=".weak_segmentation.image_processing_affinity_net:AffinityNetImageProcessor",
+        training=".training.affinity.options:AffinityArguments",
+    ),
+    Method(
+        "cffm",
         "CFFM",
-        ".video_segmentation.configuration_cffm:CFFMConfig",
-        ".video_segmentation.modeling_cffm:CFFMForVideoSemanticSegmentation",
-        ".video_segmentation.image_processing_cffm:CFFMImageProcessor",
+        VIDEO,
+        config=".video_segmentation.configuration_cffm:CFFMConfig",
+        model=".video_segmentation.modeling_cffm:CFFMForVideoSemanticSegmentation",
+        processor=".video_segmentation.image_processing_cffm:CFFMImageProcessor",
+        training=".training.video.trainer:VideoTrainingArguments",
+        auto_classes=_VIDEO_AUTO,
+        encoder="encoder",
+        converters={"cffm": ".video_segmentation.convert_cffm:convert_cffm"},
+        thesis_config=clip_config,
     ),
-    "cffm_plus": VideoMethod(
+    Method(
+        "cffm_plus",
         "CFFM++",
-        ".video_segmentation.configuration_cffm_plus:CFFMPlusConfig",
-        ".video_segmentation.modeling_cffm_plus:CFFMPlusForVideoSemanticSegmentation",
-        ".video_segmentation.image_processing_cffm:CFFMImageProcessor",
+        VIDEO,
+        config=".video_segmentation.configuration_cffm_plus:CFFMPlusConfig",
+        model=".video_segmentation.modeling_cffm_plus:CFFMPlusForVideoSemanticSegmentation",
+        processor=".video_segmentation.image_processing_cffm:CFFMImageProcessor",
         training=".training.video.cffm_plus:CFFMPlusTrainingArguments",
+        auto_classes=_VIDEO_AUTO,
+        encoder="encoder",
+        converters={"cffm_plus": ".video_segmentation.convert_cffm_plus:convert_cffm_plus"},
+        thesis_config=clip_config,
     ),
-    "mrcfa": VideoMethod(
+    Method(
+        "mrcfa",
         "MRCFA",
-        ".video_segmentation.configuration_mrcfa:MRCFAConfig",
-        ".video_segmentation.modeling_mrcfa:MRCFAForVideoSemanticSegmentation",
-        ".video_segmentation.image_processing_mrcfa:MRCFAImageProcessor",
+        VIDEO,
+        config=".video_segmentation.configuration_mrcfa:MRCFAConfig",
+        model=".video_segmentation.modeling_mrcfa:MRCFAForVideoSemanticSegmentation",
+        processor=".video_segmentation.image_processing_mrcfa:MRCFAImageProcessor",
+        training=".training.video.trainer:VideoTrainingArguments",
+        auto_classes=_VIDEO_AUTO,
+        encoder="encoder",
+        converters={"mrcfa": ".video_segmentation.convert_mrcfa:convert_mrcfa"},
+        thesis_config=clip_config,
     ),
-    # transformers' own class, so its checkpoints need nothing of this package
-    "segformer": VideoMethod(
+    Method(
+        "segformer",
         "SegFormer",
-        "transformers:SegformerConfig",
-        "transformers:SegformerForSemanticSegmentation",
-        "transformers:SegformerImageProcessor",
+        VIDEO,
+        config="transformers:SegformerConfig",
+        model="transformers:SegformerForSemanticSegmentation",
+        processor="transformers:SegformerImageProcessor",
+        training=".training.video.trainer:VideoTrainingArguments",
         encoder="segformer",
+        # the Mix Transformer alone, as trained on ImageNet
+        converters={"segformer": ".video_segmentation.convert_segformer:convert_segformer"},
+        thesis_config=segformer_config,
+        # of the whole clip, as released: the baseline of the tables learned from the same clips as CFFM and MRCFA
+        frame_offsets=(9, 6, 3),
     ),
-}
+)
+
+# model types that only serve as the backbone of another model
+_BACKBONE_CONFIGS = {"resnet38": ".weak_segmentation.configuration_resnet38:ResNet38Config"}
+
+_known: dict[str, Method] = {}
 
 
-def frame_offsets(config: PreTrainedConfig) -> tuple[int, ...]:
+def methods(task: str | None = None) -> dict[str, Method]:
+    """The rows by name, all or those of a task, added ones among them."""
+    return {name: row for name, row in _known.items() if task in (None, row.task)}
+
+
+def method_of(model: "str | PreTrainedConfig | type[PreTrainedConfig]", task: str | None = None) -> Method:
+    """The row of a model.
+
+    Args:
+        model: its name, its config or the class of its config.
+        task: the row must be of this task.
+
+    Raises:
+        ValueError: for a model that has no row, or one of another task; the message lists those that would do.
+    """
+    name = model if isinstance(model, str) else model.model_type
+    found = methods(task)
+    if name not in found:
+        raise ValueError(f"The model must be one of {', '.join(found)}. Received: {name}")
+    return found[name]
+
+
+def add_method(row: Method) -> None:
+    """Make a model known, to this package and to the Auto classes of transformers.
+
+    Raises:
+        ValueError: if the name of the model, or of one of the architectures it converts, is taken.
+    """
+    taken = [name for name in (row.name,) if name in _known or name in _BACKBONE_CONFIGS]
+    taken += [name for name in row.converters if name in converters()]
+    if taken:
+        raise ValueError(f"A new model needs names of its own. Received: {', '.join(taken)}")
+    _known[row.name] = row
+    if not row.is_of_transformers:
+        announce_model(row.name, row.config, row.model, row.processor, row.auto_classes)
+
+
+def converters() -> dict[str, str]:
+    """Architecture of the authors' code -> "module:function" that reads its checkpoints."""
+    return {name: function for row in _known.values() for name, function in row.converters.items()}
+
+
+def frame_offsets(config: "PreTrainedConfig") -> tuple[int, ...]:
     """How many frames before the target the other frames of a training clip are."""
-    return tuple(getattr(config, "frame_offsets", SEGFORMER_FRAME_OFFSETS))
+    found = getattr(config, "frame_offsets", None) or method_of(config).frame_offsets
+    if found is None:
+        raise ValueError(f"{config.model_type} takes no clips: neither its config nor its row has frame_offsets")
+    return tuple(found)
+
+
+for _row in _ROWS:
+    add_method(_row)
+for _model_type, _config in _BACKBONE_CONFIGS.items():
+    announce_config(_model_type, _config)
+
+# names of before, for callers that have not moved to `methods` and `method_of` yet
+METHODS = methods(VIDEO)
+VideoMethod = Method

@@ -22,7 +22,7 @@ Only tensors and plain values are read; a file that carries code is refused.
 
 def add_parser(subparsers: Any) -> None:
     """Add the command to the program."""
-    from ..convert import CONVERTERS
+    from ..methods import converters
 
     parser = subparsers.add_parser(
         "convert",
@@ -32,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("path", type=Path, metavar="PATH", help="the authors' .pth file")
-    parser.add_argument("architecture", metavar="ARCHITECTURE", help=f"what it is: {', '.join(CONVERTERS)}")
+    parser.add_argument("architecture", metavar="ARCHITECTURE", help=f"what it is: {', '.join(converters())}")
     parser.add_argument("output", type=Path, metavar="OUTPUT_DIR", help="a new or empty folder")
     parser.add_argument(
         "--set",

@@ -1,7 +1,8 @@
 """What the segmentation metrics take for a label map."""
 
+import sys
+
 import numpy as np
-import torch
 
 
 def as_labels(name: str, values: object) -> np.ndarray:
@@ -14,8 +15,10 @@ def as_labels(name: str, values: object) -> np.ndarray:
     Raises:
         ValueError: for anything else: scores or floats are not labels.
     """
+    torch = sys.modules.get("torch")  # who has no torch has no tensor
     try:
-        labels = values.numpy(force=True) if isinstance(values, torch.Tensor) else np.asarray(values)
+        is_tensor = torch is not None and isinstance(values, torch.Tensor)
+        labels = values.numpy(force=True) if is_tensor else np.asarray(values)
     except (TypeError, ValueError) as error:  # ragged lists
         raise ValueError(f"{name} must be label maps. Received: {error}") from error
     if labels.dtype.kind not in "iu":
