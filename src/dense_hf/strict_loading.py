@@ -70,9 +70,10 @@ def checkpoint_folder(source: str | os.PathLike, **hub_options: Any) -> Path:
     expected = "a folder with a checkpoint, or the name of one on the Hub"
     if os.path.lexists(source):
         raise InvalidDataError(source, expected, "something else than a folder")
-    patterns = {"allow_patterns": ["*.json", "*.safetensors"], "ignore_patterns": ["*/*"]}
+    allowed = ["*.json", "*.safetensors"]
     try:
-        return Path(snapshot_download(str(source), **patterns, **hub_options))
+        download = snapshot_download(str(source), allow_patterns=allowed, ignore_patterns=["*/*"], **hub_options)
+        return Path(download)
     except (OSError, ValueError) as error:
         raise InvalidDataError(source, expected, one_line(error)) from error
 
@@ -116,9 +117,8 @@ def check_settings(folder: Path) -> dict[str, Any]:
     for name in ("preprocessor_config.json", "processor_config.json"):
         if os.path.lexists(folder / name):
             _read_json(folder / name)
-    if config.get("transformers_weights") is not None:
-        expected = f"weights in {WEIGHTS} or {INDEX}"
-        raise InvalidDataError(folder / "config.json", expected, f"transformers_weights {config['transformers_weights']}")
+    if (elsewhere := config.get("transformers_weights")) is not None:
+        raise InvalidDataError(folder / "config.json", f"weights in {WEIGHTS} or {INDEX}", f"in {elsewhere!r:.100}")
     if os.path.lexists(folder / "adapter_config.json"):
         raise InvalidDataError(folder, "a whole model", "an adapter of another one (adapter_config.json)")
     return config
@@ -209,7 +209,7 @@ def _check_finite(file: Path) -> None:
 def _misfits(
     model: nn.Module, report: Mapping[str, Any], stored: Mapping[str, StoredTensor]
 ) -> Iterator[tuple[str, str, str]]:
-    """(tensor, expected, received) for what is wrong; names of the model, which are those of the file but for old ones."""
+    """(tensor, expected, received) of what is wrong. Names are the model's: those of the file, but for old ones."""
     if missing := sorted(name for name in report["missing_keys"] if not name.endswith(_COUNTER)):
         yield missing[0], f"the weights of {type(model).__name__}", f"{_listed(missing)} missing"
     if unexpected := sorted(report["unexpected_keys"]):

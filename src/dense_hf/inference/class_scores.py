@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 
 from ..data.images import open_image
 from ..metrics.average_precision import mean_average_precision
-from .shares import each_of_share, evaluation_mode
+from .evaluations import evaluation_mode
+from .shares import each_of_share
 
 if TYPE_CHECKING:
     from ..data.weak_folder import WeakImage

@@ -1,12 +1,10 @@
 """Work over a data set in several processes: each takes every n-th item, and process 0 shows one bar, of its share."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from accelerate import PartialState
 from tqdm.auto import tqdm
-from transformers import PreTrainedModel
 
 T = TypeVar("T")
 
@@ -31,14 +29,3 @@ def share_bar(description: str, unit: str, progress: bool, **options: Any) -> tq
 def each_of_share(items: Sequence[T], description: str, unit: str, progress: bool) -> Iterator[T]:
     """One after the other of this process' share, with a bar; arguments as above."""
     yield from share_bar(description, unit, progress, iterable=own_share(items))
-
-
-@contextmanager
-def evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
-    """Inside, a model is in evaluation mode; after it, also after an error, as it was."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

@@ -28,8 +28,9 @@ from ..methods import frame_offsets
 from ..metrics.consistency import VideoConsistency
 from ..metrics.segmentation import MeanIoU
 from ..video_segmentation.image_processing_clip import ClipImageProcessor
+from .evaluations import evaluation_mode
 from .result_folders import claim_folder
-from .shares import evaluation_mode, own_share, share_bar
+from .shares import own_share, share_bar
 
 LONGEST_WINDOW = 16
 ExtraInputs = Callable[[Video], Mapping[str, Tensor]]
