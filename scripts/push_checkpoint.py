@@ -102,11 +102,8 @@ def collect(folder: Path, output: Path, repo: str) -> None:
 
 
 def require_complete(folder: Path) -> None:
-    """Raise `InvalidDataError` unless all files are there and can be read."""
-    missing = [name for name in NEEDED if not (folder / name).is_file()]
-    weights = sorted(folder.glob("*.safetensors"))
-    if missing or not weights:
-        missing += [] if weights else ["*.safetensors"]
+    """Raise `InvalidDataError` unless all files but the weights are there and can be read."""
+    if missing := [name for name in NEEDED if not (folder / name).is_file()]:
         raise InvalidDataError(folder, "a complete checkpoint with a card", f"no {', '.join(missing)}")
     for name in ("config.json", RESULTS_FILE):
         try:

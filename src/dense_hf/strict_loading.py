@@ -135,7 +135,7 @@ def weight_files(folder: Path) -> list[Path]:
     elif os.path.lexists(folder / INDEX):
         files = _files_of_index(folder / INDEX)
     else:
-        others = sorted(path.name for path in folder.glob("*.bin*"))
+        others = sorted(path.name for path in folder.glob("pytorch_model*"))
         received = f"{', '.join(others[:5])}, which could run code when they are read" if others else "neither"
         raise InvalidDataError(folder, f"weights in {WEIGHTS} or {INDEX}", received)
     for file in files:
@@ -161,7 +161,8 @@ def _check_file(path: Path, max_bytes: int | None = None) -> None:
         target = path.resolve(strict=True)
         status = target.stat()
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
-        raise InvalidDataError(path, "an existing file", one_line(error)) from error
+        received = one_line(error) if os.path.lexists(path) else "nothing there"
+        raise InvalidDataError(path, "an existing file", received) from error
     folder = path.parent.resolve()
     allowed = [folder, folder.parent.parent / "blobs"] if folder.parent.name == "snapshots" else [folder]
     if target.parent not in allowed:
