@@ -3,75 +3,94 @@
     python scripts/evaluate_counting.py --model runs/iocformer --data_dir data/iocfish5k
     torchrun --standalone --nproc_per_node 4 scripts/evaluate_counting.py ...   # the same numbers, sooner
 
-`--model` is a folder or a name on the Hub. Images are cut into tiles as released (256 pixels, no overlap, threshold
+--model is a folder or a name on the Hub. Images are cut into tiles as released (256 pixels, no overlap, threshold
 0.35) unless told otherwise.
+
+    --splits validation --output numbers.json
+
+With --config FILE, the part `evaluation` of the file says the same; options on the command line win.
 """
 
-import argparse
-import json
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
 
-from dense_hf.counting.image_processing_iocformer import IOCFormerImageProcessor
-from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
 from dense_hf.data.counting_examples import read_examples
 from dense_hf.data.point_folder import SPLIT_LISTS
 from dense_hf.errors import InvalidDataError
+from dense_hf.inference.checkpoints import load_counter
 from dense_hf.inference.counts import evaluate_counting
+from dense_hf.inference.evaluations import prepare_output, publish, split_of
 from dense_hf.inference.processes import closes_process_group
+from dense_hf.options import parse_part
 
 COLUMNS = ("mae", "mse", "nae")
+SPLITS = ("validation", "test")
+
+
+@dataclass
+class CountingEvaluationArguments:
+    """What is counted, how, and where the numbers go."""
+
+    model: str = field(metadata={"help": "A folder or a name on the Hub."})
+    data_dir: str = field(metadata={"help": "A folder in the layout of IOCfish5K."})
+    splits: list[str] | None = field(
+        default=None,
+        metadata={"help": "validation, test or both. Default: those with a list.", "aliases": ["--split"]},
+    )
+    threshold: float = field(default=0.35, metadata={"help": "Least score that counts."})
+    tile_overlap: int | None = field(
+        default=None, metadata={"help": "Pixels that tiles share. Default: the processor's."}
+    )
+    batch_size: int = field(default=8, metadata={"help": "Tiles per forward pass."})
+    output: str | None = field(default=None, metadata={"help": "A JSON file for the numbers."})
+    quiet: bool = field(default=False, metadata={"help": "No progress bars."})
+
+    def __post_init__(self):
+        if self.splits is not None:
+            self.splits = [split_of(split, SPLITS.__contains__) for split in self.splits]
+            if unknown := [split for split in self.splits if split not in SPLITS]:
+                raise ValueError(f"splits must be among {', '.join(SPLITS)}. Received: {', '.join(unknown)}")
 
 
 @closes_process_group
 def main() -> None:
     """Read, count, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="a folder or a name on the Hub")
-    parser.add_argument("--data_dir", required=True, help="a folder in the layout of IOCfish5K")
-    parser.add_argument("--splits", nargs="+", choices=("validation", "test"), help="default: those with a list")
-    parser.add_argument("--threshold", type=float, default=0.35, help="least score that counts (0.35)")
-    parser.add_argument("--tile_overlap", type=int, help="pixels that tiles share (the processor's)")
-    parser.add_argument("--batch_size", type=int, default=8, help="tiles per forward pass (8)")
-    parser.add_argument("--output", type=Path, help="a JSON file for the numbers")
-    arguments = parser.parse_args()
-
     # without `cpu`, torchrun on a machine without a GPU starts independent runs instead of one (accelerate 1.15)
     state = PartialState(cpu=not torch.accelerator.is_available())
     try:
-        options = {} if arguments.tile_overlap is None else {"tile_overlap": arguments.tile_overlap}
-        processor = IOCFormerImageProcessor.from_pretrained(arguments.model, **options)
-        model = IOCFormerForObjectCounting.from_pretrained(arguments.model).eval().to(state.device)
-        lists = {split: Path(arguments.data_dir, SPLIT_LISTS[split]) for split in ("validation", "test")}
+        (arguments,) = parse_part("evaluation", (CountingEvaluationArguments,), __doc__)
+        changes = {} if arguments.tile_overlap is None else {"tile_overlap": arguments.tile_overlap}
+        model, processor = load_counter(arguments.model, state.device, **changes)
+        lists = {split: Path(arguments.data_dir, SPLIT_LISTS[split]) for split in SPLITS}
         splits = arguments.splits or [split for split, path in lists.items() if path.exists()]
         if not splits:
             raise InvalidDataError(arguments.data_dir, "val_id.txt or test_id.txt", "neither")
-        examples = read_examples(arguments.data_dir, splits, progress=state.is_main_process)
+        progress = not arguments.quiet
+        examples = read_examples(arguments.data_dir, splits, progress=progress and state.is_main_process)
+        prepare_output(arguments.output)
+        results = {
+            split: evaluate_counting(
+                model, processor, items, arguments.threshold, arguments.batch_size, progress, description=split
+            )
+            for split, items in examples.items()
+        }
     except (InvalidDataError, OSError, ValueError) as error:
         sys.exit(f"evaluate_counting.py: {error}")
-
-    results = {
-        split: evaluate_counting(model, processor, items, arguments.threshold, arguments.batch_size, description=split)
-        for split, items in examples.items()
-    }
-    if state.is_main_process:
-        print(table({arguments.model: results}))
-        if arguments.output is not None:
-            arguments.output.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    publish(table({arguments.model: results}), results, arguments.output)
 
 
 def table(rows: dict[str, dict[str, dict[str, float]]]) -> str:
     """Rows of Table 2.3 as Markdown; a split that was not counted is a dash."""
-    splits = ("validation", "test")
     lines = [
-        "| Method | " + " | ".join(f"{split} {name.upper()}" for split in splits for name in COLUMNS) + " |",
-        "|---" * (1 + len(splits) * len(COLUMNS)) + "|",
+        "| Method | " + " | ".join(f"{split} {name.upper()}" for split in SPLITS for name in COLUMNS) + " |",
+        "|---" * (1 + len(SPLITS) * len(COLUMNS)) + "|",
     ]
     for method, results in rows.items():
-        cells = [f"{results[split][name]:.2f}" if split in results else "-" for split in splits for name in COLUMNS]
+        cells = [f"{results[split][name]:.2f}" if split in results else "-" for split in SPLITS for name in COLUMNS]
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -15,28 +15,25 @@ CFFM++ needs prototypes of a video before its first frame: they are made first, 
 from a folder (--prototypes), which gets those that it lacks. They are not in the frames per second.
 
 With --save_predictions a stopped run goes on where it was: videos that are there are read instead of segmented.
+With --config FILE, the part `evaluation` of the file says the same; options on the command line win.
 """
 
-import json
 import sys
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from transformers import HfArgumentParser
 
-import dense_hf  # noqa: F401  AutoConfig knows its models from here on
-from dense_hf.data import write_file
-from dense_hf.data.files import without_nan
 from dense_hf.errors import InvalidDataError
 from dense_hf.inference.checkpoints import load_video_model
+from dense_hf.inference.evaluations import prepare_output, publish, split_of
 from dense_hf.inference.processes import closes_process_group
 from dense_hf.inference.prototype_files import PrototypeMaker, make_prototypes
 from dense_hf.inference.result_folders import describe_maker
 from dense_hf.inference.video_label_maps import VideoPredictions, evaluate_videos
 from dense_hf.methods import METHODS
-from dense_hf.options import ManualFormatter
+from dense_hf.options import parse_part
 from dense_hf.reports.video import about_the_speed, class_table, count_parameters, results_row
 from dense_hf.training.video.options import VideoFolderArguments
 from dense_hf.training.video.run import check_once
@@ -63,21 +60,20 @@ class EvaluationArguments:
 @closes_process_group
 def main() -> None:
     """Read, segment, print."""
-    classes: Any = [EvaluationArguments, VideoFolderArguments]
-    parser = HfArgumentParser(classes, description=__doc__, formatter_class=ManualFormatter)
     # without `cpu`, torchrun on a machine without a GPU starts independent runs instead of one (accelerate 1.15)
     state = PartialState(cpu=not torch.accelerator.is_available())
     try:
-        arguments, data = parser.parse_args_into_dataclasses()
+        arguments, data = parse_part("evaluation", (EvaluationArguments, VideoFolderArguments), __doc__)
         videos = data.read()
-        model, processor = load_video_model(arguments.model, arguments.test_scale)
-        check_once(videos, [arguments.split], data.skip_incomplete, progress=not arguments.quiet)
-        model.to(state.device)
-        extra_inputs = None
+        split = split_of(arguments.split, videos.splits.__contains__)
+        model, processor = load_video_model(arguments.model, arguments.test_scale, state.device)
+        check_once(videos, [split], data.skip_incomplete, progress=not arguments.quiet)
+        members = videos.splits[split]
+        prepare_output(arguments.output)
+        extra_inputs: Any = None
         if model.config.model_type == "cffm_plus":
             extra_inputs = PrototypeMaker.of(model, processor, max_pixels=videos.max_pixels)
             if arguments.prototypes is not None:
-                members = videos.splits[arguments.split]
                 extra_inputs = make_prototypes(extra_inputs, members, arguments.prototypes, not arguments.quiet)
         elif arguments.prototypes is not None:
             raise ValueError(f"--prototypes is for CFFM++. Received: {model.config.model_type}")
@@ -89,29 +85,27 @@ def main() -> None:
             model,
             processor,
             videos,
-            videos.splits[arguments.split],
+            members,
             data.protocol,
             predictions,
             extra_inputs,
             measure_speed=True,
             progress=not arguments.quiet,
-            description=arguments.split,
+            description=split,
         )
     except (InvalidDataError, OSError, ValueError) as error:
         sys.exit(f"evaluate_video.py: {error}")
-    if state.is_main_process:
-        names = videos.rule.names
-        print(results_row(METHODS[model.config.model_type].title, model, results))
-        print(
-            f"\n{arguments.split}: {results['num_videos']} videos, {results['num_skipped_videos']} too short to count."
-        )
-        print(about_the_speed(state.device))
-        if "per_class_iou" in results:
-            print(f"\n{class_table(names, results)}")
-        if arguments.output is not None:
-            numbers = {"model": arguments.model, "split": arguments.split, "protocol": data.protocol}
-            numbers |= {"parameters": count_parameters(model), **results, "classes": list(names)}
-            write_file(arguments.output, (json.dumps(without_nan(numbers), indent=2) + "\n").encode())
+    names = videos.rule.names
+    tables = [
+        results_row(METHODS[model.config.model_type].title, model, results),
+        f"\n{split}: {results['num_videos']} videos, {results['num_skipped_videos']} too short to count.",
+        about_the_speed(state.device),
+    ]
+    if "per_class_iou" in results:
+        tables.append(f"\n{class_table(names, results)}")
+    numbers = {"model": arguments.model, "split": split, "protocol": data.protocol}
+    numbers |= {"parameters": count_parameters(model), **results, "classes": list(names)}
+    publish("\n".join(tables), numbers, arguments.output)
 
 
 if __name__ == "__main__":

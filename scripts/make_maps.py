@@ -30,11 +30,11 @@ from dataclasses import dataclass, field
 import torch
 from accelerate import PartialState
 
-import dense_hf  # noqa: F401  AutoConfig knows its models from here on
 from dense_hf.data.extra_sources import ExtraSources
 from dense_hf.data.weak_source import read_weak_training
 from dense_hf.errors import InvalidDataError
 from dense_hf.inference.checkpoints import load_mcis
+from dense_hf.inference.evaluations import weak_split_of
 from dense_hf.inference.localization_maps import make_maps
 from dense_hf.inference.processes import closes_process_group
 from dense_hf.options import parse_part
@@ -68,10 +68,11 @@ def main() -> None:
     try:
         classes = (LocalizationArguments, ExtraSources, LocalizationSettings)
         arguments, extra, settings = parse_part("localization", classes, __doc__)
-        images = read_weak_training(arguments.data_dir, extra.sources, arguments.split)
-        model, processor = load_mcis(arguments.model)
+        split = weak_split_of(arguments.data_dir, arguments.split)
+        images = read_weak_training(arguments.data_dir, extra.sources, split)
+        model, processor = load_mcis(arguments.model, state.device)
         summary = make_maps(
-            model.to(state.device),
+            model,
             processor,
             images,
             arguments.output,

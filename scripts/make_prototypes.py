@@ -1,10 +1,10 @@
-"""Make the prototypes of videos that CFFM++ needs: k-means centres of the features of a trained CFFM.
+"""Make the prototypes of videos that CFFM++ needs: k-means centers of the features of a trained CFFM.
 
     python scripts/make_prototypes.py --model runs/cffm_b1 --data_dir data/VSPW_480p --output prototypes/cffm_b1
     torchrun --standalone --nproc_per_node 4 scripts/make_prototypes.py ...   # the same files, sooner
 
 --model is a folder or a name on the Hub, of a CFFM or a CFFM++. Of every video of every split 10 frames, spread over
-it, go through the encoder; the features of all their pixels are clustered into 100 centres (released). So CFFM++ sees
+it, go through the encoder; the features of all their pixels are clustered into 100 centers (released). So CFFM++ sees
 the whole video before it segments the first frame: it cannot be used on a live stream.
 
     --splits validation test              only these
@@ -15,55 +15,68 @@ goes on where it was. A folder whose files another model made is refused. script
 scripts/evaluate_video.py read such a folder (--prototypes), and make what it lacks.
 """
 
-import argparse
 import sys
+from dataclasses import dataclass, field
 
 import torch
 from accelerate import PartialState
 
-import dense_hf  # noqa: F401  AutoConfig knows its models from here on
-from dense_hf.data.video_folder import VIDEO_LISTS, read_video_folder
+from dense_hf.data.video_folder import read_video_folder
 from dense_hf.errors import InvalidDataError
 from dense_hf.inference.checkpoints import load_video_model
+from dense_hf.inference.evaluations import split_of
 from dense_hf.inference.processes import closes_process_group
 from dense_hf.inference.prototype_files import PrototypeMaker, make_prototypes
+from dense_hf.options import parse_part
+
+
+@dataclass
+class PrototypeArguments:
+    """Of what prototypes are made, and where they go."""
+
+    model: str = field(metadata={"help": "A trained CFFM, a folder or a name on the Hub."})
+    data_dir: str = field(metadata={"help": "data/VIDEO/origin and lists of videos, as in VSPW."})
+    output: str = field(metadata={"help": "A folder for the files."})
+    class_file: str | None = field(
+        default=None, metadata={"help": "Class names. Default: label_num_dic_final.json of data_dir."}
+    )
+    splits: list[str] | None = field(
+        default=None, metadata={"help": "train, validation, test. Default: all that have a list."}
+    )
+    num_prototypes: int | None = field(
+        default=None, metadata={"help": "Centers per video. Default: 100, or as CFFM++ has it."}
+    )
+    num_frames: int | None = field(
+        default=None, metadata={"help": "Frames of a video that are clustered. Default: 10, or as CFFM++ has it."}
+    )
+    seed: int = field(default=0, metadata={"help": "Where k-means starts."})
+    skip_incomplete: bool = field(default=False, metadata={"help": "Go on without missing and empty files."})
+    quiet: bool = field(default=False, metadata={"help": "No progress bar."})
+
+    def __post_init__(self):
+        for name in ("num_prototypes", "num_frames"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"--{name} must be at least 1. Received: {value}")
 
 
 @closes_process_group
 def main() -> None:
     """Read, cluster, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="a trained CFFM, a folder or a name on the Hub")
-    parser.add_argument("--data_dir", required=True, help="data/VIDEO/origin and lists of videos, as in VSPW")
-    parser.add_argument("--class_file", help="class names (default: label_num_dic_final.json of data_dir)")
-    parser.add_argument("--output", required=True, help="a folder for the files")
-    parser.add_argument("--splits", nargs="+", choices=sorted(VIDEO_LISTS), help="default: all that have a list")
-    parser.add_argument("--num_prototypes", type=int, help="centres per video (100, or as CFFM++ has it)")
-    parser.add_argument(
-        "--num_frames", type=int, help="frames of a video that are clustered (10, or as CFFM++ has it)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="where k-means starts (0)")
-    parser.add_argument("--skip_incomplete", action="store_true", help="go on without missing and empty files")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    arguments = parser.parse_args()
-
     # without `cpu`, torchrun on a machine without a GPU starts independent runs instead of one (accelerate 1.15)
     state = PartialState(cpu=not torch.accelerator.is_available())
     try:
-        for name in ("num_prototypes", "num_frames"):
-            if (value := getattr(arguments, name)) is not None and value < 1:
-                raise ValueError(f"--{name} must be at least 1. Received: {value}")
+        (arguments,) = parse_part("prototypes", (PrototypeArguments,), __doc__)
         videos = read_video_folder(arguments.data_dir, arguments.class_file, sparse=True)  # masks are of no use here
         if not arguments.skip_incomplete:
             videos.check_complete()
-        splits = arguments.splits or list(videos.splits)
+        splits = [split_of(split, videos.splits.__contains__) for split in arguments.splits or videos.splits]
         if absent := [split for split in splits if split not in videos.splits]:
             raise InvalidDataError(arguments.data_dir, f"videos of {', '.join(absent)}", sorted(videos.splits))
-        model, processor = load_video_model(arguments.model)
+        model, processor = load_video_model(arguments.model, device=state.device)
         if model.config.model_type not in ("cffm", "cffm_plus"):
             raise ValueError(f"{arguments.model} must be a CFFM or a CFFM++. Received: {model.config.model_type}")
         maker = PrototypeMaker.of(
-            model.to(state.device),
+            model,
             processor,
             num_prototypes=arguments.num_prototypes,
             num_frames=arguments.num_frames,

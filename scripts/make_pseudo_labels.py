@@ -38,6 +38,7 @@ from typing import Any
 from dense_hf.data.extra_sources import ExtraSources
 from dense_hf.data.weak_source import read_weak_training, weak_masks_dir
 from dense_hf.errors import InvalidDataError
+from dense_hf.inference.evaluations import weak_split_of
 from dense_hf.inference.pseudo_label_files import LabelMaker, make_labels
 from dense_hf.options import parse_part
 from dense_hf.weak_segmentation import PseudoLabelSettings
@@ -70,14 +71,15 @@ def main() -> None:
     try:
         classes = (PseudoLabelArguments, ExtraSources, PseudoLabelSettings)
         arguments, extra, settings = parse_part("pseudo_labels", classes, __doc__)
-        images = read_weak_training(arguments.data_dir, extra.sources, arguments.split)
+        split = weak_split_of(arguments.data_dir, arguments.split)
+        images = read_weak_training(arguments.data_dir, extra.sources, split)
         maker = LabelMaker(
             images.class_names,
             Path(arguments.maps),
             Path(arguments.output),
             settings,
             saliency=None if arguments.saliency is None else Path(arguments.saliency),
-            masks=weak_masks_dir(arguments.data_dir, arguments.split) if arguments.masks == "auto" else None,
+            masks=weak_masks_dir(arguments.data_dir, split) if arguments.masks == "auto" else None,
         )
         summary = make_labels(maker, images, arguments.num_workers, progress=not arguments.quiet)
     except (InvalidDataError, OSError, ValueError) as error:

@@ -31,14 +31,15 @@ from typing import Any
 
 import transformers
 from huggingface_hub import ModelCard
-from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel, pipeline
+from transformers import PreTrainedModel, pipeline
 from transformers.utils import logging
 
 import dense_hf
 from dense_hf.data import push_folder
 from dense_hf.errors import InvalidDataError
+from dense_hf.inference.checkpoints import load_model
 from dense_hf.reports.model_card import RESULTS_FILE
+from dense_hf.strict_loading import check_settings
 
 # our tasks, and the configurations of models that can do them; others have their task from transformers
 TASKS: dict[str, Any] = {
@@ -83,8 +84,7 @@ def collect(folder: Path, output: Path, repo: str) -> None:
         InvalidDataError: The folder is not a complete checkpoint with a card.
     """
     require_complete(folder)
-    model = load_complete(folder)
-    processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
+    model, processor = load_model(folder, *named_model(folder))
     tasks = [task for task, configs in TASKS.items() if type(model.config) in configs]
     vars(model.config).pop("custom_pipelines", None)  # of an earlier upload
     if tasks:
@@ -102,18 +102,9 @@ def collect(folder: Path, output: Path, repo: str) -> None:
 
 
 def require_complete(folder: Path) -> None:
-    """Raise `InvalidDataError` unless all files are there and can be read."""
-    missing = [name for name in NEEDED if not (folder / name).is_file()]
-    weights = sorted(folder.glob("*.safetensors"))
-    if missing or not weights:
-        missing += [] if weights else ["*.safetensors"]
+    """Raise `InvalidDataError` unless all files but the weights are there and can be read."""
+    if missing := [name for name in NEEDED if not (folder / name).is_file()]:
         raise InvalidDataError(folder, "a complete checkpoint with a card", f"no {', '.join(missing)}")
-    for file in weights:
-        try:
-            with safe_open(file, framework="pt"):  # compares the header with the length of the file
-                pass
-        except (OSError, SafetensorError) as error:
-            raise InvalidDataError(file, "complete weights", error) from error
     for name in ("config.json", RESULTS_FILE):
         try:
             json.loads((folder / name).read_text(encoding="utf-8") if (folder / name).exists() else "{}")
@@ -127,22 +118,17 @@ def require_complete(folder: Path) -> None:
         raise InvalidDataError(folder / "README.md", "a model card with metadata", "none")
 
 
-def load_complete(folder: Path) -> PreTrainedModel:
-    """The model with all of its weights.
+def named_model(folder: Path) -> tuple[type[PreTrainedModel], str]:
+    """The class that config.json names, and this name.
 
     Raises:
-        InvalidDataError: A model that neither dense_hf nor transformers knows, or weights that are not its own.
+        InvalidDataError: neither dense_hf nor transformers has it.
     """
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    name = (config.architectures or ["none"])[0]
-    model_class: Any = getattr(dense_hf, name, None) or getattr(transformers, name, None)
+    name = (check_settings(folder).get("architectures") or ["none"])[0]
+    model_class: Any = getattr(dense_hf, str(name), None) or getattr(transformers, str(name), None)
     if model_class is None:
         raise InvalidDataError(folder / "config.json", "the name of a model of dense_hf in `architectures`", name)
-    model, report = model_class.from_pretrained(folder, use_safetensors=True, output_loading_info=True)
-    wrong = sorted({*report["missing_keys"], *report["unexpected_keys"]})
-    if wrong:
-        raise InvalidDataError(folder, f"the weights of {name}", f"missing or unknown: {', '.join(wrong[:5])}")
-    return model
+    return model_class, f"a {name}"
 
 
 def name_auto_classes(file: Path, model: PreTrainedModel) -> None:

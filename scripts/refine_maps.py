@@ -30,12 +30,12 @@ from accelerate import PartialState
 from dense_hf.data.extra_sources import ExtraSources
 from dense_hf.data.weak_source import read_weak_training
 from dense_hf.errors import InvalidDataError
-from dense_hf.inference.checkpoints import load_trained
+from dense_hf.inference.checkpoints import load_model
+from dense_hf.inference.evaluations import weak_split_of
 from dense_hf.inference.processes import closes_process_group
 from dense_hf.inference.refined_maps import refine_maps
 from dense_hf.options import parse_part
 from dense_hf.training.affinity.options import KNOWN_KEYS, PART
-from dense_hf.weak_segmentation.image_processing_affinity_net import AffinityNetImageProcessor
 from dense_hf.weak_segmentation.modeling_affinity_net import AffinityNetModel
 from dense_hf.weak_segmentation.random_walk import RandomWalk
 
@@ -60,10 +60,11 @@ def main() -> None:
     try:
         classes = (RefinementArguments, ExtraSources, RandomWalk)
         arguments, extra, walk = parse_part(PART, classes, __doc__, section=("walk", KNOWN_KEYS))
-        images = read_weak_training(arguments.data_dir, extra.sources, arguments.split)
-        model, processor = load_trained(arguments.model, AffinityNetModel, AffinityNetImageProcessor, "an AffinityNet")
+        split = weak_split_of(arguments.data_dir, arguments.split)
+        images = read_weak_training(arguments.data_dir, extra.sources, split)
+        model, processor = load_model(arguments.model, AffinityNetModel, "an AffinityNet", state.device)
         summary = refine_maps(
-            model.to(state.device),
+            model,
             processor,
             images,
             Path(arguments.maps),

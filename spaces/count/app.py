@@ -14,10 +14,9 @@ from typing import NamedTuple
 import gradio as gr
 import numpy as np
 from PIL import Image
-from transformers import pipeline
 
-import dense_hf  # noqa: F401  registers the pipeline
 from dense_hf.data.miniature_set import draw_scene
+from dense_hf.inference.checkpoints import best_device, load_counter
 from dense_hf.inference.count_tables import POINT_COLUMNS, csv_bytes
 from dense_hf.spaces import (
     default_model,
@@ -69,24 +68,24 @@ def build(model: str) -> gr.Blocks:
         model: folder of a checkpoint, or its name on the Hub.
 
     Raises:
-        OSError: there is no such model.
+        InvalidDataError: there is no such model, or it is incomplete or damaged.
     """
-    counter = pipeline("object-counting", model=model)
-    config = counter.model.config
+    counter, processor = load_counter(model, best_device())
+    config = counter.config
 
     def look(path: str | None, progress=gr.Progress()):  # noqa: B008  how Gradio is asked for one
         """Run the network on a picture."""
         with refusals():
             image = read_upload(path, MAX_PIXELS)
-            total, done = len(counter.image_processor.tile_layout(image.height, image.width)), 0
+            total, done = len(processor.tile_layout(image.height, image.width)), 0
 
             def advance(tiles: int) -> None:
                 nonlocal done
                 done += tiles
                 progress((done, total), unit="tiles")
 
-            result = counter.image_processor.count_objects(
-                counter.model,
+            result = processor.count_objects(
+                counter,
                 image,
                 threshold=LOWEST_THRESHOLD,
                 return_density_map=config.density_branch,

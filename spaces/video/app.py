@@ -19,11 +19,10 @@ from typing import NamedTuple
 import gradio as gr
 import numpy as np
 from PIL import Image
-from transformers import pipeline
 
-import dense_hf  # noqa: F401  registers the pipeline
 from dense_hf.data import VideoReader, VideoWriter
 from dense_hf.data.miniature_videos import draw_video
+from dense_hf.inference.checkpoints import load_segmenter
 from dense_hf.inference.video_outputs import ShareTable
 from dense_hf.spaces import default_model, launch, read_options, refusals, saved_download, space
 from dense_hf.visualization import draw_labels, draw_timeline, label_palette
@@ -81,10 +80,10 @@ def build(model: str) -> gr.Blocks:
         model: folder of a checkpoint, or its name on the Hub.
 
     Raises:
-        OSError: there is no such model.
+        InvalidDataError: there is no such model, or it is incomplete or damaged.
         ImportError: PyAV is missing (`pip install dense_hf[video]`).
     """
-    segmenter = pipeline("video-semantic-segmentation", model=model)
+    segmenter = load_segmenter(model)
     config = segmenter.model.config
     names = [config.id2label[label] for label in range(len(config.id2label))]
     palette = np.array(getattr(config, "palette", None) or label_palette(len(names)), dtype=np.uint8)

@@ -14,10 +14,9 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 from PIL import Image
-from transformers import AutoConfig
 
-from dense_hf import MCISForImageClassification, MCISImageProcessor
 from dense_hf.data import WeakFolder, read_labels_csv
+from dense_hf.inference.checkpoints import best_device, load_mcis
 from dense_hf.spaces import default_model, launch, read_options, read_upload, refusals, space
 from dense_hf.visualization import draw_attention, draw_labels, label_palette
 from dense_hf.weak_segmentation import ImageGroup, LocalizationSettings, Localizer, make_pseudo_label
@@ -55,15 +54,11 @@ def build(model: str) -> gr.Blocks:
         model: folder of a checkpoint, or its name on the Hub.
 
     Raises:
-        OSError: there is no such model.
-        ValueError: it is another kind of model.
+        InvalidDataError: there is no such model, it is another kind, or it is incomplete or damaged.
     """
-    config = AutoConfig.from_pretrained(model)
-    if config.model_type != "mcis":
-        raise ValueError(f"the page needs a model of the type mcis. Received: {config.model_type}")
-    classifier = MCISForImageClassification.from_pretrained(model, config=config).eval()
-    processor = MCISImageProcessor.from_pretrained(model)
-    class_names = [config.id2label[class_id] for class_id in range(len(config.id2label))]
+    classifier, processor = load_mcis(model, best_device())
+    id2label = classifier.config.id2label
+    class_names = [id2label[class_id] for class_id in range(len(id2label))]
 
     def look(
         gallery: list[tuple[str, str | None]] | None,

@@ -1,15 +1,45 @@
-"""Loading converted tensors into a model: all of them, or an error that names what does not fit."""
+"""Loading tensors into a model: all of them, or an error that names what does not fit.
 
+A checkpoint is FOLDER/config.json with FOLDER/model.safetensors, or with FOLDER/model.safetensors.index.json and the
+files of FOLDER that it names. Pickled weights are not read: reading one may run code of the file.
+"""
+
+import json
+import os
+import stat
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from transformers.utils import logging
+
+from .errors import InvalidDataError
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+_MAX_JSON_BYTES = 2**24
+_FLOATS = ("BF16", "F16", "F32", "F64")  # as a safetensors file names its types
+_COUNTER = "num_batches_tracked"  # of batch norm; no result depends on it
+
+
+class StoredTensor(NamedTuple):
+    """What a file says about a tensor."""
+
+    file: Path
+    dtype: str
 
 
 def load_strictly(model: nn.Module, state_dict: dict[str, Tensor]) -> None:
     """Load, or raise a `ValueError` that names every tensor that is missing, unexpected or of another shape.
 
-    Counters of batch norm may be missing: no result depends on them.
+    Counters of batch norm may be missing.
     """
     expected = model.state_dict()
-    counters = {name for name in expected if name.endswith("num_batches_tracked")}
+    counters = {name for name in expected if name.endswith(_COUNTER)}
     problems = {
         "missing": sorted(expected.keys() - counters - state_dict.keys()),
         "unexpected": sorted(state_dict.keys() - expected.keys()),
@@ -23,3 +53,195 @@ def load_strictly(model: nn.Module, state_dict: dict[str, Tensor]) -> None:
         listed = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names)
         raise ValueError(f"exactly the tensors of the model. {listed}")
     model.load_state_dict(state_dict, strict=False)
+
+
+def checkpoint_folder(source: str | os.PathLike, **hub_options: Any) -> Path:
+    """The folder itself, or that of the Hub's cache which has the JSON files and safetensors of a repository.
+
+    Args:
+        source: a folder or a name on the Hub.
+        hub_options: of `snapshot_download`.
+
+    Raises:
+        InvalidDataError: there is none.
+    """
+    if os.path.isdir(source):
+        return Path(source)
+    expected = "a folder with a checkpoint, or the name of one on the Hub"
+    if os.path.lexists(source):
+        raise InvalidDataError(source, expected, "something else than a folder")
+    allowed = ["*.json", "*.safetensors"]
+    try:
+        download = snapshot_download(str(source), allow_patterns=allowed, ignore_patterns=["*/*"], **hub_options)
+        return Path(download)
+    except (OSError, ValueError) as error:
+        raise InvalidDataError(source, expected, one_line(error)) from error
+
+
+def load_checkpoint(model_class: Any, folder: Path, **options: Any) -> Any:
+    """A model with exactly the tensors of a checkpoint, which may have the older names that transformers knows.
+
+    Args:
+        model_class: has `from_pretrained`.
+        folder: the checkpoint, see `checkpoint_folder`.
+        options: of `from_pretrained`.
+
+    Raises:
+        InvalidDataError: files that are missing, damaged or elsewhere; tensors that are missing, unexpected, of
+            another shape or type, or not finite.
+    """
+    check_settings(folder)
+    files = weight_files(folder)
+    stored = {name: tensor for file in files for name, tensor in _read_header(file)}
+    options |= {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
+    try:
+        with quietly():
+            model, report = model_class.from_pretrained(folder, **options)
+    except Exception as error:  # values of a config.json that do not fit raise anything
+        raise InvalidDataError(folder, f"a checkpoint of {model_class.__name__}", one_line(error)) from error
+    for name, expected, received in _misfits(model, report, stored):
+        file = stored[name].file if name in stored else folder / (WEIGHTS if len(files) == 1 else INDEX)
+        raise InvalidDataError(file, expected, received)
+    for file in files:
+        _check_finite(file)
+    return model
+
+
+def check_settings(folder: Path) -> dict[str, Any]:
+    """The content of config.json, after a look at the files of settings that transformers may read.
+
+    Raises:
+        InvalidDataError: they cannot be used, or they name weights elsewhere.
+    """
+    config = _read_json(folder / "config.json")
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        if os.path.lexists(folder / name):
+            _read_json(folder / name)
+    if (elsewhere := config.get("transformers_weights")) is not None:
+        raise InvalidDataError(folder / "config.json", f"weights in {WEIGHTS} or {INDEX}", f"in {elsewhere!r:.100}")
+    if os.path.lexists(folder / "adapter_config.json"):
+        raise InvalidDataError(folder, "a whole model", "an adapter of another one (adapter_config.json)")
+    return config
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files with the weights of a checkpoint, each a regular file of the folder.
+
+    Raises:
+        InvalidDataError: there are none, or an index names files that cannot be.
+    """
+    if os.path.lexists(folder / WEIGHTS):
+        files = [folder / WEIGHTS]
+    elif os.path.lexists(folder / INDEX):
+        files = _files_of_index(folder / INDEX)
+    else:
+        others = sorted(path.name for path in folder.glob("pytorch_model*"))
+        received = f"{', '.join(others[:5])}, which could run code when they are read" if others else "neither"
+        raise InvalidDataError(folder, f"weights in {WEIGHTS} or {INDEX}", received)
+    for file in files:
+        _check_file(file)
+    return files
+
+
+def _files_of_index(index: Path) -> list[Path]:
+    names = _read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise InvalidDataError(index, "a weight_map from names of tensors to names of files", f"{names!r:.100}")
+    for tensor, name in names.items():
+        plain = isinstance(name, str) and not {"/", "\\", "\0"} & set(name)
+        if not plain or not name.endswith(".safetensors"):
+            expected = f"for {tensor} the plain name of a .safetensors file of the same folder"
+            raise InvalidDataError(index, expected, f"{name!r:.100}")
+    return [index.parent / name for name in sorted(set(names.values()))]
+
+
+def _check_file(path: Path, max_bytes: int | None = None) -> None:
+    """A regular file; a link may lead to its own folder only, or to where the cache of the Hub keeps all content."""
+    try:
+        target = path.resolve(strict=True)
+        status = target.stat()
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        received = one_line(error) if os.path.lexists(path) else "nothing there"
+        raise InvalidDataError(path, "an existing file", received) from error
+    folder = path.parent.resolve()
+    allowed = [folder, folder.parent.parent / "blobs"] if folder.parent.name == "snapshots" else [folder]
+    if target.parent not in allowed:
+        raise InvalidDataError(path, "a file of the folder itself", f"a link to {target}")
+    if not stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for a writer for ever
+        raise InvalidDataError(path, "a regular file", stat.filemode(status.st_mode))
+    if max_bytes is not None and status.st_size > max_bytes:
+        raise InvalidDataError(path, f"a file of at most {max_bytes} bytes", f"{status.st_size} bytes")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    _check_file(path, _MAX_JSON_BYTES)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidDataError(path, "JSON", one_line(error)) from error
+    if not isinstance(content, dict):
+        raise InvalidDataError(path, "a JSON object", f"{content!r:.100}")
+    return content
+
+
+@contextmanager
+def _opened(file: Path) -> Generator[Any]:
+    try:
+        with safe_open(file, framework="pt") as tensors:  # compares the header with the length of the file
+            yield tensors
+    except (OSError, SafetensorError) as error:
+        raise InvalidDataError(file, "complete weights", one_line(error)) from error
+
+
+def _read_header(file: Path) -> Iterator[tuple[str, StoredTensor]]:
+    with _opened(file) as tensors:
+        for name in tensors.keys():  # noqa: SIM118  it is no mapping
+            yield name, StoredTensor(file, tensors.get_slice(name).get_dtype())
+
+
+def _check_finite(file: Path) -> None:
+    with _opened(file) as tensors:
+        for name in tensors.keys():  # noqa: SIM118  it is no mapping
+            tensor = tensors.get_tensor(name)
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise InvalidDataError(file, f"finite numbers in {name}", "NaN or infinity")
+
+
+def _misfits(
+    model: nn.Module, report: Mapping[str, Any], stored: Mapping[str, StoredTensor]
+) -> Iterator[tuple[str, str, str]]:
+    """(tensor, expected, received) of what is wrong. Names are the model's: those of the file, but for old ones."""
+    if missing := sorted(name for name in report["missing_keys"] if not name.endswith(_COUNTER)):
+        yield missing[0], f"the weights of {type(model).__name__}", f"{_listed(missing)} missing"
+    if unexpected := sorted(report["unexpected_keys"]):
+        yield unexpected[0], f"no tensors but those of {type(model).__name__}", _listed(unexpected)
+    for name, received, expected in sorted(report["mismatched_keys"]):
+        yield name, f"{name} of shape {list(expected)}", str(list(received))
+    of_integers = {name for name, tensor in model.state_dict().items() if not tensor.is_floating_point()}
+    for name, tensor in stored.items():
+        whole = name in of_integers or name.endswith(_COUNTER)
+        if whole == (tensor.dtype in _FLOATS):
+            yield name, f"{name} of whole numbers" if whole else f"{name} of floating point numbers", tensor.dtype
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error of another library, which may have many lines."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def quietly() -> Generator[None]:
+    """Inside, transformers shows no bars and no table of tensors that do not fit: the error says it in one line."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -219,7 +219,7 @@ def test_mistakes_are_named(evaluate, words, message):
 
 
 def test_a_folder_without_a_model(evaluate, tmp_path):
-    with pytest.raises(SystemExit, match=r"^evaluate_segmentation.py: .*model.safetensors"):
+    with pytest.raises(SystemExit, match=r"^evaluate_segmentation.py: .*config.json: expected an existing file"):
         evaluate(model=tmp_path)
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import io
-import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..inference.image_files import find_images, output_names, shown
+from .common import add_device_option, add_model_option, add_output_option, computing, loading, writing
 from .errors import CommandError
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ..counting.tile_merging import ObjectCount
     from ..inference.count_tables import CountRow
 
-# The checkpoint that is used without `--model`; as long as there is none, the option is required.
-DEFAULT_MODEL: str | None = None
 DEFAULT_OUTPUT = "counts"
 
 _EXAMPLES = """\
@@ -56,30 +54,18 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders, or quoted patterns")
-    parser.add_argument(
-        "--model",
-        default=DEFAULT_MODEL,
-        required=DEFAULT_MODEL is None,
-        help="folder of a checkpoint, or its name on the Hub"
-        + (f" (default: {DEFAULT_MODEL})" if DEFAULT_MODEL else ""),
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path(DEFAULT_OUTPUT),
-        metavar="DIR",
-        help=f"folder for the results (default: {DEFAULT_OUTPUT}); files of an earlier run are replaced",
-    )
+    add_model_option(parser)
+    add_output_option(parser, DEFAULT_OUTPUT)
     parser.add_argument("--recursive", "-r", action="store_true", help="search folders inside folders, too")
     parser.add_argument("--threshold", type=float, default=0.35, help="least score that counts (default: 0.35)")
     parser.add_argument(
         "--tile-overlap",
         type=int,
         metavar="PIXELS",
-        help="pixels that neighbouring tiles share (default: that of the checkpoint; released: 0)",
+        help="pixels that neighboring tiles share (default: that of the checkpoint; released: 0)",
     )
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="tiles at a time (default: 8)")
-    parser.add_argument("--device", help='where to compute, e.g. "cpu" or "cuda:1" (default: a GPU if there is one)')
+    add_device_option(parser)
     parser.add_argument("--no-overlays", action="store_true", help="write only the tables")
     parser.set_defaults(run=run)
 
@@ -87,6 +73,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Count all images that can be read, and report the others."""
     from .. import __version__
+    from ..inference.checkpoints import best_device, load_counter
 
     if not 0 <= args.threshold <= 1:
         raise CommandError(f"--threshold is a score in [0, 1]. Received: {args.threshold}")
@@ -96,7 +83,9 @@ def run(args: argparse.Namespace) -> int:
     if not images:
         hint = "" if args.recursive else " With --recursive, folders inside folders are searched."
         raise CommandError("; ".join(f"{source}: {problem}" for source, problem in problems.items()) + f".{hint}")
-    model, processor = load_model(args.model, args.device, args.tile_overlap)
+    changes: dict[str, Any] = {} if args.tile_overlap is None else {"tile_overlap": args.tile_overlap}
+    with loading(args.model):
+        model, processor = load_counter(args.model, args.device or best_device(), **changes)
     settings = {
         "dense_hf_version": __version__,
         "model": args.model,
@@ -104,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         "tile_size": processor.tile_size,
         "tile_overlap": processor.tile_overlap,
     }
-    try:
+    with writing():
         args.output.mkdir(parents=True, exist_ok=True)
         return count_images(
             images,
@@ -117,34 +106,6 @@ def run(args: argparse.Namespace) -> int:
             batch_size=args.batch_size,
             overlays=not args.no_overlays,
         )
-    except OSError as error:  # a full disk, a folder without permission
-        raise CommandError(f"cannot write the results: {error}") from error
-
-
-def load_model(
-    name: str, device: str | None, tile_overlap: int | None
-) -> tuple["IOCFormerForObjectCounting", "IOCFormerImageProcessor"]:
-    """A complete checkpoint and its processor.
-
-    Raises:
-        CommandError: no checkpoint there, another kind of model, missing weights, an impossible overlap or device.
-    """
-    from transformers import AutoConfig
-
-    from ..counting.configuration_iocformer import IOCFormerConfig
-    from ..counting.image_processing_iocformer import IOCFormerImageProcessor
-    from ..counting.modeling_iocformer import IOCFormerForObjectCounting
-    from ..inference.checkpoints import load_complete
-
-    try:
-        config = AutoConfig.from_pretrained(name)
-        if not isinstance(config, IOCFormerConfig):
-            raise CommandError(f"--model {name}: expected a model that counts objects. Received: {config.model_type}")
-        changes: dict[str, Any] = {} if tile_overlap is None else {"tile_overlap": tile_overlap}
-        processor = IOCFormerImageProcessor.from_pretrained(name, **changes)
-        return load_complete(IOCFormerForObjectCounting, name, config, device), processor
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CommandError(f"--model {name} cannot be loaded: {error}") from error
 
 
 def count_images(
@@ -160,17 +121,15 @@ def count_images(
     overlays: bool,
 ) -> int:
     """Count, draw, and write the tables, also when interrupted. Returns the exit code."""
-    import torch
     from tqdm import tqdm
-    from tqdm.contrib.logging import logging_redirect_tqdm
 
     from ..errors import InvalidDataError
     from ..inference.count_tables import write_tables
 
     rows: list[CountRow] = []
-    loggers = [logging.getLogger("dense_hf")]  # its warnings above the progress bar, not through it
+    bar = tqdm(total=len(images), unit="image", disable=None)
     try:
-        with tqdm(total=len(images), unit="image", disable=None) as progress, logging_redirect_tqdm(loggers):
+        with bar as progress, computing("; try a smaller --batch-size"):
             for path, name in zip(images, output_names(images)):
                 try:
                     row = _count_file(path, name, model, processor, output, threshold, batch_size, overlays)
@@ -181,10 +140,6 @@ def count_images(
                     rows.append(row)
                     progress.write(_line(row), file=sys.stdout)
                 progress.update()
-    except torch.OutOfMemoryError as error:
-        raise CommandError(f"out of memory; try a smaller --batch-size: {error}") from error
-    except ValueError as error:  # not of an image: the outputs of the model are not finite
-        raise CommandError(str(error)) from error
     finally:
         write_tables(output, rows, errors, settings)
     sys.stdout.write(f"{sum(row.count for row in rows)} objects in {len(rows)} images; results in {shown(output)}\n")

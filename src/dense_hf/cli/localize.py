@@ -1,7 +1,6 @@
 """`dense-hf localize`: a folder of related images in; masks of their classes out."""
 
 import argparse
-import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..inference.image_files import find_images, shown
+from .common import add_device_option, add_model_option, add_output_option, computing, loading, writing
 from .errors import CommandError
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ background.
 
 files in the output folder:
   maps/NAME_ID.png   how much speaks for a class, gray; ID is its number in areas.json, from 0
-  masks/NAME.png     0 background, ID + 1, 255 undecided; with the colours of PASCAL VOC
-  overlays/NAME.png  the image with the colours of its mask and a legend
+  masks/NAME.png     0 background, ID + 1, 255 undecided; with the colors of PASCAL VOC
+  overlays/NAME.png  the image with the colors of its mask and a legend
   areas.csv          a line per image and class: file, class, pixels, share
   areas.json         the same with the settings, and what was wrong with images that could not be read
 
@@ -65,17 +65,11 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", metavar="FOLDER", help="folder of images")
-    parser.add_argument("--model", required=True, help="folder of a checkpoint of MCIS, or its name on the Hub")
+    add_model_option(parser, " of MCIS")
     parser.add_argument(
         "--labels", type=Path, metavar="FILE", help="CSV file with the classes of each image (default: the model's)"
     )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path(DEFAULT_OUTPUT),
-        metavar="DIR",
-        help=f"folder for the results (default: {DEFAULT_OUTPUT}); files of an earlier run are replaced",
-    )
+    add_output_option(parser, DEFAULT_OUTPUT)
     parser.add_argument(
         "--threshold", type=float, default=0.5, help="score from which on the model finds a class (default: 0.5)"
     )
@@ -92,7 +86,7 @@ def add_parser(subparsers: Any) -> None:
         "--background-score", type=float, default=0.2, help="what a class must exceed, without saliency (default: 0.2)"
     )
     parser.add_argument("--crf", action="store_true", help="masks follow the edges of images, without saliency")
-    parser.add_argument("--device", help='where to compute, e.g. "cpu" or "cuda:1" (default: a GPU if there is one)')
+    add_device_option(parser)
     parser.add_argument("--no-overlays", action="store_true", help="write no overlays")
     parser.set_defaults(run=run)
 
@@ -100,18 +94,20 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make masks of all images that can be read, and report the others."""
     from .. import __version__
+    from ..inference.checkpoints import best_device, load_mcis
     from ..weak_segmentation import LocalizationSettings, PseudoLabelSettings
 
     if not 0 <= args.threshold <= 1:
         raise CommandError(f"--threshold is a score in [0, 1]. Received: {args.threshold}")
     if not Path(args.folder).is_dir():
         raise CommandError(f"FOLDER must be a folder of images. Received: {args.folder}")
-    try:
+    with writing(), computing():
         localization = LocalizationSettings(num_references=args.num_references, seed=args.seed)
         rules = PseudoLabelSettings(background_score=args.background_score, crf=args.crf)
         if args.saliency is not None:
             rules.check_with_saliency()
-        model, processor = load_model(args.model, args.device)
+        with loading(args.model):
+            model, processor = load_mcis(args.model, args.device or best_device())
         class_names = [name for _, name in sorted((model.config.id2label or {}).items())]
         images = list_images(args.folder, args.labels, class_names)
         settings = {
@@ -126,31 +122,6 @@ def run(args: argparse.Namespace) -> int:
         }
         args.output.mkdir(parents=True, exist_ok=True)
         return localize_images(images, model, processor, localization, rules, args, settings)
-    except OSError as error:  # a full disk, a folder without permission
-        raise CommandError(f"cannot write the results: {error}") from error
-    except ValueError as error:  # settings, the table, or outputs of the model that are not finite
-        raise CommandError(str(error)) from error
-
-
-def load_model(name: str, device: str | None) -> tuple["MCISForImageClassification", "MCISImageProcessor"]:
-    """A complete checkpoint and its processor.
-
-    Raises:
-        CommandError: no checkpoint there, another kind of model, missing weights, an impossible device.
-    """
-    from transformers import AutoConfig
-
-    from ..inference.checkpoints import load_complete
-    from ..weak_segmentation import MCISConfig, MCISForImageClassification, MCISImageProcessor
-
-    try:
-        config = AutoConfig.from_pretrained(name)
-        if not isinstance(config, MCISConfig):
-            raise CommandError(f"--model {name}: expected an MCIS. Received: {config.model_type}")
-        processor = MCISImageProcessor.from_pretrained(name)
-        return load_complete(MCISForImageClassification, name, config, device), processor
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CommandError(f"--model {name} cannot be loaded: {error}") from error
 
 
 def list_images(folder: str, table: Path | None, class_names: Sequence[str]) -> list["WeakImage"]:
@@ -188,9 +159,7 @@ def localize_images(
     settings: dict[str, Any],
 ) -> int:
     """Look at all images, then compare, draw, and write the tables, also when interrupted. Returns the exit code."""
-    import torch
     from tqdm import tqdm
-    from tqdm.contrib.logging import logging_redirect_tqdm
 
     from ..data import open_image
     from ..errors import InvalidDataError
@@ -200,30 +169,26 @@ def localize_images(
     rows: list[MaskRow] = []
     errors: dict[str, str] = {}
     names: list[str] = settings["classes"]
-    loggers = [logging.getLogger("dense_hf")]  # its warnings above the progress bar, not through it
     try:
-        with logging_redirect_tqdm(loggers):
-            usable = readable_images(images, model, processor, args, errors)
-            paths = {image.name: image.path for image in usable}
-            group = ImageGroup({image.name: image.labels for image in usable}, lambda name: open_image(paths[name]))
-            with (
-                Localizer(model, processor, group, localization) as localizer,
-                tqdm(total=len(usable), desc="Masks", unit="image", disable=None) as progress,
-            ):
-                for image in usable:
-                    try:
-                        picture = open_image(image.path)
-                        saliency = read_saliency(args.saliency, image.name, picture.size)
-                        maps = localizer.attention(image.name)
-                        mask = rules(maps, saliency, len(names), picture)
-                    except InvalidDataError as error:
-                        report(image.path, error, errors)
-                    else:
-                        write_pictures(args.output, image.name, picture, maps, mask, names, not args.no_overlays)
-                        rows.append(mask_row(shown(image.path), picture, image.labels, mask, names))
-                    progress.update()
-    except torch.OutOfMemoryError as error:
-        raise CommandError(f"out of memory: {error}") from error
+        usable = readable_images(images, model, processor, args, errors)
+        paths = {image.name: image.path for image in usable}
+        group = ImageGroup({image.name: image.labels for image in usable}, lambda name: open_image(paths[name]))
+        with (
+            Localizer(model, processor, group, localization) as localizer,
+            tqdm(total=len(usable), desc="Masks", unit="image", disable=None) as progress,
+        ):
+            for image in usable:
+                try:
+                    picture = open_image(image.path)
+                    saliency = read_saliency(args.saliency, image.name, picture.size)
+                    maps = localizer.attention(image.name)
+                    mask = rules(maps, saliency, len(names), picture)
+                except InvalidDataError as error:
+                    report(image.path, error, errors)
+                else:
+                    write_pictures(args.output, image.name, picture, maps, mask, names, not args.no_overlays)
+                    rows.append(mask_row(shown(image.path), picture, image.labels, mask, names))
+                progress.update()
     finally:
         write_tables(args.output, rows, errors, settings)
     sys.stdout.write(f"{len(rows)} masks; results in {shown(args.output)}\n")

@@ -1,7 +1,6 @@
 """`dense-hf segment`: a video, a folder of frames or a camera in; the classes of every pixel out."""
 
 import argparse
-import logging
 import signal
 import sys
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..inference.image_files import shown
+from .common import add_device_option, add_model_option, computing, loading, writing
 from .errors import CommandError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("source", metavar="SOURCE", help="video file, folder of frames, camera:0, or an address")
-    parser.add_argument("--model", required=True, help="folder of a checkpoint, or its name on the Hub")
+    add_model_option(parser)
     parser.add_argument(
         "--output",
         type=Path,
@@ -70,7 +70,7 @@ def add_parser(subparsers: Any) -> None:
         help="overlay of the classes over the frames: a video (.mp4, .mov, .mkv, .m4v), or a folder of pictures; "
         "an odd side of a video becomes one pixel longer. Files of an earlier run are replaced",
     )
-    parser.add_argument("--opacity", type=float, default=0.5, help="of the colours, 0 to 1 (default: 0.5)")
+    parser.add_argument("--opacity", type=float, default=0.5, help="of the colors, 0 to 1 (default: 0.5)")
     parser.add_argument(
         "--labels-dir",
         type=Path,
@@ -88,7 +88,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--fps", type=_fps, metavar="FPS", help="frames per second of a folder, such as 30 or 30000/1001 (default: 25)"
     )
-    parser.add_argument("--device", help='where to compute, e.g. "cpu" or "cuda:1" (default: a GPU if there is one)')
+    add_device_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -106,32 +106,31 @@ def _fps(text: str) -> Fraction:
 def run(args: argparse.Namespace) -> int:
     """Segment the frames that can be read, and report the others."""
     _check(args)
+    from ..inference.checkpoints import load_segmenter
     from ..inference.video_outputs import LabelFolder, Overlay, ShareTable
     from .frame_sources import open_source
 
     source = open_source(args.source, args.start, args.max_frames, args.fps)
-    segmenter = load_segmenter(args.model, args.device)
-    names, palette = class_names(segmenter.model.config), class_colours(segmenter.model.config)
+    with loading(args.model):
+        segmenter = load_segmenter(args.model, args.device)
+    names, palette = class_names(segmenter.model.config), class_colors(segmenter.model.config)
     if args.labels_dir is not None and len(names) > 254:
         raise CommandError(f"--labels-dir: the files of VSPW hold 254 classes. Received: a model with {len(names)}")
-    try:
-        with ExitStack() as files:
-            overlay = labels = table = None
-            for path in (args.output, args.table):
-                if path is not None:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-            if args.output is not None:
-                overlay = Overlay(args.output, source.fps, names, palette, args.opacity)
-                files.enter_context(closing(overlay))
-                if not overlay.is_video:
-                    args.output.mkdir(exist_ok=True)
-            if args.labels_dir is not None:
-                labels = LabelFolder(args.labels_dir, source.video, names, palette)
-            if args.table is not None:
-                table = files.enter_context(closing(ShareTable(args.table, source.fps, names)))
-            return segment_frames(source, segmenter, args.start, overlay, labels, table)
-    except OSError as error:  # a full disk, a folder without permission
-        raise CommandError(f"cannot write the results: {error}") from error
+    with writing(), ExitStack() as files:
+        overlay = labels = table = None
+        for path in (args.output, args.table):
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+        if args.output is not None:
+            overlay = Overlay(args.output, source.fps, names, palette, args.opacity)
+            files.enter_context(closing(overlay))
+            if not overlay.is_video:
+                args.output.mkdir(exist_ok=True)
+        if args.labels_dir is not None:
+            labels = LabelFolder(args.labels_dir, source.video, names, palette)
+        if args.table is not None:
+            table = files.enter_context(closing(ShareTable(args.table, source.fps, names)))
+        return segment_frames(source, segmenter, args.start, overlay, labels, table)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -159,35 +158,13 @@ def _check(args: argparse.Namespace) -> None:
             raise CommandError(f"{option} would replace the video itself. Received: {path}")
 
 
-def load_segmenter(name: str, device: str | None) -> "VideoSemanticSegmentationPipeline":
-    """The pipeline of a complete checkpoint.
-
-    Raises:
-        CommandError: no checkpoint there, another kind of model, missing weights, an impossible device.
-    """
-    from transformers import AutoConfig, AutoImageProcessor, AutoModelForSemanticSegmentation
-
-    from ..inference.checkpoints import load_complete
-    from ..pipelines import VideoSemanticSegmentationPipeline
-
-    try:
-        config = AutoConfig.from_pretrained(name)
-        if type(config) not in AutoModelForSemanticSegmentation._model_mapping:
-            raise CommandError(f"--model {name}: expected a model that segments. Received: {config.model_type}")
-        processor = AutoImageProcessor.from_pretrained(name)
-        model = load_complete(AutoModelForSemanticSegmentation, name, config, device)
-        return VideoSemanticSegmentationPipeline(model=model, image_processor=processor, device=model.device)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CommandError(f"--model {name} cannot be loaded: {error}") from error
-
-
 def class_names(config: Any) -> list[str]:
     """Name of each label."""
     return [config.id2label[label] for label in range(config.num_labels)]
 
 
-def class_colours(config: Any) -> "np.ndarray":
-    """Colours uint8 [K, 3]: `palette` of the config if it has one, a list of [red, green, blue], or our own.
+def class_colors(config: Any) -> "np.ndarray":
+    """Colors uint8 [K, 3]: `palette` of the config if it has one, a list of [red, green, blue], or our own.
 
     Raises:
         CommandError: a palette that is none.
@@ -200,12 +177,12 @@ def class_colours(config: Any) -> "np.ndarray":
     if palette is None:
         return label_palette(config.num_labels)
     try:
-        colours = np.array(palette, dtype=np.uint8)  # refuses what is not in 0..255
+        colors = np.array(palette, dtype=np.uint8)  # refuses what is not in 0..255
     except (ValueError, TypeError, OverflowError) as error:
-        raise CommandError(f"the palette of the config must be colours of 0 to 255: {error}") from error
-    if colours.shape != (config.num_labels, 3):
-        raise CommandError(f"the palette of the config must be {config.num_labels} x 3. Received: {colours.shape}")
-    return colours
+        raise CommandError(f"the palette of the config must be colors of 0 to 255: {error}") from error
+    if colors.shape != (config.num_labels, 3):
+        raise CommandError(f"the palette of the config must be {config.num_labels} x 3. Received: {colors.shape}")
+    return colors
 
 
 def segment_frames(
@@ -217,35 +194,27 @@ def segment_frames(
     table: "ShareTable | None",
 ) -> int:
     """Segment and write frame by frame; nothing is kept but what the model remembers. Returns the exit code."""
-    import torch
     from tqdm import tqdm
-    from tqdm.contrib.logging import logging_redirect_tqdm
 
     begin, done, damaged = time.perf_counter(), 0, 0
-    loggers = [logging.getLogger("dense_hf")]  # its warnings above the progress bar, not through it
     layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
     progress = tqdm(total=source.num_frames, unit=" frames", bar_format=layout, disable=None)
     frames, copies = tee(source.frames)  # in step with each other, so that one frame at a time is kept
     results = segmenter.segment((frame for _, frame in frames), start)
-    try:
-        with interruptible() as interrupted, progress, logging_redirect_tqdm(loggers):
-            for (name, frame), result in zip(copies, results):
-                segmentation = result["segmentation"]
-                if overlay is not None:
-                    overlay.write(name, None if isinstance(frame, Exception) else frame, segmentation)
-                if labels is not None and segmentation is not None:
-                    labels.write(name, segmentation)
-                if table is not None:
-                    table.write(result["frame"], name, segmentation, shown(result.get("error", "")))
-                done += 1
-                damaged += segmentation is None
-                progress.update()
-                if interrupted.is_set():
-                    break
-    except torch.OutOfMemoryError as error:
-        raise CommandError(f"out of memory: {error}") from error
-    except ValueError as error:  # not of a frame: the outputs of the model are not finite
-        raise CommandError(str(error)) from error
+    with interruptible() as interrupted, progress, computing():
+        for (name, frame), result in zip(copies, results):
+            segmentation = result["segmentation"]
+            if overlay is not None:
+                overlay.write(name, None if isinstance(frame, Exception) else frame, segmentation)
+            if labels is not None and segmentation is not None:
+                labels.write(name, segmentation)
+            if table is not None:
+                table.write(result["frame"], name, segmentation, shown(result.get("error", "")))
+            done += 1
+            damaged += segmentation is None
+            progress.update()
+            if interrupted.is_set():
+                break
     seconds = time.perf_counter() - begin
     if done == damaged and not interrupted.is_set():
         raise CommandError(f"none of {done} frames could be read")

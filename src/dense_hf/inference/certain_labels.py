@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from accelerate import PartialState
-from tqdm.auto import tqdm
 
 from ..data.files import write_file
 from ..data.images import open_image, read_image_header
@@ -14,10 +13,10 @@ from ..data.labels import label_map_png, read_mask
 from ..data.weak_folder import WeakFolder
 from ..data.weak_source import mask_rule
 from ..errors import InvalidDataError
-from ..training.affinity.dataset import SETTINGS_FILE
 from ..weak_segmentation.affinity_labels import CertainLabels
 from .localization_maps import describe_maps, read_maps, require_maps
-from .result_folders import claim_folder
+from .result_folders import SETTINGS_FILE, claim_folder
+from .shares import each_of_share
 
 
 def make_certain_labels(
@@ -37,10 +36,8 @@ def make_certain_labels(
     """
     require_maps(maps, images)
     claim_folder(directory, {**describe_maps(maps, images), **asdict(settings)}, SETTINGS_FILE, "labels")
-    state, rule = PartialState(), mask_rule(images.class_names)
-    share = images.images[state.process_index :: state.num_processes]
-    hidden = not (progress and state.is_main_process)
-    for image in tqdm(share, desc="Certain labels", unit=" images", disable=hidden):
+    rule = mask_rule(images.class_names)
+    for image in each_of_share(images.images, "Certain labels", " images", progress):
         path, header = directory / f"{image.name}.png", read_image_header(image.path)
         if path.exists():
             with suppress(InvalidDataError):  # a damaged one is made again
@@ -48,4 +45,4 @@ def make_certain_labels(
                 continue
         label = settings(read_maps(maps, image), np.asarray(open_image(image.path)))
         write_file(path, label_map_png(label))
-    state.wait_for_everyone()
+    PartialState().wait_for_everyone()

@@ -1,60 +1,129 @@
-"""Loading the checkpoint that `--model` names."""
+"""The one way to a trained model, from a folder or a name on the Hub: strictly, see `strict_loading`."""
 
-from collections.abc import Sequence
-from typing import Any
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from transformers import AutoConfig, PreTrainedModel
+import torch
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForSemanticSegmentation, PreTrainedModel
 
-from ..cli.errors import CommandError
+from ..auto import AutoModelForObjectCounting
+from ..errors import InvalidDataError
 from ..methods import METHODS
+from ..pipelines import VideoSemanticSegmentationPipeline
+from ..strict_loading import check_settings, checkpoint_folder, load_checkpoint, one_line
 from ..video_segmentation.image_processing_clip import ClipImageProcessor
 from ..weak_segmentation.image_processing_mcis import MCISImageProcessor
 from ..weak_segmentation.modeling_mcis import MCISForImageClassification
 
+if TYPE_CHECKING:
+    from ..counting.image_processing_iocformer import IOCFormerImageProcessor
 
-def load_complete(model_class: Any, name: str, config: Any, device: str | None) -> Any:
-    """A model with all of its weights, ready to predict, on the device that is asked for or the best there is.
 
-    Weights are read from safetensors only: reading one runs no code of the file.
+def load_model(
+    source: str | os.PathLike,
+    expected: Any,
+    kind: str,
+    device: str | torch.device | None = None,
+    processor_class: Any = AutoImageProcessor,
+    **processor_options: Any,
+) -> tuple[Any, Any]:
+    """A trained model in eval mode, and its processor. No code of the checkpoint is run.
+
+    Args:
+        source: a folder or a name on the Hub.
+        expected: the class of the model that it must be, an Auto class that knows several, or a mapping from classes
+            of configurations to those of models.
+        kind: what that is, with an article, for the message.
+        device: where the model shall be; by default in main memory.
+        processor_class: of its processor.
+        processor_options: what the processor shall have instead of the values that were saved with it.
 
     Raises:
-        CommandError: missing weights.
-        OSError, ValueError, RuntimeError: no checkpoint there, weights of other sizes, an impossible device.
+        InvalidDataError: no checkpoint, one of another kind, or one that is damaged or incomplete; the message has
+            the file and the tensor.
+        ValueError: no such device.
     """
-    import torch
-    from transformers.utils import logging
+    folder = checkpoint_folder(source)
+    check_settings(folder)
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # values that do not fit raise anything
+        raise InvalidDataError(folder / "config.json", f"the configuration of {kind}", one_line(error)) from error
+    if not isinstance(expected, Mapping):
+        expected = getattr(expected, "_model_mapping", {getattr(expected, "config_class", None): expected})
+    if type(config) not in expected:
+        raise InvalidDataError(source, kind, config.model_type)
+    processor = _load_processor(processor_class, folder, processor_options)
+    model = load_checkpoint(expected[type(config)], folder, config=config).eval()
+    try:
+        return model if device is None else model.to(device), processor
+    except (RuntimeError, AssertionError) as error:  # AssertionError: a torch without CUDA
+        raise ValueError(f"device must be one of this machine. Received: {device} ({one_line(error)})") from error
 
-    logging.disable_progress_bar()
-    model, report = model_class.from_pretrained(name, config=config, use_safetensors=True, output_loading_info=True)
-    if report["missing_keys"]:
-        raise CommandError(f"--model {name}: weights are missing: {', '.join(sorted(report['missing_keys']))}")
-    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+
+def _load_processor(processor_class: Any, folder: Any, options: dict[str, Any]) -> Any:
+    try:
+        return processor_class.from_pretrained(folder, **options)
+    except Exception as error:  # as above
+        changed = "".join(f", with {name}={value}" for name, value in options.items())
+        path = folder / "preprocessor_config.json"
+        raise InvalidDataError(path, f"the settings of an image processor{changed}", one_line(error)) from error
 
 
-def load_video_model(source: str, test_scale: Sequence[int] | None = None) -> tuple[PreTrainedModel, Any]:
+def best_device() -> str:
+    """A GPU if there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_counter(
+    source: str | os.PathLike, device: str | torch.device | None = None, **processor_options: Any
+) -> tuple[Any, "IOCFormerImageProcessor"]:
+    """A model that counts objects, and its processor. Arguments and errors as for [`load_model`]."""
+    kind = "a model that counts objects"
+    return load_model(source, AutoModelForObjectCounting, kind, device, **processor_options)
+
+
+def load_segmenter(
+    source: str | os.PathLike, device: str | torch.device | None = None
+) -> VideoSemanticSegmentationPipeline:
+    """The pipeline of a model that segments video or images. Arguments and errors as for [`load_model`]."""
+    kind = "a model that segments"
+    model, processor = load_model(source, AutoModelForSemanticSegmentation, kind, device or best_device())
+    return VideoSemanticSegmentationPipeline(model=model, image_processor=processor, device=model.device)
+
+
+def load_video_model(
+    source: str, test_scale: Sequence[int] | None = None, device: str | torch.device | None = None
+) -> tuple[PreTrainedModel, Any]:
     """A trained model in eval mode, and the processor that prepares frames for it.
 
     Args:
         source: a folder or a name on the Hub.
         test_scale: long and short side that frames fit. By default those of the checkpoint, or 853 and 480 where it
             has others (a SegFormer of images may say 512 x 512).
+        device: as for [`load_model`].
 
     Raises:
-        OSError: no such checkpoint.
-        ValueError: a checkpoint of another kind of model.
+        InvalidDataError: as [`load_model`].
+        ValueError: sides or a device that cannot be.
     """
-    config = AutoConfig.from_pretrained(source)
-    if config.model_type not in METHODS:
-        raise ValueError(f"{source} must be one of {', '.join(METHODS)}. Received: {config.model_type}")
-    model_class: Any = METHODS[config.model_type].model_class
-    processor: Any = ClipImageProcessor.from_pretrained(source)
+    expected = {method.config_class: method.model_class for method in METHODS.values()}
+    model, processor = load_model(source, expected, f"one of {', '.join(METHODS)}", device, ClipImageProcessor)
     if test_scale is not None:
         if len(test_scale) != 2 or min(test_scale) < 1:
             raise ValueError(f"test_scale must be two whole numbers from 1 on. Received: {list(test_scale)}")
         processor.size = {"longest_edge": max(test_scale), "shortest_edge": min(test_scale)}
     elif processor.size.longest_edge is None or processor.size.shortest_edge is None:
         processor.size = ClipImageProcessor.size
-    return model_class.from_pretrained(source, config=config).eval(), processor
+    return model, processor
+
+
+def load_mcis(
+    source: str | os.PathLike, device: str | torch.device | None = None
+) -> tuple[MCISForImageClassification, MCISImageProcessor]:
+    """A trained classifier in eval mode, and its processor. Arguments and errors as for [`load_model`]."""
+    return load_model(source, MCISForImageClassification, "an MCIS", device, MCISImageProcessor)
 
 
 def check_classes(model: MCISForImageClassification, class_names: tuple[str, ...]) -> None:
@@ -70,29 +139,3 @@ def check_classes(model: MCISForImageClassification, class_names: tuple[str, ...
             "the data must have the classes of the model, in their order (classes.txt says it). The model has "
             f"{len(known)}: {', '.join(known[:30])}. Received: {len(class_names)}: {', '.join(class_names[:30])}"
         )
-
-
-def load_mcis(source: str) -> tuple[MCISForImageClassification, MCISImageProcessor]:
-    """A trained classifier in eval mode, and its processor. Arguments and errors as for [`load_trained`]."""
-    return load_trained(source, MCISForImageClassification, MCISImageProcessor, "an MCIS")
-
-
-def load_trained(source: str, model_class: Any, processor_class: Any, name: str) -> tuple[Any, Any]:
-    """A trained model in eval mode, and its processor.
-
-    Args:
-        source: a folder or a name on the Hub.
-        model_class, processor_class: of the model that it must be.
-        name: of that model, with an article.
-
-    Raises:
-        OSError: no such checkpoint.
-        ValueError: another kind of model, or weights that are missing.
-    """
-    config = AutoConfig.from_pretrained(source)
-    if config.model_type != model_class.config_class.model_type:
-        raise ValueError(f"{source} must be {name}. Received: {config.model_type}")
-    model, report = model_class.from_pretrained(source, config=config, output_loading_info=True)
-    if report["missing_keys"]:
-        raise ValueError(f"{source} must have all weights. Received: none for {sorted(report['missing_keys'])[:5]}")
-    return model.eval(), processor_class.from_pretrained(source)

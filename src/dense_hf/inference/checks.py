@@ -116,9 +116,6 @@ def check_images(folders: Sequence[WeakFolder], progress: bool = True) -> None:
     check_in_first_process(check)
 
 
-logger = logging.get_logger(__name__)
-
-
 def require_readable_videos(
     videos: VideoSet,
     splits: Sequence[str],

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from ..data.images import open_image
 from ..metrics.average_precision import mean_average_precision
+from .evaluations import evaluation_mode
+from .shares import each_of_share
 
 if TYPE_CHECKING:
     from ..data.weak_folder import WeakImage
@@ -42,17 +42,12 @@ def evaluate_classification(
     Returns:
         The same in every process: `loss`, `mean_average_precision` (over the classes that occur) and `num_images`.
     """
-    state = PartialState()
-    share = range(state.process_index * batch_size, len(images), state.num_processes * batch_size)
-    was_training = model.training
-    model.eval()
     scores: list[tuple[int, np.ndarray]] = []
-    for start in tqdm(share, desc=description, unit="batch", disable=not (progress and state.is_main_process)):
-        pictures = [open_image(image.path) for image in images[start : start + batch_size]]
-        pixels = processor(pictures, return_tensors="pt")["pixel_values"].to(model.device)
-        with torch.no_grad():
+    with evaluation_mode(model), torch.no_grad():
+        for start in each_of_share(range(0, len(images), batch_size), description, "batch", progress):
+            pictures = [open_image(image.path) for image in images[start : start + batch_size]]
+            pixels = processor(pictures, return_tensors="pt")["pixel_values"].to(model.device)
             scores.append((start, model(pixels).logits.float().cpu().numpy()))
-    model.train(was_training)
     by_start = dict(gather_object(scores))
     logits = np.concatenate([by_start[start] for start in sorted(by_start)])
     labels = np.zeros_like(logits)

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from accelerate import PartialState
 from accelerate.utils import gather_object
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from ..counting.image_processing_iocformer import count_image
 from ..metrics.counting import CountingMetrics
+from .shares import each_of_share
 
 if TYPE_CHECKING:
     from ..counting.image_processing_iocformer import IOCFormerImageProcessor
@@ -42,14 +41,11 @@ def evaluate_counting(
     Returns:
         The same in every process: what `CountingMetrics` computes.
     """
-    state = PartialState()
-    share = range(state.process_index, len(examples), state.num_processes)
     # a model without points is judged by the sum of its density map as it is, not rounded to whole objects
     kind = "count" if model.config.regression_branch else "density_count"
     counts = []
-    for index in tqdm(share, desc=description, unit="image", disable=not (progress and state.is_main_process)):
-        example = examples[index]
-        result = count_image(model, processor, example.open(), threshold=threshold, batch_size=batch_size)
+    for index in each_of_share(range(len(examples)), description, "image", progress):
+        result = count_image(model, processor, examples[index].open(), threshold=threshold, batch_size=batch_size)
         counts.append((index, result[kind]))
     by_index = dict(gather_object(counts))
     metrics = CountingMetrics()

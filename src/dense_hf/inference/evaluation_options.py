@@ -19,7 +19,7 @@ class SegmentationEvaluationArguments:
     data_dir: str = field(
         metadata={"help": "A folder in the layout of PASCAL VOC, or SPLIT/{images/,labels.csv,masks/}."}
     )
-    split: str = field(default="val", metadata={"help": "Which images; each must have a mask."})
+    split: str = field(default="validation", metadata={"help": "Which images; each must have a mask."})
     scales: list[float] = field(
         default_factory=lambda: list(SCALES), metadata={"help": "Factors of an image's sides."}
     )
@@ -28,7 +28,9 @@ class SegmentationEvaluationArguments:
     window: int = field(default=WINDOW, metadata={"help": "Side of the squares that the model sees, in pixels."})
     stride: int = field(default=STRIDE, metadata={"help": "From one square to the next, in pixels."})
     batch_size: int = field(default=4, metadata={"help": "Squares that are segmented at once."})
-    predictions: str | None = field(default=None, metadata={"help": "A folder for label maps as PNG files."})
+    save_predictions: str | None = field(
+        default=None, metadata={"help": "A folder for label maps as PNG files.", "aliases": ["--predictions"]}
+    )
     output: str | None = field(default=None, metadata={"help": "A JSON file for the numbers."})
     quiet: bool = field(default=False, metadata={"help": "No progress bars."})
 

@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import PartialState
 from accelerate.utils import gather_object
 from PIL import Image
-from tqdm.auto import tqdm
 
 from ..data.files import write_file
 from ..data.images import open_image, read_image_header
@@ -24,6 +22,7 @@ from ..data.weak_folder import WeakFolder, WeakImage
 from ..data.weak_source import mask_rule, read_weak_mask
 from ..metrics.segmentation import MeanIoU
 from .result_folders import claim_folder
+from .shares import each_of_share
 
 
 class SegmentationPredictions:
@@ -93,10 +92,8 @@ def evaluate_segmentation(
         ValueError: another number of classes than the data's, or no labelled pixel.
     """
     rule = mask_rule(folder.class_names)
-    state = PartialState()
     metrics = MeanIoU(rule.num_labels)
-    share = folder.images[state.process_index :: state.num_processes]
-    for image in tqdm(share, desc=description, unit="image", disable=not (progress and state.is_main_process)):
+    for image in each_of_share(folder.images, description, "image", progress):
         labels = None if predictions is None else predictions.read(image)
         if labels is None:
             probabilities = segment(open_image(image.path))

@@ -7,20 +7,16 @@ MAPS/localization.json    the same and counts; written last, so it says that the
 H x W: size of an image, upright.
 """
 
-import hashlib
-import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import PartialState
-from tqdm.auto import tqdm
 
-from ..data.files import read_bytes, write_file
+from ..data.files import read_bytes
 from ..data.images import open_image, read_gray_map, read_image_header, write_gray_map
 from ..data.weak_folder import WeakFolder, WeakImage
 from ..errors import InvalidDataError
@@ -30,9 +26,9 @@ from ..weak_segmentation.image_processing_mcis import MCISImageProcessor
 from ..weak_segmentation.localization import LocalizationSettings, Localizer
 from ..weak_segmentation.modeling_mcis import MCISForImageClassification
 from .checkpoints import check_classes
-from .result_folders import claim_folder, describe_maker
+from .result_folders import SETTINGS_FILE, claim_folder, describe_maker, finish_folder, hash_of
+from .shares import each_of_share
 
-SETTINGS_FILE = "settings.json"
 SUMMARY_FILE = "localization.json"
 
 
@@ -109,28 +105,42 @@ def make_maps(
         ValueError: classes that are not the model's, or settings that it has no layers for.
     """
     check_classes(model, images.class_names)
-    state = PartialState()
     group = image_group(images, with_domains=model.config.num_domains > 1)
     maker = {
         **describe_maker(model_name, model, processor),
         "images": hash_of((image.name, image.labels, image.domain) for image in images.images),
         **asdict(settings),
     }
-    share = images.images[state.process_index :: state.num_processes]
-    hidden = not (progress and state.is_main_process)
     with Localizer(model, processor, group, settings, cache_bytes, cache_folder) as localizer:
         claim_folder(Path(directory), maker, SETTINGS_FILE, "maps")
-        for image in tqdm(share, desc="Maps", unit=" images", disable=hidden):
-            with suppress(InvalidDataError):
-                read_maps(directory, image)
-                continue
-            for class_id, attention in localizer.attention(image.name).items():
-                write_gray_map(map_path(directory, image.name, class_id), attention)
+        write_maps(directory, images, lambda image: localizer.attention(image.name), "Maps", progress)
     summary = {**maker, **_counts(images)}
-    state.wait_for_everyone()
-    if state.is_main_process:
-        write_file(Path(directory, SUMMARY_FILE), (json.dumps(summary, indent=2) + "\n").encode())
+    finish_folder(directory, SUMMARY_FILE, summary)
     return summary
+
+
+def write_maps(
+    directory: str | os.PathLike,
+    images: WeakFolder,
+    attention_of: Callable[[WeakImage], Mapping[int, np.ndarray]],
+    description: str,
+    progress: bool,
+) -> None:
+    """Write the maps of this process' share that are not there yet, or cannot be read.
+
+    Args:
+        directory: where they go.
+        images: the images, the same in every process.
+        attention_of: makes the maps of an image: class id -> uint8 [H, W].
+        description: text of the bar.
+        progress: whether process 0 shows one.
+    """
+    for image in each_of_share(images.images, description, " images", progress):
+        with suppress(InvalidDataError):
+            read_maps(directory, image)
+            continue
+        for class_id, attention in attention_of(image).items():
+            write_gray_map(map_path(directory, image.name, class_id), attention)
 
 
 def _counts(images: WeakFolder) -> dict[str, Any]:
@@ -155,8 +165,3 @@ def image_group(images: WeakFolder, with_domains: bool = True) -> ImageGroup:
     paths = {image.name: image.path for image in images.images}
     domains = images.image_domains() if with_domains else {}
     return ImageGroup(images.image_labels(), lambda name: open_image(paths[name]), domains)
-
-
-def hash_of(items: Iterable[Any]) -> str:
-    """32 hexadecimal digits of values that JSON has."""
-    return hashlib.sha256(json.dumps(list(items), default=str).encode()).hexdigest()[:32]

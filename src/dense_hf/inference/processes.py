@@ -35,9 +35,6 @@ def closes_process_group(main: Callable[P, T]) -> Callable[P, T]:
     return run
 
 
-T = TypeVar("T")
-
-
 def check_in_first_process(check: Callable[[], T]) -> T:
     """Run a check of data in the first process; all processes get its result, which can be pickled.
 

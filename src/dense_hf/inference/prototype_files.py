@@ -14,7 +14,6 @@ from accelerate import PartialState
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from ..data.files import check_regular_file, write_file
@@ -24,6 +23,7 @@ from ..errors import InvalidDataError
 from ..video_segmentation.image_processing_clip import ClipImageProcessor
 from ..video_segmentation.prototypes import cluster_frames, prototype_frame_numbers
 from .result_folders import describe_maker
+from .shares import each_of_share
 
 _MAX_FILE_BYTES = 2**28
 _NAME, _MAKER = "prototypes", "made_by"
@@ -148,16 +148,13 @@ def make_prototypes(
     Raises:
         InvalidDataError: a frame that cannot be used; a file in the folder that is damaged or made by something else.
     """
-    state = PartialState()
     folder = PrototypeFolder(directory, maker.describe())
     folder.directory.mkdir(parents=True, exist_ok=True)
-    share = [video for video in members if video.frames][state.process_index :: state.num_processes]
-    hidden = not (progress and state.is_main_process)
-    for video in tqdm(share, desc="Prototypes", unit=" videos", disable=hidden):
+    for video in each_of_share([video for video in members if video.frames], "Prototypes", " videos", progress):
         if folder.path(video).exists():
             folder(video)
             continue
         tensors = {name: tensor.contiguous() for name, tensor in maker(video).items()}
         write_file(folder.path(video), save(tensors, metadata={_MAKER: folder.maker}))
-    state.wait_for_everyone()
+    PartialState().wait_for_everyone()
     return folder

@@ -7,7 +7,6 @@ LABELS/pseudo_labels.json    the same, counts, and how good they are where there
 K: number of classes, without the background. H x W: size of an image, upright.
 """
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,7 +21,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers.utils import logging
 
-from ..data.files import without_nan, write_file
+from ..data.files import write_file
 from ..data.images import open_image, read_gray_map, read_image_header
 from ..data.labels import IGNORED, label_map_png, read_mask
 from ..data.weak_folder import WeakFolder, WeakImage
@@ -31,11 +30,10 @@ from ..errors import InvalidDataError
 from ..metrics.pseudo_labels import PseudoLabelQuality
 from ..weak_segmentation.pseudo_labels import PseudoLabelSettings
 from .localization_maps import describe_maps, read_maps, require_maps
-from .result_folders import claim_folder
+from .result_folders import SETTINGS_FILE, claim_folder, finish_folder
 
 logger = logging.get_logger(__name__)
 
-SETTINGS_FILE = "settings.json"
 SUMMARY_FILE = "pseudo_labels.json"
 
 
@@ -156,7 +154,7 @@ def make_labels(maker: LabelMaker, images: WeakFolder, num_workers: int = 0, pro
         if members:
             names_of = ", ".join(members[:3]) + (", ..." if len(members) > 3 else "")
             logger.warning(f"{len(members)} of {len(images)} images {problem} ({names_of})")
-    write_file(maker.output / SUMMARY_FILE, (json.dumps(without_nan(summary), indent=2) + "\n").encode())
+    finish_folder(maker.output, SUMMARY_FILE, summary)
     return summary
 
 

@@ -5,28 +5,21 @@ REFINED/settings.json       what they are made with; written first
 REFINED/refinement.json     the same and counts; written last, so it says that the folder is complete
 """
 
-import json
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
-from tqdm.auto import tqdm
 
-from ..data.files import write_file
-from ..data.images import open_image, write_gray_map
-from ..data.weak_folder import WeakFolder
-from ..errors import InvalidDataError
+from ..data.images import open_image
+from ..data.weak_folder import WeakFolder, WeakImage
 from ..weak_segmentation.image_processing_affinity_net import AffinityNetImageProcessor
 from ..weak_segmentation.modeling_affinity_net import AffinityNetModel
 from ..weak_segmentation.random_walk import RandomWalk
-from .localization_maps import describe_maps, map_path, read_maps, require_maps
-from .result_folders import claim_folder, describe_maker
+from .localization_maps import describe_maps, read_maps, require_maps, write_maps
+from .result_folders import SETTINGS_FILE, claim_folder, describe_maker, finish_folder
 
-SETTINGS_FILE = "settings.json"
 SUMMARY_FILE = "refinement.json"
 
 
@@ -61,24 +54,16 @@ def refine_maps(
         InvalidDataError: an image or a map that cannot be read, or maps in the folder that were made otherwise.
     """
     require_maps(maps, images)
-    state = PartialState()
     maker = {**describe_maker(model_name, model, processor), **describe_maps(maps, images), **asdict(walk)}
     claim_folder(directory, maker, SETTINGS_FILE, "refined maps")
-    share = images.images[state.process_index :: state.num_processes]
-    hidden = not (progress and state.is_main_process)
-    for image in tqdm(share, desc="Refined maps", unit=" images", disable=hidden):
-        with suppress(InvalidDataError):
-            read_maps(directory, image)
-            continue
-        attention = read_maps(maps, image)
-        stride = model.config.feature_stride
-        refined = walk(attention, affinities_of(model, processor, open_image(image.path)), model.offsets, stride)
-        for class_id, values in refined.items():
-            write_gray_map(map_path(directory, image.name, class_id), values)
+
+    def refined(image: WeakImage) -> dict[int, np.ndarray]:
+        affinities = affinities_of(model, processor, open_image(image.path))
+        return walk(read_maps(maps, image), affinities, model.offsets, model.config.feature_stride)
+
+    write_maps(directory, images, refined, "Refined maps", progress)
     summary = {**maker, "num_images": len(images), "num_maps": sum(len(image.labels) for image in images.images)}
-    state.wait_for_everyone()
-    if state.is_main_process:
-        write_file(directory / SUMMARY_FILE, (json.dumps(summary, indent=2) + "\n").encode())
+    finish_folder(directory, SUMMARY_FILE, summary)
     return summary
 
 

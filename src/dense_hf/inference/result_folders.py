@@ -1,21 +1,24 @@
 """Folders of results say what made them, so that no run goes on with those of another.
 
-DIRECTORY/predictions.json    what made predictions; folders of other results have a name of their own for it
+DIRECTORY/predictions.json    what made predictions
+DIRECTORY/settings.json       what made other results; written first, so that a stopped run can go on
+DIRECTORY/SUMMARY.json        the same and counts; written last, so it says that the folder is complete
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
 from transformers import PreTrainedModel
 
-from ..data.files import read_bytes, write_file
+from ..data.files import read_bytes, without_nan, write_file
 from ..errors import InvalidDataError
 
-MANIFEST = "predictions.json"
+MANIFEST, SETTINGS_FILE = "predictions.json", "settings.json"
 _MAX_MANIFEST_BYTES = 2**16
 _NAMES_OF_PROCESSORS = ("auto_map", "image_processor_type", "processor_class")
 
@@ -36,6 +39,23 @@ def claim_folder(
     """
     with PartialState().main_process_first():
         _check_maker(directory, dict(maker), directory / manifest, what)
+
+
+def finish_folder(directory: str | os.PathLike, name: str, summary: Mapping[str, Any]) -> None:
+    """Wait until all processes have done their share, and write the summary that says so."""
+    PartialState().wait_for_everyone()
+    if PartialState().is_main_process:
+        write_json(Path(directory, name), summary)
+
+
+def write_json(path: str | os.PathLike, values: Mapping[str, Any]) -> None:
+    """The whole file or nothing; null for NaN."""
+    write_file(path, (json.dumps(without_nan(dict(values)), indent=2) + "\n").encode())
+
+
+def hash_of(items: Iterable[Any]) -> str:
+    """32 hexadecimal digits of values that JSON has."""
+    return hashlib.sha256(json.dumps(list(items), default=str).encode()).hexdigest()[:32]
 
 
 def _check_maker(directory: Path, maker: dict[str, Any], manifest: Path, what: str) -> None:

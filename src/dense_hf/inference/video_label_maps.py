@@ -16,10 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from ..data.files import new_directory, write_file
@@ -30,7 +28,9 @@ from ..methods import frame_offsets
 from ..metrics.consistency import VideoConsistency
 from ..metrics.segmentation import MeanIoU
 from ..video_segmentation.image_processing_clip import ClipImageProcessor
+from .evaluations import evaluation_mode
 from .result_folders import claim_folder
+from .shares import own_share, share_bar
 
 LONGEST_WINDOW = 16
 ExtraInputs = Callable[[Video], Mapping[str, Tensor]]
@@ -44,7 +44,7 @@ class VideoPredictions:
     Args:
         directory: a new folder, or one that the same model has begun to fill.
         videos: the set, whose rule says which number in a mask each label is.
-        maker: what makes the predictions, see `predictions_manifest.describe_maker`.
+        maker: what makes the predictions, see `result_folders.describe_maker`.
 
     Raises:
         InvalidDataError: the folder has predictions of another model, or no manifest at all.
@@ -140,16 +140,12 @@ def evaluate_videos(
             f"{videos.directory} has {num_labels} classes, the model must have as many. "
             f"Received: {model.config.num_labels}"
         )
-    state = PartialState()
     overlap = MeanIoU(num_labels, classes="annotated" if protocol == "released" else "occurring")
     consistency = VideoConsistency(protocol="released" if protocol == "released" else "thesis")
     seconds: list[float] = []
-    share = [video for video in members if predictions is not None or is_counted(video, protocol)]
-    share = share[state.process_index :: state.num_processes]
-    hidden = not (progress and state.is_main_process)
-    was_training = model.training
-    model.eval()
-    with tqdm(total=sum(len(video.frames) for video in share), desc=description, unit="frame", disable=hidden) as bar:
+    share = own_share([video for video in members if predictions is not None or is_counted(video, protocol)])
+    bar = share_bar(description, "frame", progress, total=sum(len(video.frames) for video in share))
+    with evaluation_mode(model), bar:
         for video in share:
             bar.set_postfix_str(video.video_id, refresh=False)
             maps = {} if predictions is None else predictions.read(video)
@@ -166,7 +162,6 @@ def evaluate_videos(
             if is_counted(video, protocol):
                 judge_video(videos, video, maps, overlap, consistency)
             bar.update(len(video.frames) - len(maps))
-    model.train(was_training)
 
     gathered = gather_object([(overlap.state, consistency.state, seconds)])
     overlap.reset()

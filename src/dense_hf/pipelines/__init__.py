@@ -3,6 +3,7 @@
 from transformers import AutoModel, AutoModelForSemanticSegmentation
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from .auto_models import strict
 from .object_counting import ObjectCountingPipeline
 from .video_semantic_segmentation import VideoSemanticSegmentationPipeline
 from .weakly_supervised_segmentation import WeaklySupervisedSegmentationPipeline
@@ -13,20 +14,21 @@ def register_pipelines() -> None:
 
     The model classes are those of transformers, because a saved pipeline stores their names and finds them there:
     `AutoModel` is what checkpoints with code of their own name, and of SegFormer it would leave out the classifier.
+    Here they load strictly.
     """
     PIPELINE_REGISTRY.register_pipeline(
-        "object-counting", pipeline_class=ObjectCountingPipeline, pt_model=AutoModel, type="image"
+        "object-counting", pipeline_class=ObjectCountingPipeline, pt_model=strict(AutoModel), type="image"
     )
     PIPELINE_REGISTRY.register_pipeline(
         "video-semantic-segmentation",
         pipeline_class=VideoSemanticSegmentationPipeline,
-        pt_model=(AutoModelForSemanticSegmentation, AutoModel),  # ty: ignore[invalid-argument-type]  any number
+        pt_model=(strict(AutoModelForSemanticSegmentation), strict(AutoModel)),  # ty: ignore[invalid-argument-type]  any number
         type="video",
     )
     PIPELINE_REGISTRY.register_pipeline(
         "weakly-supervised-segmentation",
         pipeline_class=WeaklySupervisedSegmentationPipeline,
-        pt_model=AutoModel,
+        pt_model=strict(AutoModel),
         type="image",
     )
 

@@ -19,7 +19,7 @@ from tiny_segmenter_runs import CLASSES, make_set
 from dense_hf import AffinityNetModel, DeepLabLargeFOVConfig, ResNet38Config
 from dense_hf.data import open_image, read_weak_split
 from dense_hf.data.images import read_gray_map, write_gray_map
-from dense_hf.inference.checkpoints import load_trained
+from dense_hf.inference.checkpoints import load_model
 from dense_hf.inference.checks import with_pseudo_labels
 from dense_hf.inference.localization_maps import read_maps
 from dense_hf.inference.refined_maps import affinities_of
@@ -181,7 +181,7 @@ def test_samples_are_crops_with_labels_of_their_cells(data, trained):
 
 
 def test_refined_maps_are_those_of_the_walk(refined, trained, data, maps):
-    model, processor = load_trained(str(trained), AffinityNetModel, AffinityNetImageProcessor, "an AffinityNet")
+    model, processor = load_model(str(trained), AffinityNetModel, "an AffinityNet")
     walk, number, changed = RandomWalk(num_steps=3), 0, 0
     for image in read_weak_split(data, "train").images:
         if not image.labels:
@@ -322,5 +322,5 @@ def test_maps_refined_otherwise_are_not_mixed(run_here, refined, trained, data, 
     with pytest.raises(SystemExit, match=r"refined maps of .*num_steps"):
         run_here("refine_maps.py", *options, "--num_steps", 4)
     DeepLabLargeFOVConfig().save_pretrained(refined.parent / "other")
-    with pytest.raises(SystemExit, match="must be an AffinityNet"):
+    with pytest.raises(SystemExit, match="expected an AffinityNet"):
         run_here("refine_maps.py", *refinement(data, maps, config, refined.parent / "other", refined))

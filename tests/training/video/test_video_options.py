@@ -184,5 +184,5 @@ def test_encoder_weights_of_another_kind_or_size_are_refused(tmp_path):
 
 
 def test_only_known_models_are_evaluated(counter_checkpoint):
-    with pytest.raises(ValueError, match=r"must be one of cffm, cffm_plus, mrcfa, segformer\. Received: iocformer"):
+    with pytest.raises(ValueError, match=r"expected one of cffm, cffm_plus, mrcfa, segformer\. Received: iocformer"):
         load_video_model(counter_checkpoint)
