@@ -85,6 +85,22 @@ def splits_of(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: values for name, values in results.items() if isinstance(values, dict)}
 
 
+def eval_result(
+    task: str, dataset: str, split: str, metric: str, name: str, value: float, **source: str
+) -> EvalResult:
+    """A number for the metadata of a card, with `source_name` and `source_url` if it is not ours."""
+    return EvalResult(
+        task_type=task,
+        dataset_type=dataset,
+        dataset_name=dataset,
+        dataset_split=split,
+        metric_type=metric,
+        metric_name=name,
+        metric_value=value,
+        **source,
+    )
+
+
 def measured(
     task: str, dataset: str, splits: Mapping[str, Mapping[str, Any]], names: Mapping[str, str]
 ) -> list[EvalResult] | None:
@@ -97,15 +113,7 @@ def measured(
         names: key of a number to the name of its metric; a number that a split has not is left out.
     """
     found = [
-        EvalResult(
-            task_type=task,
-            dataset_type=dataset,
-            dataset_name=dataset,
-            dataset_split=split,
-            metric_type=key,
-            metric_name=name,
-            metric_value=values[key],
-        )
+        eval_result(task, dataset, split, key, name, values[key])
         for split, values in splits.items()
         for key, name in names.items()
         if key in values
