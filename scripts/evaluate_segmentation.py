@@ -36,7 +36,7 @@ from dense_hf.inference.evaluation_options import parse_evaluation
 from dense_hf.inference.label_maps import SegmentationPredictions, evaluate_segmentation
 from dense_hf.inference.processes import closes_process_group
 from dense_hf.inference.result_folders import describe_maker
-from dense_hf.reports.segmenter import class_table
+from dense_hf.reports.segmenter import scores_table
 from dense_hf.weak_segmentation.image_processing_deeplab_largefov import DeepLabLargeFOVImageProcessor
 from dense_hf.weak_segmentation.modeling_deeplab_largefov import DeepLabLargeFOVForSemanticSegmentation
 
@@ -71,7 +71,7 @@ def main() -> None:
     except (InvalidDataError, OSError, ValueError) as error:
         sys.exit(f"evaluate_segmentation.py: {error}")
     if state.is_main_process:
-        print(class_table(results))
+        print(scores_table(results))
         if arguments.output is not None:
             about = {"model": arguments.model, "split": arguments.split, "settings": arguments.settings()}
             write_file(arguments.output, (json.dumps(without_nan({**about, **results}), indent=2) + "\n").encode())

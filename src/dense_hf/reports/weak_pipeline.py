@@ -110,14 +110,10 @@ def _per_class(name: str, results: dict[str, Any]) -> str:
 
 
 def _steps(folder: Path) -> str:
-    records = sorted((_read(file) | {"folder": file.stem} for file in folder.glob("*.json")), key=lambda r: r["done"])
+    records = {file.stem: _read(file) for file in folder.glob("*.json")}
     rows = [
-        (
-            record["folder"],
-            " ".join([record["settings"]["script"], *record["settings"]["arguments"]]),
-            record["seconds"],
-        )
-        for record in records
+        (name, " ".join([record["settings"]["script"], *record["settings"]["arguments"]]), record["seconds"])
+        for name, record in sorted(records.items(), key=lambda item: item[1]["done"])
     ]
     return "<h2>Steps</h2>" + _table(("folder", "command", "seconds"), rows)
 
