@@ -12,15 +12,7 @@ from ..data.files import read_bytes
 from ..errors import InvalidDataError
 from ..inference.pseudo_label_files import SETTINGS_FILE
 from ..markdown import percent, table
-from .model_card import (
-    RunDescription,
-    code_with_model,
-    measured,
-    read_results,
-    splits_of,
-    which_weights,
-    write_card,
-)
+from .model_card import RunDescription, code_with_model, measured, read_results, splits_of, which_weights, write_card
 
 MAX_SETTINGS_BYTES = 2**16
 

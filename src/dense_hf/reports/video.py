@@ -11,15 +11,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from ..markdown import percent, table
 from ..methods import METHODS
 from ..video_segmentation.configuration_video import MIX_TRANSFORMERS
-from .model_card import (
-    RunDescription,
-    code_with_model,
-    measured,
-    read_results,
-    splits_of,
-    which_weights,
-    write_card,
-)
+from .model_card import RunDescription, code_with_model, measured, read_results, splits_of, which_weights, write_card
 
 METRIC_NAMES = {"mean_iou": "mIoU", "weighted_iou": "weighted IoU", "vc8": "mVC8", "vc16": "mVC16"}
 
