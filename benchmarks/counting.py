@@ -15,15 +15,14 @@ and prints the median of the ratios, with the lowest and the highest.
 
 import argparse
 import copy
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import timm
 import torch
+from measuring import compare, resident_mebibytes
 from torch import Tensor
 from torch.nn import functional as F
 from transformers.models.conditional_detr.modeling_conditional_detr import ConditionalDetrDecoderCrossAttention
@@ -83,19 +82,6 @@ def forward(model: torch.nn.Module, pixels: Tensor) -> Callable[[], None]:
     return run
 
 
-def ratios(ours: Callable[[], None], theirs: Callable[[], None], repeats: int) -> tuple[list[float], float, float]:
-    """Ratio of each pair of runs, and the median seconds of both, after one run of each that does not count."""
-    times: list[tuple[float, float]] = []
-    for repeat in range(repeats + 1):
-        start = time.perf_counter()
-        ours()
-        middle = time.perf_counter()
-        theirs()
-        if repeat:
-            times.append((middle - start, time.perf_counter() - middle))
-    return [a / b for a, b in times], statistics.median(a for a, _ in times), statistics.median(b for _, b in times)
-
-
 def main() -> None:
     """Print the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -114,9 +100,7 @@ def main() -> None:
         if arguments.only_memory_of == "training":
             run = training_step(model, pixels, labels)
         run()
-        # VmHWM and not getrusage, which a child inherits from the process that started it
-        peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-        print(int(peak.split()[1]) / 1024)
+        print(resident_mebibytes("VmHWM"))
         return
 
     print(
@@ -130,9 +114,7 @@ def main() -> None:
         ("forward / plain", forward(model, pixels), forward(plain, pixels)),
         ("training step / plain", training_step(model, pixels, labels), training_step(plain, pixels, labels)),
     ):
-        pairs, seconds, others = ratios(ours, theirs, arguments.repeats)
-        spread = f"{statistics.median(pairs):.2f} ({min(pairs):.2f} to {max(pairs):.2f})"
-        print(f"{name:24s} {spread:24s} {seconds:.2f} s / {others:.2f} s", flush=True)
+        compare(name, ours, theirs, arguments.repeats, time.perf_counter)
     for kind in ("forward", "training"):
         command = [sys.executable, __file__, "--batch-size", str(arguments.batch_size), "--only-memory-of", kind]
         done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -18,13 +18,10 @@ and prints the median of the ratios of CPU time, with the lowest and the highest
 
 import argparse
 import multiprocessing
-import statistics
-import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import torch
+from measuring import compare, resident_mebibytes
 from transformers import SegformerForSemanticSegmentation
 
 from dense_hf import CFFMConfig, CFFMForVideoSemanticSegmentation, MRCFAConfig, MRCFAForVideoSemanticSegmentation
@@ -35,25 +32,6 @@ METHODS = {
     "mrcfa": (MRCFAConfig, MRCFAForVideoSemanticSegmentation),
 }
 SIZES = ((240, 432), (480, 864), (720, 1280), (1080, 1920))
-
-
-def ratios(ours: Callable[[], object], theirs: Callable[[], object], repeats: int) -> tuple[list[float], float, float]:
-    """Ratio of each pair of runs, and the median seconds of both, after one run of each that does not count."""
-    times: list[tuple[float, float]] = []
-    for repeat in range(repeats + 1):
-        start = time.process_time()
-        ours()
-        middle = time.process_time()
-        theirs()
-        if repeat:
-            times.append((middle - start, time.process_time() - middle))
-    return [a / b for a, b in times], statistics.median(a for a, _ in times), statistics.median(b for _, b in times)
-
-
-def resident_mebibytes(entry: str = "VmRSS") -> float:
-    """Size of this process now, or with "VmHWM" the largest so far (Linux)."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(entry))
-    return int(line.split()[1]) / 1024
 
 
 def measure(model: VideoSegmenterModel, segformer: torch.nn.Module, frame: torch.Tensor, repeats: int) -> None:
@@ -68,9 +46,7 @@ def measure(model: VideoSegmenterModel, segformer: torch.nn.Module, frame: torch
         ("new frame / SegFormer", lambda: model.segment_frame(frame, session)),
         ("clip / SegFormer", lambda: model(clip)),
     ):
-        pairs, seconds, others = ratios(run, lambda: segformer(frame), repeats)
-        spread = f"{statistics.median(pairs):.2f} ({min(pairs):.2f} to {max(pairs):.2f})"
-        print(f"{name:24s} {spread:24s} {seconds:.2f} s / {others:.2f} s", flush=True)
+        seconds = compare(name, run, lambda: segformer(frame), repeats)
         if name.startswith("new frame"):
             print(f"frames per second        {1 / seconds:.2f}")
     print(f"memory of a video        {session.num_bytes() / 2**20:.0f} MiB")
@@ -85,7 +61,7 @@ def peak_mebibytes(method: str, backbone: str, num_labels: int, size: tuple[int,
     session, before = model.new_session(), resident_mebibytes()
     for frame in torch.randn(12, 1, 3, *size).unbind():
         model.segment_frame(frame, session)
-    return resident_mebibytes("VmHWM") - before  # not ru_maxrss, which a process inherits from its parent
+    return resident_mebibytes("VmHWM") - before
 
 
 def print_memory(method: str, backbone: str, num_labels: int) -> None:

@@ -17,15 +17,14 @@ maps must be equal bit for bit, losses and gradients up to rounding.
 import argparse
 import copy
 import multiprocessing
-import statistics
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import torch
+from measuring import compare, resident_mebibytes
 from PIL import Image
 from torch import Tensor
-from video import ratios, resident_mebibytes
 
 from dense_hf import MCISConfig, MCISForImageClassification, MCISImageProcessor
 from dense_hf.weak_segmentation.feature_cache import DEFAULT_BYTES
@@ -173,9 +172,7 @@ def main() -> None:
         check_maps(*(run() for run in runs))
         rows.append((name, *runs))
     for name, ours, theirs in rows:
-        pairs, seconds, others = ratios(ours, theirs, arguments.repeats)
-        spread = f"{statistics.median(pairs):.2f} ({min(pairs):.2f} to {max(pairs):.2f})"
-        print(f"{name:24s} {spread:24s} {seconds:.2f} s / {others:.2f} s", flush=True)
+        compare(name, ours, theirs, arguments.repeats)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=spawn, max_tasks_per_child=1) as pool:
         for kind in ("training step", "training step, plain", "localisation", "localisation, no cache"):

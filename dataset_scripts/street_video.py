@@ -40,6 +40,7 @@ from tqdm.auto import tqdm
 from dense_hf import InvalidDataError
 from dense_hf.data import VideoReader, new_directory, read_bytes, write_file
 from dense_hf.data.video_folder import CLASS_FILE, VIDEO_LISTS
+from dense_hf.markdown import percent, table
 
 PACKAGE = "opencv-doc"
 STREET, STREET_SHA256 = "vtest.avi", "45cddc9490be69345cbdab64ca583be65987e864ca408038e648db99e10516cf"
@@ -174,16 +175,14 @@ def describe(labels: Sequence[np.ndarray]) -> str:
     changed = before != after
     sure = (before != VOID) & (after != VOID)
     names = {OTHERS: "others (not labelled)", VOID: "unsure (not labelled)"} | dict(enumerate(CLASSES, start=1))
-    rows = "\n".join(f"| {number} | {name} | {100 * pixels[number]:.2f} % |" for number, name in sorted(names.items()))
+    rows = [(number, name, f"{percent(pixels[number], 2)} %") for number, name in sorted(names.items())]
     return f"""# A street, with pseudo labels
 
 {len(labels)} frames of `{STREET}` from Debian's package `{PACKAGE}`, in half size, in the layout of VSPW.
 **No human labelled them**: the scene was outlined once by hand, people are what differs from the median of the frames
 before {FIRST_TEST_FRAME}. Made by `dataset_scripts/street_video.py`.
 
-| number | class | share of the pixels |
-|---|---|---|
-{rows}
+{table(("number", "class", "share of the pixels"), rows)}
 
 From one frame to the next {100 * changed.mean():.2f} % of the pixels change their number; of those that are sure in
 both frames, {100 * changed[sure].mean():.2f} %.

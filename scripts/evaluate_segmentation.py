@@ -34,7 +34,7 @@ from dense_hf.inference.evaluations import prepare_output, publish, weak_split_o
 from dense_hf.inference.label_maps import SegmentationPredictions, evaluate_segmentation
 from dense_hf.inference.processes import closes_process_group
 from dense_hf.inference.result_folders import describe_maker
-from dense_hf.reports.segmenter import class_table
+from dense_hf.reports.segmenter import scores_table
 from dense_hf.weak_segmentation.modeling_deeplab_largefov import DeepLabLargeFOVForSemanticSegmentation
 
 
@@ -67,7 +67,7 @@ def main() -> None:
     except (InvalidDataError, OSError, ValueError) as error:
         sys.exit(f"evaluate_segmentation.py: {error}")
     about = {"model": arguments.model, "split": split, "settings": arguments.settings()}
-    publish(class_table(results), about | results, arguments.output)
+    publish(scores_table(results), about | results, arguments.output)
 
 
 if __name__ == "__main__":

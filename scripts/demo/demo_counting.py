@@ -15,21 +15,19 @@ nothing that a user could know). Then come harder pictures, of forests that the 
 OUTPUT gets results.json and, for each picture, overlays of the points and of the density.
 """
 
-import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import runs
 from tqdm.auto import tqdm
 
-from dense_hf import InvalidDataError, IOCFormerForObjectCounting, IOCFormerImageProcessor
+from dense_hf import IOCFormerForObjectCounting, IOCFormerImageProcessor
 from dense_hf.counting.image_processing_iocformer import count_image
-from dense_hf.data import PointFolder, open_image, read_points, write_file
+from dense_hf.data import PointFolder, open_image, read_points
 from dense_hf.visualization import draw_density, draw_points
 
-CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "iocformer-trees"
 SQUARE = 256  # pixels
 
 
@@ -129,21 +127,15 @@ def show(results: dict[str, Any]) -> None:
         print(f"{row['name']:28s}annotated {row['annotated']}, count {row['count']}, density {row['density_sum']:.1f}")
 
 
-def main() -> None:
-    """Count, compare, draw, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("trees", type=Path, help="Folder that dataset_scripts/tree_crowns.py made.")
-    parser.add_argument("--model", default=str(CHECKPOINT), help="Checkpoint folder (default: the bundled one).")
-    parser.add_argument("--output", type=Path, default=Path("demo_output"), help="Folder for results and pictures.")
-    arguments = parser.parse_args()
-    try:
-        results = evaluate(arguments.model, arguments.trees, arguments.output)
-    except (InvalidDataError, OSError) as error:
-        sys.exit(f"demo_counting.py: {error}")
-    write_file(arguments.output / "results.json", json.dumps(results, indent=2).encode())
-    show(results)
-    print(f"\npictures and results.json are in {arguments.output}")
+def main(arguments: list[str] | None = None) -> int:
+    """Count, compare, draw, print; returns the exit status."""
+    parser = runs.parser_of(__doc__, "tree_crowns.py", "demo_output")
+
+    def make(options: runs.Namespace) -> runs.Results:
+        return evaluate(options.model, options.data, options.output)
+
+    return runs.run_demo(parser, arguments, "iocformer-trees", make, show, "results.json", "pictures")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -15,26 +15,24 @@ Where Debian's packages could not be had, the folder has another street without 
 that street: there is an overlay then, and no number.
 """
 
-import argparse
-import json
 import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import runs
 from PIL import Image
 from tqdm.auto import tqdm
 
 import dense_hf  # noqa: F401  AutoConfig knows its models from here on
 from dense_hf import InvalidDataError
-from dense_hf.data import Video, VideoSet, VideoWriter, open_image, read_video_folder, write_file
+from dense_hf.data import Video, VideoSet, VideoWriter, open_image, read_video_folder
 from dense_hf.inference.checkpoints import load_video_model
 from dense_hf.inference.video_label_maps import judge_video, segment_video
 from dense_hf.metrics import MeanIoU, VideoConsistency
 from dense_hf.visualization import draw_labels
 
-CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "cffm-street"
 SEEN, UNSEEN = "street", "other_street"
 PROTOCOLS = {"released": "annotated", "thesis": "occurring"}  # and the classes that mIoU is the mean over
 FPS = Fraction(10)  # of the video
@@ -98,17 +96,18 @@ def overlay(
     )
 
 
-def run(model_path: str | Path, folder: Path, output: Path, first: int, count: int) -> dict[str, Any]:
-    """Segment, draw and judge; files go to `output`.
+def run(options: runs.Namespace) -> runs.Results:
+    """Segment, draw and judge; files go to the output.
 
     Raises:
         InvalidDataError: the video is not there, or broken.
         OSError: there is no checkpoint.
         ValueError: another stretch than the video has, or a checkpoint of something else.
     """
-    videos = read_street(folder)
-    video = stretch_of(videos.splits["test"][0], first, count)
-    model, processor = load_video_model(str(model_path))
+    output, count = options.output, options.frames
+    videos = read_street(options.data)
+    video = stretch_of(videos.splits["test"][0], options.first, count)
+    model, processor = load_video_model(options.model)
     names, palette = videos.rule.names, getattr(model.config, "palette", None)
     output.mkdir(parents=True, exist_ok=True)
     size = tuple(ENLARGED * side for side in open_image(video.frames[0].image_path).size)
@@ -125,7 +124,7 @@ def run(model_path: str | Path, folder: Path, output: Path, first: int, count: i
                 picture.save(output / "street_overlay.png")
             seconds += [] if elapsed is None else [elapsed]
     results: dict[str, Any] = {
-        "checkpoint": Path(model_path).name,
+        "checkpoint": Path(options.model).name,
         "street": videos.directory.name,
         "frames": [video.frames[0].frame_id, video.frames[-1].frame_id],
         "frames_per_second": len(seconds) / sum(seconds),
@@ -154,22 +153,11 @@ def show(results: dict[str, Any]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Segment, draw, judge, print; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("street", type=Path, help="Folder that dataset_scripts/street_video.py made.")
-    parser.add_argument("--model", default=str(CHECKPOINT), help="Checkpoint folder (default: the bundled one).")
-    parser.add_argument("--output", type=Path, default=Path("demo_output"), help="Folder for results and pictures.")
+    parser = runs.parser_of(__doc__, "street_video.py", "demo_output")
     parser.add_argument("--first", type=int, default=40, help="First frame of the stretch, of the test frames (40).")
     parser.add_argument("--frames", type=int, default=60, help="Frames of the stretch (default: 60, six seconds).")
-    options = parser.parse_args(arguments)
-    try:
-        results = run(options.model, options.street, options.output, options.first, options.frames)
-    except (InvalidDataError, ImportError, OSError, ValueError) as error:
-        print(f"demo_video.py: {error}", file=sys.stderr)
-        return 1
-    write_file(options.output / "results_video.json", json.dumps(results, indent=2).encode())
-    show(results)
-    print(f"\nstreet_overlay.mp4, street_overlay.png and results_video.json are in {options.output}")
-    return 0
+    pictures = "street_overlay.mp4, street_overlay.png"
+    return runs.run_demo(parser, arguments, "cffm-street", run, show, "results_video.json", pictures)
 
 
 if __name__ == "__main__":

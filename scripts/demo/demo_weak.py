@@ -13,8 +13,6 @@ run, not the best ones), and results_weak.json: how well the masks of all test c
 beside two that need no model.
 """
 
-import argparse
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,20 +20,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import runs
 from crops_baselines import constant_labels, judge, read_masks
 from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 from train_demo_weak import ROWS, settings_of
 
-from dense_hf import InvalidDataError
-from dense_hf.data import open_image, read_weak_split, write_file
+from dense_hf.data import open_image, read_weak_split
 from dense_hf.data.weak_folder import WeakFolder
 from dense_hf.inference.checkpoints import check_classes, load_mcis
 from dense_hf.inference.localization_maps import image_group
 from dense_hf.visualization import draw_attention, draw_labels, label_palette
 from dense_hf.weak_segmentation import LocalizationSettings, Localizer, PseudoLabelSettings
 
-CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "mcis-crops"
 # rows of the ablation, and what the picture calls them
 ROUNDS = {"single_round": "alone", "full": "with three others"}
 SIDE, GAP, HEADING = 192, 6, 26  # of the picture's tiles and what is between them, in pixels
@@ -98,27 +95,27 @@ def as_drawn(label: np.ndarray) -> np.ndarray:
     return np.where(label == 0, 255, label)
 
 
-def run(model_path: str | Path, folder: Path, output: Path, per_class: int) -> dict[str, Any]:
-    """Localise, draw and judge; the picture goes to `output`.
+def run(options: runs.Namespace) -> runs.Results:
+    """Localize, draw and judge; the picture goes to the output.
 
     Raises:
         InvalidDataError: the crops are not there, or broken.
         OSError: there is no checkpoint.
         ValueError: a checkpoint of something else, or of other classes.
     """
-    if per_class < 1:
-        raise ValueError(f"--per_class must be at least 1. Received: {per_class}")
-    crops = read_weak_split(folder, "test", with_masks=True)
-    model, processor = load_mcis(str(model_path))
+    if options.per_class < 1:
+        raise ValueError(f"--per_class must be at least 1. Received: {options.per_class}")
+    crops = read_weak_split(options.data, "test", with_masks=True)
+    model, processor = load_mcis(options.model)
     check_classes(model, crops.class_names)
     masks = read_masks(crops)
     found = {row: list(localize(model, processor, crops, row)) for row in ROUNDS}
-    output.mkdir(parents=True, exist_ok=True)
-    picture_of(crops, choose(crops, per_class), found, masks).save(output / "weak_maps.png")
+    options.output.mkdir(parents=True, exist_ok=True)
+    picture_of(crops, choose(crops, options.per_class), found, masks).save(options.output / "weak_maps.png")
     labels = {ROWS[row].title: [one.label for one in ways] for row, ways in found.items()}
     labels |= constant_labels(crops, masks)
     return {
-        "checkpoint": Path(model_path).name,
+        "checkpoint": Path(options.model).name,
         "num_crops": len(crops),
         "masks": "pseudo",
         "rows": {name: judge(crops, given, masks) for name, given in labels.items()},
@@ -137,21 +134,9 @@ def show(results: dict[str, Any]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Localise, draw, judge, print; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("crops", type=Path, help="Folder that dataset_scripts/weak_crops.py made.")
-    parser.add_argument("--model", default=str(CHECKPOINT), help="Checkpoint folder (default: the bundled one).")
-    parser.add_argument("--output", type=Path, default=Path("demo_output"), help="Folder for results and pictures.")
+    parser = runs.parser_of(__doc__, "weak_crops.py", "demo_output")
     parser.add_argument("--per_class", type=int, default=2, help="Crops of each class in the picture (default: 2).")
-    options = parser.parse_args(arguments)
-    try:
-        results = run(options.model, options.crops, options.output, options.per_class)
-    except (InvalidDataError, OSError, ValueError) as error:
-        print(f"demo_weak.py: {error}", file=sys.stderr)
-        return 1
-    write_file(options.output / "results_weak.json", json.dumps(results, indent=2).encode())
-    show(results)
-    print(f"\nweak_maps.png and results_weak.json are in {options.output}")
-    return 0
+    return runs.run_demo(parser, arguments, "mcis-crops", run, show, "results_weak.json", "weak_maps.png")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ from jinja2 import Environment, StrictUndefined, TemplateError, UndefinedError
 from tables import counting_reading, counting_table, crops_table, street_table
 
 from dense_hf.data import write_file
+from dense_hf.markdown import table
+from dense_hf.reports.model_card import eval_result
 
 ROOT = Path(__file__).parents[2]
 CARDS = ROOT / "model_cards"
@@ -76,53 +78,47 @@ def method_card(name: str) -> str:
     """The card of a method, with the thesis' numbers."""
     facts = read_facts("methods", name)
     eval_results = [
-        EvalResult(
-            task_type=facts["task"],
-            dataset_type=table["dataset"],
-            dataset_name=table["dataset"],
-            dataset_split=split,
-            metric_type=key,
-            metric_name=f"{table['metrics'][key]}, {row['name']} (thesis, Table {table['number']})",
-            metric_value=value,
+        eval_result(
+            facts["task"],
+            rows["dataset"],
+            split,
+            key,
+            f"{rows['metrics'][key]}, {row['name']} (thesis, Table {rows['number']})",
+            value,
             source_name="thesis",
             source_url=facts["authors_code"],
         )
-        for table in facts["thesis"]
-        for row in table["rows"]
+        for rows in facts["thesis"]
+        for row in rows["rows"]
         for split, values in row["splits"].items()
         for key, value in values.items()
     ]
-    tables = "\n\n".join(thesis_table(table) for table in facts["thesis"])
+    tables = "\n\n".join(map(thesis_table, facts["thesis"]))
     return _card(name, facts, eval_results, {"tables": tables})
 
 
-def thesis_table(table: dict[str, Any]) -> str:
+def thesis_table(facts: dict[str, Any]) -> str:
     """Markdown of rows of one table of the thesis."""
-    lines = [
-        f"Table {table['number']} of the thesis, {table['dataset']}:",
-        "",
-        f"| | split | {' | '.join(table['metrics'].values())} |",
-        "|---" * (2 + len(table["metrics"])) + "|",
+    rows = [
+        [row["name"], split, *(values.get(key, "-") for key in facts["metrics"])]
+        for row in facts["rows"]
+        for split, values in row["splits"].items()
     ]
-    for row in table["rows"]:
-        for split, values in row["splits"].items():
-            cells = " | ".join(str(values.get(key, "-")) for key in table["metrics"])
-            lines.append(f"| {row['name']} | {split} | {cells} |")
-    return "\n".join(lines)
+    numbers = table(("", "split", *facts["metrics"].values()), rows)
+    return f"Table {facts['number']} of the thesis, {facts['dataset']}:\n\n{numbers}"
 
 
 def checkpoint_card(name: str, results: dict[str, Any]) -> str:
     """The card of a bundled checkpoint, with what was measured here."""
     facts = read_facts("checkpoints", name)
     eval_results = [
-        EvalResult(
-            task_type=facts["task"],
-            dataset_type=row["dataset"],
-            dataset_name=row["dataset"],
-            dataset_split=row["split"],
-            metric_type=row["metric"],
-            metric_name=f"{row['name']} (measured here)",
-            metric_value=find_number(results, row["value"]),
+        eval_result(
+            facts["task"],
+            row["dataset"],
+            row["split"],
+            row["metric"],
+            f"{row['name']} (measured here)",
+            find_number(results, row["value"]),
         )
         for row in facts["eval_results"]
     ]
@@ -199,24 +195,20 @@ def _card(name: str, facts: dict[str, Any], eval_results: list[EvalResult], know
 
 def index(checkpoints: Sequence[str]) -> str:
     """README.md of model_cards/."""
-    lines = [
-        "# Model cards",
-        "",
-        "Written by `scripts/demo/make_model_cards.py` from the YAML files beside them and from the results of the",
-        "bundled checkpoints. Change those, not the cards.",
-        "",
-        "| method | card |",
-        "|---|---|",
-        *(f"| {read_facts('methods', name)['title']} | [{name}.md]({name}.md) |" for name in names("methods")),
-        "",
-        "| bundled checkpoint | card |",
-        "|---|---|",
-        *(
-            f"| {read_facts('checkpoints', name)['title']} | [{name}](../checkpoints/{name}/README.md) |"
-            for name in checkpoints
-        ),
+    methods = [(read_facts("methods", name)["title"], f"[{name}.md]({name}.md)") for name in names("methods")]
+    ours = [
+        (read_facts("checkpoints", name)["title"], f"[{name}](../checkpoints/{name}/README.md)")
+        for name in checkpoints
     ]
-    return "\n".join(lines) + "\n"
+    return f"""# Model cards
+
+Written by `scripts/demo/make_model_cards.py` from the YAML files beside them and from the results of the bundled
+checkpoints. Change those, not the cards.
+
+{table(("method", "card"), methods)}
+
+{table(("bundled checkpoint", "card"), ours)}
+"""
 
 
 def all_texts(root: Path, new: dict[str, dict[str, Any]]) -> dict[Path, str]:

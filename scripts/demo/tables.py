@@ -6,8 +6,11 @@ from statistics import mean
 from textwrap import fill
 from typing import Any
 
+from dense_hf.markdown import percent, spread, table
+
 COLUMNS = ("count", "mae_count", "density_sum", "mae_density")
-HEAD = ["| | count (points) | MAE | density sum | MAE |", "|---|---|---|---|---|"]
+HEAD = ("", "count (points)", "MAE", "density sum", "MAE")
+CONSTANTS = {"train_density": "density of the training area", "test_mean": "mean of the test squares (not knowable)"}
 
 
 def counting_table(results: dict[str, Any]) -> str:
@@ -18,24 +21,26 @@ def counting_table(results: dict[str, Any]) -> str:
     """
     held_out = results["held_out"]
     annotated, seeds = held_out["annotated"], held_out["seeds"]
-    lines = [
+    rows = [_counts(f"seed {row['seed']}", row, annotated) for row in seeds]
+    if len(seeds) > 1:
+        rows.append(
+            ["mean (lowest to highest)", *(_spread([row[column] for row in seeds], column) for column in COLUMNS)]
+        )
+    constants = [
+        (CONSTANTS.get(name, name), f"{row['total']:.1f}", f"{row['mae']:.2f}")
+        for name, row in held_out["baselines"].items()
+    ]
+    parts = [
         f"`{results['checkpoint']}` on the part of the photos that was held out of training, {annotated} annotated "
         "trees. MAE is the mean error of the count of a square of 256 x 256 pixels.",
-        "",
-        *HEAD,
+        table(HEAD, rows),
+        "What constants reach on the same squares:",
+        table(("", "total", "MAE"), constants),
     ]
-    lines += [_row(f"seed {row['seed']}", row, annotated) for row in seeds]
-    if len(seeds) > 1:
-        cells = " | ".join(_spread([row[column] for row in seeds], column) for column in COLUMNS)
-        lines.append(f"| mean (lowest to highest) | {cells} |")
-    lines += ["", "What constants reach on the same squares:", "", "| | total | MAE |", "|---|---|---|"]
-    names = {"train_density": "density of the training area", "test_mean": "mean of the test squares (not knowable)"}
-    for name, baseline in held_out["baselines"].items():
-        lines.append(f"| {names.get(name, name)} | {baseline['total']:.1f} | {baseline['mae']:.2f} |")
     if results["harder"]:
-        lines += ["", "Harder pictures, of places that it was not trained on:", "", *HEAD]
-        lines += [_row(row["name"], row, row["annotated"]) for row in results["harder"]]
-    return "\n".join(lines)
+        harder = [_counts(row["name"], row, row["annotated"]) for row in results["harder"]]
+        parts += ["Harder pictures, of places that it was not trained on:", table(HEAD, harder)]
+    return "\n\n".join(parts)
 
 
 def counting_reading(results: dict[str, Any]) -> str:
@@ -72,103 +77,90 @@ def _range(values: Sequence[float]) -> str:
     return f"{low:+.0f} %" if f"{low:+.0f}" == f"{high:+.0f}" else f"{low:+.0f} to {high:+.0f} %"
 
 
-def _row(name: str, row: dict[str, Any], annotated: int) -> str:
-    return (
-        f"| {name} | {row['count']} of {annotated} | {row['mae_count']:.2f} | {row['density_sum']:.1f} | "
-        f"{row['mae_density']:.2f} |"
-    )
+def _counts(name: str, row: dict[str, Any], annotated: int) -> list[str]:
+    numbers = (f"{row['mae_count']:.2f}", f"{row['density_sum']:.1f}", f"{row['mae_density']:.2f}")
+    return [name, f"{row['count']} of {annotated}", *numbers]
 
 
 def _spread(values: list[float], column: str) -> str:
-    digits = 2 if column.startswith("mae") else 1
-    return f"{mean(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+    return spread(mean(values), min(values), max(values), ".2f" if column.startswith("mae") else ".1f")
 
 
-def percent(numbers: Mapping[str, float] | float | None) -> str:
-    """ "61.2 (60.1 to 62.4)": mean, lowest and highest of several seeds, in percent; "61.2" of one; a dash of none."""
-    if numbers is None or isinstance(numbers, float | int):
-        return "-" if numbers is None else f"{100 * numbers:.1f}"
-    return f"{100 * numbers['mean']:.1f} ({100 * numbers['lowest']:.1f} to {100 * numbers['highest']:.1f})"
+def _percent(numbers: Mapping[str, float] | float | None) -> str:
+    """Mean, lowest and highest of several seeds, in percent; one number as it is, a dash for none."""
+    return _points(numbers, ".1f") if isinstance(numbers, Mapping) else percent(numbers)
+
+
+def _points(numbers: Mapping[str, float], form: str = "+.2f") -> str:
+    """ "+0.42 (-0.10 to +0.80)": a difference in points."""
+    return spread(*(100 * numbers[key] for key in ("mean", "lowest", "highest")), form)
 
 
 def street_table(results: Mapping[str, Any]) -> str:
     """Markdown: a row per method and one for the map that never changes, then IoU of each class; all in percent."""
     methods, constant = results["methods"], results["most_frequent_label"]
     seeds = len(next(iter(methods.values()))["seeds"])
-    lines = [
+    titles = {
+        ("released", "mean_iou"): "mIoU",
+        ("released", "vc8"): "VC8",
+        ("released", "vc16"): "VC16",
+        ("thesis", "vc8"): "VC8 (text)",
+        ("thesis", "vc16"): "VC16 (text)",
+    }
+    rows = [
+        [
+            method["title"],
+            f"{method['parameters'] / 1e6:.2f} M",
+            *(_percent(method[protocol][key]) for protocol, key in titles),
+        ]
+        for method in methods.values()
+    ]
+    cells = (_percent(constant[protocol][key]) for protocol, key in titles)
+    rows.append(["most frequent label of each pixel, no model", "-", *cells])
+    gains = [
+        [method["title"], *(_points(method[f"{protocol}_minus_segformer"][key]) for protocol, key in titles)]
+        for name, method in methods.items()
+        if name != "segformer"
+    ]
+    shares = {method["title"]: method["per_class_iou"] for method in methods.values()}
+    parts = [
         f"Frames 600 to 794, against pseudo labels, in percent: mean of {seeds} seeds (lowest to highest). VC in the "
-        "released protocol,",
-        "then in that of the thesis' text.",
-        "",
-        "| | parameters | mIoU | VC8 | VC16 | VC8 (text) | VC16 (text) |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    columns = [
-        ("released", "mean_iou"),
-        ("released", "vc8"),
-        ("released", "vc16"),
-        ("thesis", "vc8"),
-        ("thesis", "vc16"),
-    ]
-    for method in methods.values():
-        cells = [percent(method[protocol][key]) for protocol, key in columns]
-        lines.append(f"| {method['title']} | {method['parameters'] / 1e6:.2f} M | {' | '.join(cells)} |")
-    cells = [percent(constant[protocol][key]) for protocol, key in columns]
-    lines.append(f"| most frequent label of each pixel, no model | - | {' | '.join(cells)} |")
-    lines += [
-        "",
+        "released protocol,\nthen in that of the thesis' text.",
+        table(("", "parameters", *titles.values()), rows),
         "Minus SegFormer, seed by seed:",
-        "",
-        "| | mIoU | VC8 | VC16 | VC8 (text) | VC16 (text) |",
-        "|---|---|---|---|---|---|",
+        table(("", *titles.values()), gains),
+        _class_table("IoU", shares | {"most frequent label": constant["per_class_iou"]}),
     ]
-    for name, method in methods.items():
-        if name != "segformer":
-            cells = [signed(method[f"{protocol}_minus_segformer"][key]) for protocol, key in columns]
-            lines.append(f"| {method['title']} | {' | '.join(cells)} |")
-    names = list(constant["per_class_iou"])
-    lines += ["", f"| IoU | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-    for method in methods.values():
-        cells = [percent(method["per_class_iou"][name]) for name in names]
-        lines.append(f"| {method['title']} | {' | '.join(cells)} |")
-    cells = [percent(constant["per_class_iou"][name]) for name in names]
-    lines.append(f"| most frequent label | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n\n".join(parts)
 
 
-def signed(numbers: Mapping[str, float]) -> str:
-    """ "+0.42 (-0.10 to +0.80)" in points."""
-    return f"{100 * numbers['mean']:+.2f} ({100 * numbers['lowest']:+.2f} to {100 * numbers['highest']:+.2f})"
+def _class_table(title: str, shares: Mapping[str, Mapping[str, Any]]) -> str:
+    """A row for each method, a column for each class."""
+    names = list(next(iter(shares.values())))
+    return table(
+        (title, *names), ([row, *(_percent(values[name]) for name in names)] for row, values in shares.items())
+    )
 
 
 def crops_table(results: Mapping[str, Any]) -> str:
     """Markdown: a row per classifier and way of localisation, mean IoU and what it has more than the basic one."""
-    rows = results["rows"]
-    first = next(iter(rows.values()))
-    names = list(first["segmentation"]["per_class_iou"])
-    lines = [
-        "Against PSEUDO masks, in percent: pseudo labels of the training crops, and on the test crops the segmenter",
-        f"that learned from them. Mean of {len(first['seeds'])} seeds (lowest to highest).",
-        "",
-        "| | mIoU of pseudo labels | minus basic | mIoU of segmenter | minus basic |",
-        "|---|---|---|---|---|",
+    judged = list(results["rows"].values())
+    constants = {f"{title}, no model": scores for title, scores in results["without_model"].items()}
+    rows = []
+    for row in judged:
+        parts = (row["pseudo_labels"], row["segmentation"])
+        cells = [(_percent(part["mean_iou"]), _points(part["minus_basic"])) for part in parts]
+        rows.append([row["title"], *cells[0], *cells[1]])
+    for title, scores in constants.items():
+        parts = (scores["pseudo_labels"], scores["segmentation"])
+        pseudo, segmenter = (_percent(part["mean_iou"]) for part in parts)
+        rows.append([title, pseudo, "-", segmenter, "-"])
+    by_title = {row["title"]: row for row in judged} | constants
+    shares = {title: scores["segmentation"]["per_class_iou"] for title, scores in by_title.items()}
+    parts = [
+        "Against PSEUDO masks, in percent: pseudo labels of the training crops, and on the test crops the segmenter\n"
+        f"that learned from them. Mean of {len(judged[0]['seeds'])} seeds (lowest to highest).",
+        table(("", "mIoU of pseudo labels", "minus basic", "mIoU of segmenter", "minus basic"), rows),
+        _class_table("IoU of the segmenter", shares),
     ]
-    for row in rows.values():
-        cells = [
-            text
-            for what in ("pseudo_labels", "segmentation")
-            for text in (percent(row[what]["mean_iou"]), signed(row[what]["minus_basic"]))
-        ]
-        lines.append(f"| {row['title']} | {' | '.join(cells)} |")
-    constants = results["without_model"]
-    for title, scores in constants.items():
-        values = [percent(scores[what]["mean_iou"]) for what in ("pseudo_labels", "segmentation")]
-        lines.append(f"| {title}, no model | {values[0]} | - | {values[1]} | - |")
-    lines += ["", f"| IoU of the segmenter | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-    for row in rows.values():
-        cells = [percent(row["segmentation"]["per_class_iou"][name]) for name in names]
-        lines.append(f"| {row['title']} | {' | '.join(cells)} |")
-    for title, scores in constants.items():
-        cells = [percent(scores["segmentation"]["per_class_iou"][name]) for name in names]
-        lines.append(f"| {title}, no model | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n\n".join(parts)

@@ -12,42 +12,33 @@ OUTPUT gets a folder per run with its card, results.json, and iocformer-trees, w
 interrupted run goes on where it was.
 """
 
-import argparse
-import json
-import os
-import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bundling import bundle, remember_start
+import runs
 from demo_counting import count_folder, evaluate
 
 from dense_hf import IOCFormerForObjectCounting, IOCFormerImageProcessor
-from dense_hf.data import PointFolder, write_file
+from dense_hf.data import PointFolder
 
-SCRIPTS = Path(__file__).parents[1]
-SEEDS = (1, 2, 3)
+CONFIG = runs.SCRIPTS / "configs" / "iocformer" / "tree_crowns.yaml"
 
 
-def train(data_dir: Path, output_dir: Path, seed: int) -> float:
-    """One run; seconds it took. What it prints goes to `output_dir`.log."""
-    command = [sys.executable, str(SCRIPTS / "train_iocformer.py")]
-    command += ["--config", str(SCRIPTS / "configs" / "iocformer" / "tree_crowns.yaml"), "--data_dir", str(data_dir)]
-    command += ["--output_dir", str(output_dir), "--seed", str(seed), "--resume_from_checkpoint", "auto"]
-    start = time.monotonic()
-    with open(f"{output_dir}.log", "w") as log:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        subprocess.run(command, check=True, env=environment, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603
-    return time.monotonic() - start
+def train(trees: Path, output: Path, place: str, seed: int) -> float | None:
+    """One run; the seconds it took, None if it was finished already."""
+    name = f"seed_{seed}" if place == "same_place" else place
+    words = runs.training_words(CONFIG, trees / place, output / name, seed)
+    return runs.run_script(output, name, "train_iocformer.py", *words)
 
 
 def summarize(trees: Path, output: Path) -> dict[str, Any]:
     """The three seeds side by side, and the harder rows of the first."""
-    per_seed = {seed: evaluate(output / f"seed_{seed}", trees, output / f"seed_{seed}_pictures") for seed in SEEDS}
-    first = per_seed[SEEDS[0]]
+    per_seed = {
+        seed: evaluate(output / f"seed_{seed}", trees, output / f"seed_{seed}_pictures") for seed in runs.SEEDS
+    }
+    first = per_seed[runs.SEEDS[0]]
     fields = ("count", "density_sum", "mae_count", "mae_density")
     other_place = output / "other_place"
     elsewhere = count_folder(
@@ -69,29 +60,23 @@ def summarize(trees: Path, output: Path) -> dict[str, Any]:
         "harder": [
             {name: row[name] for name in ("name", "annotated", *fields)} for row in [*elsewhere, *first["harder"]]
         ],
-        "run": json.loads((output / f"seed_{SEEDS[0]}" / "results.json").read_text(encoding="utf-8")),
+        "run": runs.read_json(output / f"seed_{runs.SEEDS[0]}" / "results.json"),
     }
 
 
-def main() -> None:
-    """Train, judge, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("trees", type=Path, help="Folder that dataset_scripts/tree_crowns.py made.")
-    parser.add_argument("--output", type=Path, default=Path("runs/trees"), help="Folder for the runs.")
-    parser.add_argument("--jobs", type=int, default=2, help="Runs at a time, one thread each (default: 2).")
-    arguments = parser.parse_args()
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    made = remember_start(arguments.output)
-    runs = [(arguments.trees / "same_place", arguments.output / f"seed_{seed}", seed) for seed in SEEDS]
-    runs.append((arguments.trees / "other_place", arguments.output / "other_place", SEEDS[0]))
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        for (_, output_dir, _), seconds in zip(runs, pool.map(lambda run: train(*run), runs)):
-            print(f"{output_dir.name}: {seconds / 60:.1f} minutes", flush=True)
-    results = summarize(arguments.trees, arguments.output) | {"made": made}
-    write_file(arguments.output / "results.json", json.dumps(results, indent=2).encode())
-    bundle(arguments.output / "seed_1", arguments.output / results["checkpoint"], results)
-    print(json.dumps(results, indent=2))
+def train_and_judge(trees: Path, output: Path, jobs: int) -> dict[str, Any]:
+    """All runs and what came out of them."""
+    work = partial(train, trees, output)
+    runs.run_all(work, ["same_place"], jobs)
+    runs.run_all(work, ["other_place"], jobs, runs.SEEDS[:1])
+    return summarize(trees, output)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train, judge, write; returns the exit status."""
+    parser = runs.parser_of(__doc__, "tree_crowns.py", "runs/trees")
+    return runs.run_training(parser, arguments, train_and_judge, f"seed_{runs.SEEDS[0]}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -18,55 +18,37 @@ OUTPUT gets a folder per run, with its card and its numbers, results.json, and c
 checkpoints/. What is finished is not done again; an interrupted run goes on where it was.
 """
 
-import argparse
 import json
-import os
-import subprocess
 import sys
-import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
-from bundling import bundle, remember_start
+import runs
 from demo_video import PROTOCOLS, SEEN, judge
-from tables import street_table
 from tqdm.auto import tqdm
 
 import dense_hf  # noqa: F401  AutoConfig knows its models from here on
-from dense_hf import InvalidDataError
 from dense_hf.data import VideoSet, open_image, read_mask, read_video_folder, write_file
 from dense_hf.inference.checkpoints import load_video_model
 from dense_hf.inference.video_label_maps import segment_video
 from dense_hf.reports.video import count_parameters
 
-SCRIPTS = Path(__file__).parents[1]
 METHODS = {"segformer": "SegFormer", "cffm": "CFFM", "mrcfa": "MRCFA"}
-SEEDS = (1, 2, 3)
-BUNDLED = ("cffm", 1)
+BUNDLED = "cffm_seed_1"
 NUMBERS = ("mean_iou", "vc8", "vc16")
-# colours of road, grass, building, car, post and person in pictures; `dense-hf segment` looks for them in the config
+# colors of road, grass, building, car, post and person in pictures; `dense-hf segment` looks for them in the config
 PALETTE = [[120, 110, 130], [70, 160, 60], [190, 110, 70], [40, 110, 220], [250, 210, 0], [235, 30, 120]]
 
 
 def train(street: Path, output: Path, method: str, seed: int) -> float | None:
-    """One run; the seconds it took, None if it was finished already. What it prints goes to `output`.log."""
-    folder = output / f"{method}_seed_{seed}"
-    if (folder / "results.json").is_file() and (folder / "model.safetensors").is_file():
-        return None
-    command = [sys.executable, str(SCRIPTS / f"train_{method}.py")]
-    command += ["--config", str(SCRIPTS / "configs" / method / "street.yaml"), "--data_dir", str(street)]
-    command += ["--output_dir", str(folder), "--seed", str(seed), "--resume_from_checkpoint", "auto"]
-    start = time.monotonic()
-    with open(f"{folder}.log", "a") as log:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603
-    if done.returncode:
-        raise InvalidDataError(f"{folder}.log", "a run that comes to its end", f"exit code {done.returncode}")
-    return time.monotonic() - start
+    """One run; the seconds it took, None if it was finished already."""
+    name, config = f"{method}_seed_{seed}", runs.SCRIPTS / "configs" / method / "street.yaml"
+    return runs.run_script(
+        output, name, f"train_{method}.py", *runs.training_words(config, street, output / name, seed)
+    )
 
 
 def evaluate(run: Path, videos: VideoSet) -> dict[str, Any]:
@@ -84,7 +66,7 @@ def evaluate(run: Path, videos: VideoSet) -> dict[str, Any]:
         maps = {number: labels for number, labels, _ in tqdm(frames, desc=run.name, total=len(video.frames))}
         numbers = judge(videos, video, maps) | {"parameters": count_parameters(model)}
         write_file(kept, json.dumps(numbers, indent=2).encode())
-    return json.loads(kept.read_text(encoding="utf-8"))
+    return runs.read_json(kept)
 
 
 def judge_most_frequent(videos: VideoSet) -> dict[str, Any]:
@@ -102,12 +84,6 @@ def judge_most_frequent(videos: VideoSet) -> dict[str, Any]:
     return judge(videos, video, dict.fromkeys(range(len(video.frames)), constant))
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """What is said of one number of several seeds."""
-    deviation = stdev(values) if len(values) > 1 else 0.0
-    return {"mean": mean(values), "standard_deviation": deviation, "lowest": min(values), "highest": max(values)}
-
-
 def summarize(per_run: Mapping[str, Mapping[int, dict[str, Any]]], constant: dict[str, Any]) -> dict[str, Any]:
     """Numbers of all runs, their spread over the seeds, and the differences to SegFormer, seed by seed.
 
@@ -120,52 +96,39 @@ def summarize(per_run: Mapping[str, Mapping[int, dict[str, Any]]], constant: dic
         first = next(iter(seeds.values()))
         rows: dict[str, Any] = {"title": METHODS[method], "parameters": first["parameters"]}
         for protocol in PROTOCOLS:
-            rows[protocol] = {key: spread([run[protocol][key] for run in seeds.values()]) for key in NUMBERS}
+            rows[protocol] = {key: runs.over_seeds([run[protocol][key] for run in seeds.values()]) for key in NUMBERS}
             rows[f"{protocol}_minus_segformer"] = {
-                key: spread(
+                key: runs.over_seeds(
                     [run[protocol][key] - per_run["segformer"][seed][protocol][key] for seed, run in seeds.items()]
                 )
                 for key in NUMBERS
             }
         rows["per_class_iou"] = {
-            name: None if iou is None else spread([run["per_class_iou"][name] for run in seeds.values()])
+            name: None if iou is None else runs.over_seeds([run["per_class_iou"][name] for run in seeds.values()])
             for name, iou in first["per_class_iou"].items()
         }
         methods[method] = rows | {"seeds": [{"seed": seed} | run for seed, run in seeds.items()]}
     return {"checkpoint": "cffm-street", "labels": "pseudo", "methods": methods, "most_frequent_label": constant}
 
 
+def train_and_judge(street: Path, output: Path, jobs: int) -> dict[str, Any]:
+    """All runs and what came out of them.
+
+    Raises:
+        InvalidDataError: the video cannot be used, or a run fails.
+    """
+    videos = read_video_folder(street / SEEN)
+    runs.run_all(partial(train, videos.directory, output), METHODS, jobs)
+    per_run = {
+        method: {seed: evaluate(output / f"{method}_seed_{seed}", videos) for seed in runs.SEEDS} for method in METHODS
+    }
+    return summarize(per_run, judge_most_frequent(videos))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Train, judge, write; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("street", type=Path, help="Folder that dataset_scripts/street_video.py made.")
-    parser.add_argument("--output", type=Path, default=Path("runs/street"), help="Folder for the runs.")
-    parser.add_argument("--jobs", type=int, default=2, help="Runs at a time, one thread each (default: 2).")
-    options = parser.parse_args(arguments)
-    options.output.mkdir(parents=True, exist_ok=True)
-    made = remember_start(options.output)
-    runs = [(method, seed) for seed in SEEDS for method in METHODS]  # so that a stopped run has whole seeds
-    try:
-        videos = read_video_folder(options.street / SEEN)
-        with ThreadPoolExecutor(options.jobs) as pool:
-            tasks = pool.map(lambda run: train(videos.directory, options.output, *run), runs)
-            for (method, seed), seconds in zip(runs, tasks):
-                took = "was there already" if seconds is None else f"{seconds / 60:.1f} minutes"
-                print(f"{METHODS[method]}, seed {seed}: {took}", flush=True)
-        per_run = {
-            method: {seed: evaluate(options.output / f"{method}_seed_{seed}", videos) for seed in SEEDS}
-            for method in METHODS
-        }
-        results = summarize(per_run, judge_most_frequent(videos)) | {"made": made}
-        write_file(options.output / "results.json", json.dumps(results, indent=2).encode())
-        method, seed = BUNDLED
-        run = options.output / f"{method}_seed_{seed}"
-        bundle(run, options.output / results["checkpoint"], results, palette=PALETTE)
-    except (InvalidDataError, OSError, ValueError) as error:
-        print(f"train_demo_video.py: {error}", file=sys.stderr)
-        return 1
-    print(f"\n{street_table(results)}\n\nresults.json and {results['checkpoint']}/ are in {options.output}")
-    return 0
+    parser = runs.parser_of(__doc__, "street_video.py", "runs/street")
+    return runs.run_training(parser, arguments, train_and_judge, BUNDLED, palette=PALETTE)
 
 
 if __name__ == "__main__":

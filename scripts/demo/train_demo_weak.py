@@ -19,36 +19,25 @@ OUTPUT gets a folder per classifier and per row, results.json, and mcis-crops, w
 is finished is not done again; an interrupted run goes on where it was.
 """
 
-import argparse
-import json
-import os
-import subprocess
 import sys
-import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
+import runs
 import yaml
-from bundling import bundle, remember_start
 from crops_baselines import judge_constants
-from tables import crops_table
 
-from dense_hf import InvalidDataError
 from dense_hf.data import write_file
 
-SCRIPTS = Path(__file__).parents[1]
-CONFIG = SCRIPTS / "configs" / "mcis" / "crops.yaml"
-SEEDS = (1, 2, 3)
+CONFIG = runs.SCRIPTS / "configs" / "mcis" / "crops.yaml"
 CLASSIFIERS = {
     "basic": {"use_co_attention": False, "use_contrastive_co_attention": False},
     "co_attention": {"use_contrastive_co_attention": False},
     "full": {},
 }
-BUNDLED = ("full", 1)
+BUNDLED = "classifiers/full_seed_1"
 
 
 @dataclass(frozen=True)
@@ -103,22 +92,22 @@ class Runner:
         """Train a classifier; the seconds it took, None if it was there already."""
         folder = self.output / "classifiers" / f"{classifier}_seed_{seed}"
         config = self._config(classifier, Row(classifier, classifier))
-        words = ["--config", config, "--seed", seed, "--resume_from_checkpoint", "auto", "--output_dir", folder]
-        return self._run("train_mcis.py", folder, words)
+        return self._run("train_mcis.py", folder, *runs.training_words(config, self.crops, folder, seed))
 
     def segment(self, name: str, seed: int) -> float | None:
         """All steps of a row behind its classifier; the seconds they took, None if nothing was to be done."""
         row, folder = ROWS[name], self.output / f"{name}_seed_{seed}"
-        config = ("--config", self._config(name, row))
+        config = self._config(name, row)
+        given = ("--config", config, "--data_dir", self.crops)
         maps, labels, segmenter = folder / "maps", folder / "pseudo_labels", folder / "segmenter"
         classifier = self.output / "classifiers" / f"{row.classifier}_seed_{seed}"
-        training = ("--seed", seed, "--resume_from_checkpoint", "auto", "--output_dir", segmenter)
+        training = runs.training_words(config, self.crops, segmenter, seed)
         scores = ("--model", segmenter, "--split", "test", "--output", folder / "test.json")
         steps = (
-            ("make_maps.py", maps, (*config, "--model", classifier, "--output", maps)),
-            ("make_pseudo_labels.py", labels, (*config, "--maps", maps, "--output", labels)),
-            ("train_deeplab.py", segmenter, (*config, "--pseudo_labels", labels, *training)),
-            ("evaluate_segmentation.py", folder / "test", (*config, *scores)),
+            ("make_maps.py", maps, *given, "--model", classifier, "--output", maps),
+            ("make_pseudo_labels.py", labels, *given, "--maps", maps, "--output", labels),
+            ("train_deeplab.py", segmenter, *training, "--pseudo_labels", labels),
+            ("evaluate_segmentation.py", folder / "test", *given, *scores),
         )
         seconds = [self._run(*step) for step in steps]
         return None if set(seconds) == {None} else sum(took or 0.0 for took in seconds)
@@ -126,8 +115,8 @@ class Runner:
     def numbers(self, name: str, seed: int) -> dict[str, Any]:
         """What came out of a row: quality of its pseudo labels, and the score of its segmenter on the test crops."""
         folder = self.output / f"{name}_seed_{seed}"
-        quality = json.loads((folder / "pseudo_labels" / "pseudo_labels.json").read_text())["quality"]
-        scores = json.loads((folder / "test.json").read_text())
+        quality = runs.read_json(folder / "pseudo_labels" / "pseudo_labels.json")["quality"]
+        scores = runs.read_json(folder / "test.json")
         kept = ("mean_iou", "per_class_iou")
         return {
             "pseudo_labels": {key: quality[key] for key in kept},
@@ -141,29 +130,9 @@ class Runner:
         write_file(file, yaml.safe_dump(settings_of(row), sort_keys=False).encode())
         return file
 
-    def _run(self, script: str, folder: Path, words: Sequence[object]) -> float | None:
-        """Run a script to its end, once; the seconds it took, None if it has been there before."""
-        name = "_".join(folder.relative_to(self.output).parts)
-        finished, log = self.output / "finished" / name, self.output / "logs" / f"{name}.log"
-        if finished.is_file():
-            return None
-        for file in (finished, log):
-            file.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, str(SCRIPTS / script), "--data_dir", str(self.crops), *map(str, words)]
-        start = time.monotonic()
-        with open(log, "a") as printed:
-            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-            done = subprocess.run(command, env=environment, stdout=printed, stderr=subprocess.STDOUT)  # noqa: S603
-        if done.returncode:
-            raise InvalidDataError(log, "a run that comes to its end", f"exit code {done.returncode}")
-        finished.touch()
-        return time.monotonic() - start
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """What is said of one number of several seeds."""
-    deviation = stdev(values) if len(values) > 1 else 0.0
-    return {"mean": mean(values), "standard_deviation": deviation, "lowest": min(values), "highest": max(values)}
+    def _run(self, script: str, folder: Path, *words: object) -> float | None:
+        """Run a script to its end, once; its log is called after what it makes."""
+        return runs.run_script(self.output, "_".join(folder.relative_to(self.output).parts), script, *words)
 
 
 def summarize(numbers: Mapping[str, Mapping[int, dict[str, Any]]]) -> dict[str, Any]:
@@ -176,41 +145,31 @@ def summarize(numbers: Mapping[str, Mapping[int, dict[str, Any]]]) -> dict[str, 
             values = [run[what]["mean_iou"] for run in seeds.values()]
             gains = [run[what]["mean_iou"] - base[seed][what]["mean_iou"] for seed, run in seeds.items()]
             per_class = {
-                label: spread([run[what]["per_class_iou"][label] for run in seeds.values()])
-                for label in seeds[SEEDS[0]][what]["per_class_iou"]
+                label: runs.over_seeds([run[what]["per_class_iou"][label] for run in seeds.values()])
+                for label in seeds[runs.SEEDS[0]][what]["per_class_iou"]
             }
-            row[what] = {"mean_iou": spread(values), "minus_basic": spread(gains), "per_class_iou": per_class}
+            row[what] = {
+                "mean_iou": runs.over_seeds(values),
+                "minus_basic": runs.over_seeds(gains),
+                "per_class_iou": per_class,
+            }
         rows[name] = row
     return {"checkpoint": "mcis-crops", "masks": "pseudo", "rows": rows}
 
 
+def train_and_judge(crops: Path, output: Path, jobs: int) -> dict[str, Any]:
+    """All classifiers and rows, and what came out of them."""
+    runner = Runner(crops, output)
+    runs.run_all(runner.classify, CLASSIFIERS, jobs)
+    runs.run_all(runner.segment, ROWS, jobs)
+    results = summarize({name: {seed: runner.numbers(name, seed) for seed in runs.SEEDS} for name in ROWS})
+    return results | {"without_model": judge_constants(crops)}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Train, judge, write; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("crops", type=Path, help="Folder that dataset_scripts/weak_crops.py made.")
-    parser.add_argument("--output", type=Path, default=Path("runs/weak"), help="Folder for the runs.")
-    parser.add_argument("--jobs", type=int, default=2, help="Runs at a time, one thread each (default: 2).")
-    options = parser.parse_args(arguments)
-    options.output.mkdir(parents=True, exist_ok=True)
-    made = remember_start(options.output)
-    runner = Runner(options.crops, options.output)
-    try:
-        with ThreadPoolExecutor(options.jobs) as pool:
-            for things, work in ((CLASSIFIERS, runner.classify), (ROWS, runner.segment)):
-                runs = [(name, seed) for seed in SEEDS for name in things]  # a stopped run has whole seeds
-                for (name, seed), seconds in zip(runs, pool.map(lambda run: work(*run), runs)):  # noqa: B023
-                    took = "was there already" if seconds is None else f"{seconds / 60:.1f} minutes"
-                    print(f"{work.__name__} {name}, seed {seed}: {took}", flush=True)
-        results = summarize({name: {seed: runner.numbers(name, seed) for seed in SEEDS} for name in ROWS})
-        results |= {"without_model": judge_constants(options.crops), "made": made}
-        write_file(options.output / "results.json", json.dumps(results, indent=2).encode())
-        classifier = options.output / "classifiers" / "_seed_".join(map(str, BUNDLED))
-        bundle(classifier, options.output / results["checkpoint"], results)
-    except (InvalidDataError, OSError, ValueError) as error:
-        print(f"train_demo_weak.py: {error}", file=sys.stderr)
-        return 1
-    print(f"\n{crops_table(results)}\n\nresults.json and {results['checkpoint']}/ are in {options.output}")
-    return 0
+    parser = runs.parser_of(__doc__, "weak_crops.py", "runs/weak")
+    return runs.run_training(parser, arguments, train_and_judge, BUNDLED)
 
 
 if __name__ == "__main__":

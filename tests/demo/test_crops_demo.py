@@ -35,15 +35,8 @@ def script(monkeypatch):
     """`script(name)`: a file of scripts/ as a module, which finds those beside it."""
     monkeypatch.syspath_prepend(str(ROOT / "scripts" / "demo"))
     yield import_module
-    for name in (
-        "demo_weak",
-        "train_demo_weak",
-        "bundling",
-        "make_model_cards",
-        "tables",
-        "crops_baselines",
-    ):
-        sys.modules.pop(name, None)
+    for path in (ROOT / "scripts" / "demo").glob("*.py"):
+        sys.modules.pop(path.stem, None)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +160,7 @@ def training(script, monkeypatch, tmp_path):
             output.write_text(json.dumps(scores))
         return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(module, "subprocess", SimpleNamespace(run=write, STDOUT=subprocess.STDOUT))
+    monkeypatch.setattr(module.runs, "subprocess", SimpleNamespace(run=write, STDOUT=subprocess.STDOUT))
     return module, started
 
 
@@ -216,8 +209,7 @@ def test_every_row_is_judged_and_one_classifier_is_bundled(training, crops, tmp_
 def test_a_step_that_fails_names_its_log(script, crops, tmp_path, monkeypatch, capsys):
     module = script("train_demo_weak")
     (tmp_path / "train_mcis.py").write_text("import sys\nsys.exit('out of memory')\n")
-    monkeypatch.setattr(module, "SCRIPTS", tmp_path)
-    monkeypatch.setattr(module, "SEEDS", (1,))
+    monkeypatch.setattr(module.runs, "SCRIPTS", tmp_path)
     assert module.main([str(crops), "--output", str(tmp_path / "runs"), "--jobs", "1"]) == 1
     assert "classifiers_basic_seed_1.log" in capsys.readouterr().err
     assert "out of memory" in (tmp_path / "runs" / "logs" / "classifiers_basic_seed_1.log").read_text()

@@ -31,16 +31,8 @@ def script(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts" / "demo"))
     monkeypatch.syspath_prepend(str(ROOT / "dataset_scripts"))
     yield import_module
-    for name in (
-        "demo_video",
-        "train_demo_video",
-        "make_model_cards",
-        "tables",
-        "bundling",
-        "street_video",
-        "street_labels",
-    ):
-        sys.modules.pop(name, None)
+    for path in (*(ROOT / "scripts" / "demo").glob("*.py"), *(ROOT / "dataset_scripts").glob("*.py")):
+        sys.modules.pop(path.stem, None)
 
 
 @pytest.fixture
@@ -152,7 +144,7 @@ def test_the_table_of_three_seeds(script):
     assert cffm["released"]["mean_iou"]["mean"] == pytest.approx((0.52 + 0.61 + 0.69) / 3)
     assert cffm["released"]["mean_iou"]["standard_deviation"] == pytest.approx(np.std([0.52, 0.61, 0.69], ddof=1))
     assert cffm["thesis_minus_segformer"]["vc8"]["lowest"] == pytest.approx(0.01)
-    table = script("street_card").results_table(results)
+    table = script("tables").street_table(results)
     assert "| SegFormer | 1.23 M | 60.0 (50.0 to 70.0) | 92.0 (90.0 to 94.0) |" in table
     assert "| CFFM | +0.67 (-1.00 to +2.00) | +2.67 (+1.00 to +5.00) |" in table
     assert "| most frequent label of each pixel, no model | - | 40.0 | 100.0 | 99.0 |" in table
@@ -162,7 +154,7 @@ def test_the_table_of_three_seeds(script):
 def test_one_seed_and_a_class_that_never_comes(script):
     per_run = {"segformer": {1: numbers(0.5, 0.9, 0.2)}, "cffm": {1: numbers(0.52, 0.95, 0.3)}}
     results = script("train_demo_video").summarize(per_run, numbers(0.4, 1.0, None))
-    table = script("street_card").results_table(results)
+    table = script("tables").street_table(results)
     assert "| CFFM | 1.23 M | 52.0 (52.0 to 52.0) | 95.0 (95.0 to 95.0) |" in table
     assert "| most frequent label | 90.0 | - |" in table
 
@@ -233,7 +225,7 @@ def test_a_run_is_a_real_training_and_is_not_done_twice(script, street, tmp_path
     shutil.copy(ROOT / "scripts" / "train_cffm.py", scripts)
     short = sections("cffm", "unused", max_steps=2, warmup_steps=1)
     (scripts / "configs" / "cffm" / "street.yaml").write_text(yaml.safe_dump(short))
-    monkeypatch.setattr(module, "SCRIPTS", scripts)
+    monkeypatch.setattr(module.runs, "SCRIPTS", scripts)
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     assert module.train(street / "street", tmp_path, "cffm", 2) > 0
     results = json.loads((tmp_path / "cffm_seed_2" / "results.json").read_text())
@@ -244,7 +236,7 @@ def test_a_run_is_a_real_training_and_is_not_done_twice(script, street, tmp_path
 def test_a_run_that_fails_names_its_log(script, tmp_path, monkeypatch):
     module = script("train_demo_video")
     (tmp_path / "train_cffm.py").write_text("import sys\nsys.exit('out of memory')\n")
-    monkeypatch.setattr(module, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(module.runs, "SCRIPTS", tmp_path)
     with pytest.raises(InvalidDataError, match=r"cffm_seed_1\.log"):
         module.train(tmp_path, tmp_path, "cffm", 1)
-    assert "out of memory" in (tmp_path / "cffm_seed_1.log").read_text()
+    assert "out of memory" in (tmp_path / "logs" / "cffm_seed_1.log").read_text()

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 from transformers.utils import logging
 
 from ..errors import InvalidDataError
-from .images import open_image, read_image_header
+from .images import open_image, read_size
 from .point_folder import SPLIT_LISTS, PointFolder
 from .points import read_points
 
@@ -62,10 +62,10 @@ def read_examples(
         num_dropped = 0
         examples[split] = []
         for image in tqdm(folder.images(split), desc=f"Reading {split}", unit="image", disable=not progress):
-            header = read_image_header(image.image_path)
-            annotation = read_points(image.annotation_path, (header.width, header.height))
+            size = read_size(image.image_path)
+            annotation = read_points(image.annotation_path, size)
             num_dropped += annotation.num_dropped
-            examples[split].append(CountingExample(image.image_path, (header.width, header.height), annotation.points))
+            examples[split].append(CountingExample(image.image_path, size, annotation.points))
         if num_dropped:
             logger.warning(f"{num_dropped} points of the {split} images lie outside of their image and do not count.")
     return examples

@@ -1,11 +1,12 @@
 """Reading a user's files within bounds, and writing files and folders that are either whole or not there."""
 
+import hashlib
 import math
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,31 @@ def read_bytes(path: str | os.PathLike, max_bytes: int) -> bytes:
     if len(content) > max_bytes:
         raise InvalidDataError(path, f"a file of at most {max_bytes} bytes", "a file that is still growing")
     return content
+
+
+def require_folder(path: str | os.PathLike) -> None:
+    """Nothing, if it is a folder.
+
+    Raises:
+        InvalidDataError: else.
+    """
+    if not os.path.isdir(path):
+        raise InvalidDataError(path, "a folder", "a file" if os.path.exists(path) else "nothing there")
+
+
+def files_digest(entries: Iterable[tuple[object, Iterable[Path | None]]]) -> str:
+    """A short hash that changes when a text, anything with a `repr`, or its files do (by name, size, time of change).
+
+    The cache of the datasets library goes by a folder's name alone and would serve old files for ever.
+    """
+    digest = hashlib.sha256()
+    for text, paths in entries:
+        digest.update(f"{text!r}\0".encode())
+        for path in paths:
+            if path is not None and path.exists():
+                status = path.stat()
+                digest.update(f"{path.name!r}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    return digest.hexdigest()[:16]
 
 
 def write_file(path: str | os.PathLike, content: bytes) -> None:

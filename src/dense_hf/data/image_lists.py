@@ -3,6 +3,7 @@
 import os
 import re
 import unicodedata
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..errors import InvalidDataError
@@ -112,4 +113,33 @@ def read_ids(list_path: str | os.PathLike, kind: str = "image") -> list[str]:
         ids.append(name)
     if not ids:
         raise InvalidDataError(list_path, f"at least one {kind} id", "an empty list")
+    return ids
+
+
+def read_split_lists(
+    directory: Path, lists: Mapping[str, str], beside: str, kind: str, same: Callable[[str], str] = str
+) -> dict[str, list[str]]:
+    """The ids of each split whose list a folder has.
+
+    Args:
+        directory: the folder.
+        lists: split to the name of its list.
+        beside: what else the folder has, for the message.
+        kind: what the ids stand for, for the message.
+        same: what of an id must not be in two lists.
+
+    Raises:
+        InvalidDataError: if there is no list, a list is bad (`read_ids`), or an id is in two.
+    """
+    ids = {
+        split: read_ids(directory / name, kind) for split, name in lists.items() if os.path.lexists(directory / name)
+    }
+    if not ids:
+        expected = f"at least one of {', '.join(lists.values())} beside {beside}"
+        raise InvalidDataError(directory, expected, sorted(os.listdir(directory))[:10])
+    seen: dict[str, str] = {}
+    for split, names in ids.items():
+        for name in names:
+            if (other := seen.setdefault(same(name), split)) != split:
+                raise InvalidDataError(directory / lists[split], f"no {kind} of {lists[other]}", repr(name))
     return ids

@@ -33,6 +33,11 @@ class ImageHeader:
     mode: str
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(width, height)."""
+        return self.width, self.height
+
+    @property
     def has_sixteen_bits(self) -> bool:
         """Whether Pillow's own conversion to RGB would clip instead of scale."""
         return self.mode.startswith("I")
@@ -78,6 +83,15 @@ def read_image_header(path: str | os.PathLike, max_pixels: int = DEFAULT_MAX_PIX
         return ImageHeader(height, width, image.mode) if sideways else ImageHeader(width, height, image.mode)
 
 
+def read_size(path: str | os.PathLike, max_pixels: int = DEFAULT_MAX_PIXELS, decode: bool = False) -> tuple[int, int]:
+    """(width, height) of an image as seen upright, from its header or, with `decode`, from all of it.
+
+    Raises:
+        InvalidDataError: as `open_image`; a truncated file shows with `decode` only.
+    """
+    return (open_image(path, max_pixels) if decode else read_image_header(path, max_pixels)).size
+
+
 def stored_image(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[Image.Image, dict[str, Any]]:
     """The image, and how an `Image` column of the datasets library keeps it: by its file, but 16-bit ones as 8-bit.
 
@@ -90,6 +104,11 @@ def stored_image(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[Imag
     if not read_image_header(path, max_pixels).has_sixteen_bits:
         return picture, {"path": str(path), "bytes": None}
     return picture, {"path": f"{path.stem}.png", "bytes": png_bytes(picture)}
+
+
+def stored_labels(path: Path, labels: np.ndarray) -> dict[str, Any]:
+    """How an `Image` column keeps labels uint8 [H, W] of a mask."""
+    return {"path": path.name, "bytes": png_bytes(Image.fromarray(labels))}
 
 
 def png_bytes(image: Image.Image) -> bytes:

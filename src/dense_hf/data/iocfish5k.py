@@ -48,13 +48,9 @@ class IOCfish5K(StrictBuilder):
         InvalidDataError: for a bad list at once, for other bad files when preparing or streaming reaches them.
     """
 
-    VERSION = datasets.Version("1.0.0")
-
     def __init__(self, data_dir: str | os.PathLike, max_pixels: int = DEFAULT_MAX_PIXELS, **kwargs: Any):
         self.folder = PointFolder(os.path.abspath(data_dir), max_pixels)
-        # without `hash` the cache would not notice that files of the same folder have changed
-        kwargs.setdefault("hash", self.folder.digest())
-        super().__init__(data_dir=str(self.folder.directory), **kwargs)
+        super().__init__(self.folder.directory, self.folder.digest(), **kwargs)
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(
@@ -73,11 +69,7 @@ class IOCfish5K(StrictBuilder):
         self.folder.check_complete()
         if not dl_manager.is_streaming:
             self._check_annotations()
-        # a list in gen_kwargs is what datasets cuts into shards, for num_proc and for shuffling a stream
-        return [
-            datasets.SplitGenerator(name=split, gen_kwargs={"images": self.folder.images(split)})
-            for split in self.folder.ids
-        ]
+        return self.split_generators(images={split: self.folder.images(split) for split in self.folder.ids})
 
     def _check_annotations(self) -> None:
         images = [(split, image) for split in self.folder.ids for image in self.folder.images(split)]

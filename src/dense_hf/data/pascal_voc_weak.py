@@ -30,10 +30,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import datasets
-from PIL import Image
 from transformers.utils import logging
 
-from .images import DEFAULT_MAX_PIXELS, png_bytes, stored_image
+from .images import DEFAULT_MAX_PIXELS, stored_image, stored_labels
 from .labels import read_mask
 from .strict_builder import StrictBuilder
 from .weak_folder import WeakFolder, WeakImage
@@ -71,8 +70,6 @@ class PascalVOCWeak(StrictBuilder):
         ValueError: if extra images do not fit, see `WeakSet.with_extra`.
     """
 
-    VERSION = datasets.Version("1.0.0")
-
     def __init__(
         self,
         data_dir: str | os.PathLike | WeakSet,
@@ -84,9 +81,7 @@ class PascalVOCWeak(StrictBuilder):
         images = data_dir if isinstance(data_dir, WeakSet) else read_weak_set(os.path.abspath(data_dir))
         self.images = images.with_extra(extra, join_extra)
         self.max_pixels = max_pixels
-        # without `hash` the cache would not notice that files of the same folder have changed
-        kwargs.setdefault("hash", self.images.digest())
-        super().__init__(data_dir=os.path.abspath(self.images.directory), **kwargs)
+        super().__init__(self.images.directory, self.images.digest(), **kwargs)
 
     def _info(self) -> datasets.DatasetInfo:
         names = list(self.images.class_names)
@@ -106,11 +101,7 @@ class PascalVOCWeak(StrictBuilder):
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         if is_voc(self.images.directory) and (problems := compare_weak_with_release(self.images)):
             logger.warning(f"{self.images.directory}: not the full PASCAL VOC 2012. {'; '.join(problems)}")
-        # a list in gen_kwargs is what datasets cuts into shards, for num_proc and for shuffling a stream
-        return [
-            datasets.SplitGenerator(name=split, gen_kwargs={"images": list(folder.images)})
-            for split, folder in self.images.splits.items()
-        ]
+        return self.split_generators(images={split: folder.images for split, folder in self.images.splits.items()})
 
     def _generate_examples(  # ty: ignore[incompatible-method-override]  str keys: the base class takes both
         self, images: list[WeakImage]
@@ -121,7 +112,7 @@ class PascalVOCWeak(StrictBuilder):
             mask = None
             if image.mask_path is not None:
                 numbers = read_mask(image.mask_path, picture.size, rule, self.max_pixels)
-                mask = {"path": image.mask_path.name, "bytes": png_bytes(Image.fromarray(numbers))}
+                mask = stored_labels(image.mask_path, numbers)
             yield (
                 image.name,
                 {

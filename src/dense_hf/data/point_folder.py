@@ -5,15 +5,15 @@ annotations/     fish_1.xml ...          see `points.py`
 train_id.txt, val_id.txt, test_id.txt    see `image_lists.py`; at least one of them
 """
 
-import hashlib
 import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ..errors import InvalidDataError
-from .image_lists import ImageNames, read_ids, split_suffix
-from .images import DEFAULT_MAX_PIXELS, open_image, read_image_header
+from ..errors import InvalidDataError, first_of
+from .files import files_digest
+from .image_lists import ImageNames, read_split_lists, split_suffix
+from .images import DEFAULT_MAX_PIXELS, read_size
 from .points import read_points
 
 SPLIT_LISTS = {"train": "train_id.txt", "validation": "val_id.txt", "test": "test_id.txt"}
@@ -56,17 +56,9 @@ class PointFolder:
         self.max_pixels = max_pixels
         if not self.directory.is_dir():
             raise InvalidDataError(directory, "a folder with images/, annotations/ and train_id.txt", "no folder")
-        lists = {split: self.directory / name for split, name in SPLIT_LISTS.items()}
-        self.ids = {split: read_ids(path) for split, path in lists.items() if os.path.lexists(path)}
-        if not self.ids:
-            expected = f"at least one of {', '.join(SPLIT_LISTS.values())} beside images/ and annotations/"
-            raise InvalidDataError(directory, expected, sorted(os.listdir(directory))[:10])
-        seen: dict[str, str] = {}
-        for split, ids in self.ids.items():
-            for image_id in ids:
-                other = seen.setdefault(split_suffix(image_id)[0], split)
-                if other != split:
-                    raise InvalidDataError(lists[split], f"no image of {lists[other].name}", repr(image_id))
+        self.ids = read_split_lists(
+            self.directory, SPLIT_LISTS, "images/ and annotations/", "image", same=lambda name: split_suffix(name)[0]
+        )
 
     @property
     def list_lengths(self) -> dict[str, int]:
@@ -101,22 +93,16 @@ class PointFolder:
     def check_complete(self) -> None:
         """Raise `InvalidDataError`, with the number of missing files and the names of the first, unless all exist."""
         if missing := self.missing_files():
-            names = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
-            raise InvalidDataError(self.directory, "all files of its lists", f"{len(missing)} missing: {names}")
+            received = f"{len(missing)} missing: {first_of(missing)}"
+            raise InvalidDataError(self.directory, "all files of its lists", received)
 
     def digest(self) -> str:
-        """A short hash that changes when a list, an image or an annotation does (by name, size and time of change).
-
-        The cache of the datasets library goes by the folder's name alone and would serve old points for ever.
-        """
-        digest = hashlib.sha256()
-        for split in self.ids:
-            for image in self.images(split):
-                digest.update(f"{split}\0{image.image_id}\0".encode())
-                for path in (image.image_path, image.annotation_path):
-                    status = path.stat() if path.exists() else None
-                    digest.update(f"{status and (status.st_size, status.st_mtime_ns)}\0".encode())
-        return digest.hexdigest()[:16]
+        """A short hash that changes when a list, an image or an annotation does, see `files_digest`."""
+        return files_digest(
+            ((split, image.image_id), (image.image_path, image.annotation_path))
+            for split in self.ids
+            for image in self.images(split)
+        )
 
     def summarize_image(self, split: str, image: PointImage, decode: bool = False) -> ImageSummary:
         """Read the annotation and the header of one image, or all of it with `decode`.
@@ -124,10 +110,6 @@ class PointFolder:
         Raises:
             InvalidDataError: if one of the two files is missing or bad.
         """
-        if decode:
-            width, height = open_image(image.image_path, self.max_pixels).size
-        else:
-            header = read_image_header(image.image_path, self.max_pixels)
-            width, height = header.width, header.height
+        width, height = read_size(image.image_path, self.max_pixels, decode)
         annotation = read_points(image.annotation_path, (width, height))
         return ImageSummary(split, image.image_id, width, height, len(annotation), annotation.num_dropped)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from statistics import mean
 
-from ..markdown import table_row
+from ..markdown import table
 from ..metrics.density_ranges import DENSITY_RANGES, density_range
 from .point_folder import SPLIT_LISTS, ImageSummary
 
@@ -43,19 +43,15 @@ def format_statistics(summaries: list[ImageSummary]) -> str:
     """Both tables as Markdown, a row per split and one for all. Resolution is height x width, as in Table 2.1."""
     rows = {split: [summary for summary in summaries if summary.split == split] for split in SPLIT_LISTS}
     rows = {split: members for split, members in rows.items() if members} | {"all": summaries}
-    table_1 = [
-        table_row("split", "images", "average resolution", "points", "min", "average", "max", "left out"),
-        table_row("---", *["---:"] * 7),
-    ]
-    table_2 = [table_row("split", *DENSITY_RANGES, "images"), table_row("---", *["---:"] * (len(DENSITY_RANGES) + 1))]
+    points, sizes = [], []
     for name, members in rows.items():
         counts = [member.count for member in members]
         dropped = sum(member.num_dropped for member in members)
         average = f"{mean(counts):.1f}"
         resolution = f"{mean(m.height for m in members):.0f} x {mean(m.width for m in members):.0f}"
-        table_1.append(
-            table_row(name, len(members), resolution, sum(counts), min(counts), average, max(counts), dropped)
-        )
+        points.append([name, len(members), resolution, sum(counts), min(counts), average, max(counts), dropped])
         ranges = Counter(density_range(count) for count in counts)
-        table_2.append(table_row(name, *(ranges[key] for key in DENSITY_RANGES), len(members)))
-    return "\n".join([*table_1, "", "Images by number of objects:", "", *table_2])
+        sizes.append([name, *(ranges[key] for key in DENSITY_RANGES), len(members)])
+    head = ("split", "images", "average resolution", "points", "min", "average", "max", "left out")
+    by_number = table(("split", *DENSITY_RANGES, "images"), sizes, "lr")
+    return f"{table(head, points, 'lr')}\n\nImages by number of objects:\n\n{by_number}"

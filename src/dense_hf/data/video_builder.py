@@ -5,10 +5,10 @@ from typing import Any
 
 import datasets
 import numpy as np
-from PIL import Image
 from transformers.utils import logging
 
-from .images import png_bytes, stored_image
+from ..errors import first_of
+from .images import stored_image, stored_labels
 from .labels import IGNORED, read_mask
 from .strict_builder import StrictBuilder
 from .videos import Video, VideoSet, check_frame_size
@@ -35,14 +35,10 @@ class VideoFrameBuilder(StrictBuilder):
         kwargs: of `datasets.DatasetBuilder`, such as `cache_dir`.
     """
 
-    VERSION = datasets.Version("1.0.0")
-
     def __init__(self, videos: VideoSet, skip_incomplete: bool = False, **kwargs: Any):
         self.videos = videos
         self.skip_incomplete = skip_incomplete
-        # without `hash` the cache would not notice that files of the same folder have changed
-        kwargs.setdefault("hash", videos.digest())
-        super().__init__(data_dir=str(videos.directory), **kwargs)
+        super().__init__(videos.directory, videos.digest(), **kwargs)
 
     def _info(self) -> datasets.DatasetInfo:
         names = list(self.videos.rule.names)
@@ -66,13 +62,9 @@ class VideoFrameBuilder(StrictBuilder):
         elif problems := self.videos.problems:
             logger.warning(
                 f"{self.videos.directory}: {len(problems)} files are missing or empty, their frames are left out: "
-                f"{'; '.join(problems[:20])}{'; ...' if len(problems) > 20 else ''}"
+                f"{first_of(problems, 20, '; ')}"
             )
-        # a list in gen_kwargs is what datasets cuts into shards, for num_proc and for shuffling a stream
-        return [
-            datasets.SplitGenerator(name=split, gen_kwargs={"videos": members})
-            for split, members in self.videos.splits.items()
-        ]
+        return self.split_generators(videos=self.videos.splits)
 
     def _generate_examples(  # ty: ignore[incompatible-method-override]  str keys: the base class takes both
         self, videos: list[Video]
@@ -86,7 +78,7 @@ class VideoFrameBuilder(StrictBuilder):
                 mask, classes = None, []
                 if frame.mask_path is not None:
                     labels = read_mask(frame.mask_path, picture.size, self.videos.rule, self.videos.max_pixels)
-                    mask = {"path": frame.mask_path.name, "bytes": png_bytes(Image.fromarray(labels))}
+                    mask = stored_labels(frame.mask_path, labels)
                     classes = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)[:IGNORED]).tolist()
                 yield (
                     f"{video.video_id}/{frame.frame_id}",

@@ -8,10 +8,11 @@ import stat
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from transformers.utils import logging
@@ -36,7 +37,7 @@ _BT709, _LIMITED_RANGE = 1, 1  # numbers of FFmpeg
 _KEY_FRAME_SECONDS = 2
 
 
-class VideoReader:
+class VideoReader(AbstractContextManager):
     """Frames of a video, one after the other, decoded as they are asked for.
 
     ```python
@@ -190,16 +191,11 @@ class VideoReader:
         self._packets = iter(())  # PyAV 18.1 reads on in a closed file and crashes the process
         self._container.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
-class VideoWriter:
+class VideoWriter(AbstractContextManager):
     """Writes frames to an H.264 file that any player shows (yuv420p, BT.709).
 
     ```python
@@ -283,12 +279,7 @@ class VideoWriter:
             if not self.num_frames:
                 self.path.unlink(missing_ok=True)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 

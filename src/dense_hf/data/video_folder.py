@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import InvalidDataError
 from .class_names import VSPW_NAMES
-from .image_lists import read_ids
+from .image_lists import read_split_lists
 from .images import DEFAULT_MAX_PIXELS
 from .labels import LabelRule, class_rule, read_class_file
 from .videos import Frame, Video, VideoSet, list_images
@@ -48,7 +48,7 @@ def read_video_folder(
     if not directory.is_dir():
         raise InvalidDataError(directory, "a folder with data/, train.txt and val.txt", "no folder")
     videos = VideoSet(directory, _rule(directory, class_file, ignore_zero), max_pixels=max_pixels)
-    for split, names in _read_lists(directory).items():
+    for split, names in read_split_lists(directory, VIDEO_LISTS, "data/", "video").items():
         videos.splits[split] = [
             _list_video(videos, name, needs_masks=not sparse and split != "test", sparse=sparse) for name in names
         ]
@@ -59,20 +59,6 @@ def _rule(directory: Path, class_file: str | os.PathLike | None, ignore_zero: bo
     if class_file is None and not (directory / CLASS_FILE).exists():
         return class_rule(dict(enumerate(VSPW_NAMES, start=1 if ignore_zero else 0)), ignore_zero)
     return read_class_file(directory / CLASS_FILE if class_file is None else class_file, ignore_zero)
-
-
-def _read_lists(directory: Path) -> dict[str, list[str]]:
-    lists = {split: directory / name for split, name in VIDEO_LISTS.items()}
-    ids = {split: read_ids(path, kind="video") for split, path in lists.items() if os.path.lexists(path)}
-    if not ids:
-        expected = f"at least one of {', '.join(VIDEO_LISTS.values())} beside data/"
-        raise InvalidDataError(directory, expected, sorted(os.listdir(directory))[:10])
-    seen: dict[str, str] = {}
-    for split, names in ids.items():
-        for name in names:
-            if (other := seen.setdefault(name, split)) != split:
-                raise InvalidDataError(lists[split], f"no video of {lists[other].name}", repr(name))
-    return ids
 
 
 def _list_video(videos: VideoSet, name: str, needs_masks: bool, sparse: bool) -> Video:

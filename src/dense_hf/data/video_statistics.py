@@ -5,6 +5,7 @@ from statistics import mean
 
 import numpy as np
 
+from ..markdown import percent, table
 from .class_names import VSPW_NAMES
 from .labels import IGNORED
 from .video_folder import VIDEO_LISTS
@@ -36,31 +37,23 @@ def format_video_statistics(summaries: Sequence[VideoSummary], names: Sequence[s
         summaries: of videos with at least one frame that could be read.
         names: of the labels.
     """
-    rows = [
-        "| split | videos | frames | with mask | shortest | longest | average size | ignored pixels |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    splits = list(dict.fromkeys(summary.split for summary in summaries))
-    for split in splits:
+    rows, pixels_of = [], {}
+    for split in dict.fromkeys(summary.split for summary in summaries):
         members = [summary for summary in summaries if summary.split == split]
         lengths = [summary.num_frames for summary in members]
         width, height = (mean(summary.size[axis] for summary in members) for axis in (0, 1))
         pixels = np.sum([summary.pixels for summary in members], axis=0)
         labelled = sum(summary.num_labelled for summary in members)
-        rows.append(
-            f"| {split} | {len(members):,} | {sum(lengths):,} | {labelled:,} | {min(lengths)} | {max(lengths)} "
-            f"| {width:.0f} x {height:.0f} | {_share(pixels[IGNORED], pixels.sum())} |"
-        )
-    rows += ["", f"| label | class | {' | '.join(splits)} |", f"| ---: | --- |{' ---: |' * len(splits)}"]
-    pixels_of = {
-        split: np.sum([summary.pixels for summary in summaries if summary.split == split], axis=0)[:IGNORED]
-        for split in splits
-    }
-    for label, name in enumerate(names):
-        shares = [_share(pixels[label], pixels.sum()) for pixels in pixels_of.values()]
-        rows.append(f"| {label} | {name} | {' | '.join(shares)} |")
-    return "\n".join(rows)
+        size, ignored = f"{width:.0f} x {height:.0f}", _share(pixels[IGNORED], pixels.sum())
+        rows.append([split, len(members), sum(lengths), labelled, min(lengths), max(lengths), size, ignored])
+        pixels_of[split] = pixels[:IGNORED]
+    head = ("split", "videos", "frames", "with mask", "shortest", "longest", "average size", "ignored pixels")
+    classes = [
+        [label, name, *(_share(pixels[label], pixels.sum()) for pixels in pixels_of.values())]
+        for label, name in enumerate(names)
+    ]
+    return f"{table(head, rows, 'lr')}\n\n{table(('label', 'class', *pixels_of), classes, 'rlr')}"
 
 
 def _share(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.2f} %" if whole else "-"
+    return f"{percent(part / whole, 2)} %" if whole else "-"

@@ -4,7 +4,6 @@ A set of videos is read in two steps: its folders are listed, which tells names 
 files are decoded, one by one or all of them by `check_videos`.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -16,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InvalidDataError
+from ..errors import InvalidDataError, first_of
+from .files import files_digest
 from .image_lists import split_suffix
-from .images import DEFAULT_MAX_PIXELS, open_image, read_image_header
+from .images import DEFAULT_MAX_PIXELS, read_size
 from .labels import LabelRule, read_mask
 
 
@@ -63,24 +63,18 @@ class VideoSet:
     max_pixels: int = DEFAULT_MAX_PIXELS
 
     def digest(self) -> str:
-        """A short hash that changes when a frame, a mask, a list or the rule does (by name, size, time of change).
-
-        The cache of the datasets library goes by the folder's name alone and would serve old masks for ever.
-        """
-        digest = hashlib.sha256(repr((self.rule.names, sorted(self.rule.labels.items()))).encode())
-        for split, videos in self.splits.items():
-            for video in videos:
-                digest.update(f"{split}\0{video.video_id}\0".encode())
-                for path in (path for frame in video.frames for path in (frame.image_path, frame.mask_path) if path):
-                    status = path.stat()
-                    digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
-        return digest.hexdigest()[:16]
+        """A short hash that changes when a frame, a mask, a list or the rule does, see `files_digest`."""
+        videos = [(split, video) for split, members in self.splits.items() for video in members]
+        files = [
+            ((split, video.video_id), [path for frame in video.frames for path in (frame.image_path, frame.mask_path)])
+            for split, video in videos
+        ]
+        return files_digest([((self.rule.names, sorted(self.rule.labels.items())), ()), *files])
 
     def check_complete(self) -> None:
         """Raise `InvalidDataError`, with the number of problems and the first of them, if there are any."""
         if self.problems:
-            first = "; ".join(self.problems[:10]) + ("; ..." if len(self.problems) > 10 else "")
-            received = f"{len(self.problems)} missing or empty: {first}"
+            received = f"{len(self.problems)} missing or empty: {first_of(self.problems, separator='; ')}"
             raise InvalidDataError(self.directory, "all frames and masks of its videos", received)
 
 
@@ -130,11 +124,7 @@ def _summarize(videos: VideoSet, decode_frames: bool, place: tuple[str, Video]) 
     summary = VideoSummary(split, video.video_id, 0, 0, (0, 0), np.zeros(256, dtype=np.int64), [])
     for frame in video.frames:
         try:
-            if decode_frames:
-                size = open_image(frame.image_path, videos.max_pixels).size
-            else:
-                header = read_image_header(frame.image_path, videos.max_pixels)
-                size = header.width, header.height
+            size = read_size(frame.image_path, videos.max_pixels, decode_frames)
             check_frame_size(frame, size, summary.size if summary.num_frames else size)
             if frame.mask_path is not None:
                 labels = read_mask(frame.mask_path, size, videos.rule, videos.max_pixels)

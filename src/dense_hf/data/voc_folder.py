@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from ..errors import InvalidDataError
 from .class_names import VOC_NAMES
 from .image_lists import ImageNames, read_ids, read_text, split_suffix
-from .images import read_image_header
+from .images import read_size
 from .labels import LabelRule, class_rule, read_mask
 from .points import parse_xml
 from .weak_folder import WeakFolder, collect_images, read_label_list, require_images, require_masks
@@ -100,6 +100,5 @@ def _labels_of_annotation(root: Path, image_path: Path) -> tuple[int, ...]:
 
 
 def _labels_of_mask(root: Path, image_path: Path) -> tuple[int, ...]:
-    header = read_image_header(image_path)
-    mask = read_voc_mask(voc_mask_path(root, split_suffix(image_path.name)[0]), (header.width, header.height))
+    mask = read_voc_mask(voc_mask_path(root, split_suffix(image_path.name)[0]), read_size(image_path))
     return tuple(int(number) - 1 for number in np.unique(mask) if 1 <= number <= len(VOC_NAMES))

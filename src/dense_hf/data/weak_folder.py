@@ -16,7 +16,7 @@ from pathlib import Path
 
 from transformers.utils import logging
 
-from ..errors import InvalidDataError
+from ..errors import InvalidDataError, first_of
 from .image_lists import ImageNames, check_name, read_text, split_suffix
 
 logger = logging.get_logger(__name__)
@@ -128,8 +128,8 @@ def read_labels_csv(
     for line, _, names in rows:
         for name in names:
             if name not in ids:
-                known = ", ".join(list(ids)[:50]) + (", ..." if len(ids) > 50 else "")
-                raise InvalidDataError(csv_path, f"one of the classes {known}", f"line {line}: {name[:100]!r}")
+                expected = f"one of the classes {first_of(list(ids), 50)}"
+                raise InvalidDataError(csv_path, expected, f"line {line}: {name[:100]!r}")
     entries = [(line, image, tuple(ids[name] for name in names)) for line, image, names in rows]
     return collect_images(csv_path, entries, images_dir, class_names, domain)
 
@@ -262,8 +262,7 @@ def require_images(list_path: str | os.PathLike, images_dir: str | os.PathLike, 
     if missing:
         received = f"{missing[0]} is not there"
         if len(missing) > 1:
-            names = ", ".join(missing[1:10]) + (", ..." if len(missing) > 10 else "")
-            received = f"{len(missing):,} are missing, {received}, nor {names}"
+            received = f"{len(missing):,} are missing, {received}, nor {first_of(missing[1:], 9)}"
         raise InvalidDataError(list_path, f"images of the folder {images_dir}", received)
 
 
@@ -274,8 +273,8 @@ def require_masks(masks_dir: str | os.PathLike, names: Sequence[str]) -> None:
         InvalidDataError: else; it counts those that are missing and names the first.
     """
     if missing := [name for name in names if not os.path.lexists(Path(masks_dir) / f"{name}.png")]:
-        first = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise InvalidDataError(masks_dir, "a mask NAME.png for each image", f"{len(missing):,} missing: {first}")
+        received = f"{len(missing):,} missing: {first_of(missing, 5)}"
+        raise InvalidDataError(masks_dir, "a mask NAME.png for each image", received)
 
 
 def require_classes(folder: WeakFolder, class_names: Sequence[str], source: str | os.PathLike) -> None:
@@ -318,8 +317,7 @@ def _read_rows(csv_path: str | os.PathLike) -> list[tuple[int, str, tuple[str, .
 def _warnings(path: str | os.PathLike, images: Sequence[WeakImage], class_names: Sequence[str]) -> tuple[str, ...]:
     warnings = []
     if empty := [image.name for image in images if not image.labels]:
-        names = ", ".join(empty[:3]) + (", ..." if len(empty) > 3 else "")
-        warnings.append(f"{path}: {len(empty)} of {len(images)} images have no class ({names})")
+        warnings.append(f"{path}: {len(empty)} of {len(images)} images have no class ({first_of(empty, 3)})")
     counts = Counter(label for image in images for label in image.labels)
     if alone := [name for label, name in enumerate(class_names) if counts[label] == 1]:
         warnings.append(f"{path}: classes with a single image, which will be paired with itself: {', '.join(alone)}")

@@ -4,7 +4,6 @@ The layouts are those of `weak_source.py`. The split "train" has no masks, whate
 are all that MCIS learns from. "validation" and "test" have them, to judge results by.
 """
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from pathlib import Path
 from transformers.utils import logging
 
 from ..errors import InvalidDataError
+from .files import files_digest, require_folder
 from .image_lists import read_ids, split_suffix
 from .voc_folder import voc_mask_path
 from .weak_folder import WeakFolder, WeakImage, join_folders, require_classes
@@ -69,18 +69,13 @@ class WeakSet:
         return replace(self, splits=splits)
 
     def digest(self) -> str:
-        """A short hash that changes when an image, a mask or a label does (files by name, size, time of change).
-
-        The cache of the datasets library goes by the folder's name alone and would serve old labels for ever.
-        """
-        digest = hashlib.sha256(repr(self.class_names).encode())
-        for split, folder in self.splits.items():
-            for image in folder.images:
-                digest.update(f"{split}\0{image.path}\0{image.labels}\0{image.domain}\0".encode())
-                for path in (image.path, image.mask_path):
-                    status = path.stat() if path is not None and path.exists() else None
-                    digest.update(f"{status and (status.st_size, status.st_mtime_ns)}\0".encode())
-        return digest.hexdigest()[:16]
+        """A short hash that changes when an image, a mask or a label does, see `files_digest`."""
+        images = [
+            ((split, image.path, image.labels, image.domain), (image.path, image.mask_path))
+            for split, folder in self.splits.items()
+            for image in folder.images
+        ]
+        return files_digest([(self.class_names, ()), *images])
 
 
 def read_weak_set(data_dir: str | os.PathLike) -> WeakSet:
@@ -95,8 +90,7 @@ def read_weak_set(data_dir: str | os.PathLike) -> WeakSet:
             splits with different classes.
     """
     directory = Path(data_dir)
-    if not directory.is_dir():
-        raise InvalidDataError(directory, "a folder", "nothing there" if not directory.exists() else "a file")
+    require_folder(directory)
     lists = {split: weak_list_path(directory, name) for split, name in SPLIT_NAMES.items()}
     lists = {split: path for split, path in lists.items() if path.is_file()}
     if "test" in lists and is_voc(directory) and not _has_any_mask(directory, lists["test"]):

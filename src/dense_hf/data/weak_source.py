@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidDataError
-from .images import read_image_header
+from .files import require_folder
+from .images import read_size
 from .labels import LabelRule, class_rule, read_mask
 from .voc_folder import MASKS, read_voc_weak, voc_list_path
 from .weak_folder import (
@@ -127,8 +128,7 @@ def read_weak_split(
         InvalidDataError: for a folder, list, table, image or mask that is missing or bad.
     """
     data_dir = Path(data_dir)
-    if not data_dir.is_dir():
-        raise InvalidDataError(data_dir, "a folder", "nothing there" if not data_dir.exists() else "a file")
+    require_folder(data_dir)
     if is_voc(data_dir):
         labels = "masks" if with_masks else "annotations"
         return read_voc_weak(data_dir, weak_list_path(data_dir, split), labels, domain, with_masks)
@@ -204,8 +204,7 @@ def read_weak_mask(image: WeakImage, rule: LabelRule) -> np.ndarray:
     """
     if image.mask_path is None:
         raise InvalidDataError(image.path, "an image with a mask", "one without")
-    header = read_image_header(image.path)
-    return read_mask(image.mask_path, (header.width, header.height), rule)
+    return read_mask(image.mask_path, read_size(image.path), rule)
 
 
 def _split_folder(data_dir: Path, split: str) -> Path:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from itertools import combinations
 from statistics import mean
 
-from ..markdown import table_row
+from ..markdown import table
 from .weak_folder import WeakFolder
 from .weak_set import WeakSet
 
@@ -46,32 +46,23 @@ def format_weak_statistics(images: WeakSet) -> str:
     """
     splits = images.splits
     counts = [*map(str, range(1, _MOST)), f"{_MOST} or more"]
-    overview = [
-        table_row("split", "images", "with mask", "domains", "labels per image", "no label", *counts),
-        table_row("---", *["---:"] * (len(counts) + 5)),
-        *(table_row(split, *_numbers(folder)) for split, folder in splits.items()),
-    ]
+    head = ("split", "images", "with mask", "domains", "labels per image", "no label", *counts)
+    overview = table(head, ([split, *_numbers(folder)] for split, folder in splits.items()), "lr")
     per_class = {split: _images_per_class(folder) for split, folder in splits.items()}
     classes = [
-        table_row("id", "class", *splits),
-        table_row("---:", "---", *["---:"] * len(splits)),
-        *(
-            table_row(label, name, *(per_class[split][label] for split in splits))
-            for label, name in enumerate(images.class_names)
-        ),
+        [label, name, *(per_class[split][label] for split in splits)] for label, name in enumerate(images.class_names)
     ]
-    parts = [*overview, "", "Images of each class:", "", *classes]
+    parts = [overview, "Images of each class:", table(("id", "class", *splits), classes, "rlr")]
     training = splits.get("train", next(iter(splits.values())))
     pairs = Counter(pair for image in training.images for pair in combinations(image.labels, 2))
     if pairs:
         # as many images: in the order of the classes, so that the table is always the same
         top = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))[:_TOP_PAIRS]
-        rows = [table_row(images.class_names[first], images.class_names[second], n) for (first, second), n in top]
-        parts += ["", "Classes that occur together most often:", "", table_row("class", "with", "images")]
-        parts += [table_row("---", "---", "---:"), *rows]
+        rows = [(images.class_names[first], images.class_names[second], number) for (first, second), number in top]
+        parts += ["Classes that occur together most often:", table(("class", "with", "images"), rows, "llr")]
     if alone := [name for label, name in enumerate(images.class_names) if _images_per_class(training)[label] == 1]:
-        parts += ["", f"Classes with a single image to train on: {', '.join(alone)}."]
-    return "\n".join(parts)
+        parts.append(f"Classes with a single image to train on: {', '.join(alone)}.")
+    return "\n\n".join(parts)
 
 
 def _numbers(folder: WeakFolder) -> list[object]:

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-from huggingface_hub import ModelCardData
+from ..markdown import percent, table
+from .model_card import RunDescription, measured, read_results, splits_of, which_weights, write_card
 
-from .model_card import RunDescription, how_it_was_made, measured, read_results, save_card, splits_of
-
-_BODY = """# {title}
-
+_BODY = """\
 Finds where classes are in images of which only the classes are known, no boxes and no masks: the classifier of
 chapter 3 (MCIS), which compares images that share a class. Trained with dense_hf, by image-level labels alone, on:
 **{dataset}**.
@@ -45,10 +43,7 @@ These numbers judge the classifier, not its maps.
 - A map is meaningful only for a class that is in the image.
 - The method is of 2020. Its published result, 66.2 mIoU on PASCAL VOC 2012 val, is about 12 points behind today's best
   methods for image-level labels.
-- The licence of these weights must allow what that of the training images, and of the ImageNet weights, allows.
-
-{made}
-"""
+- The licence of these weights must allow what that of the training images, and of the ImageNet weights, allows."""
 
 
 def write_weak_card(output_dir: Path, run: RunDescription, class_names: tuple[str, ...], license: str | None) -> None:
@@ -64,34 +59,24 @@ def write_weak_card(output_dir: Path, run: RunDescription, class_names: tuple[st
     """
     results = read_results(output_dir)
     splits = splits_of(results)
-    data = ModelCardData(
-        library_name="transformers",
+    body = _BODY.format(dataset=run.training_data, classes=", ".join(class_names), results=_results(results, splits))
+    write_card(
+        output_dir,
+        run,
+        [body],
+        ["weakly-supervised-segmentation", "mcis"],
         pipeline_tag="image-classification",
         license=license,
-        tags=["weakly-supervised-segmentation", "dense_hf", "mcis"],
-        model_name=run.title,
         eval_results=measured("image-classification", run.dataset, splits, {"mean_average_precision": "mAP"}),
     )
-    body = _BODY.format(
-        title=run.title,
-        dataset=run.training_data,
-        classes=", ".join(class_names),
-        results=_results(results, splits),
-        made=how_it_was_made(run, "images"),
-    )
-    save_card(output_dir, data, body)
 
 
 def _results(results: dict, splits: dict[str, dict[str, float]]) -> str:
     if not results:
         return "None yet: this run has not come to its end."
-    rows = ["| split | images | mAP of the classes | loss of single images |", "|---|---|---|---|"]
-    rows += [
-        f"| {split} | {values['num_images']} | {100 * values['mean_average_precision']:.1f} | {values['loss']:.4f} |"
+    rows = [
+        (split, values["num_images"], percent(values["mean_average_precision"]), f"{values['loss']:.4f}")
         for split, values in splits.items()
     ]
-    table = "\n".join(rows) if splits else "None: no images to judge by."
-    return (
-        f"{table}\n\nThese are the weights after epoch {results['best_epoch']:.4g} of {results['epochs']:.4g}. "
-        f"Seed {results['seed']}, one run."
-    )
+    numbers = table(("split", "images", "mAP of the classes", "loss of single images"), rows)
+    return f"{numbers if splits else 'None: no images to judge by.'}\n\n{which_weights(results)}"

@@ -2,11 +2,18 @@
 
 from pathlib import Path
 
-from huggingface_hub import ModelCardData
-
-from .model_card import RunDescription, how_it_was_made, measured, read_results, save_card, splits_of
+from ..markdown import table
+from .model_card import RunDescription, measured, read_results, splits_of, which_weights, write_card
 
 METRIC_NAMES = {"mae": "MAE", "mse": "MSE (root)", "nae": "NAE"}
+
+_CODE = """```python
+import dense_hf
+from transformers import pipeline
+
+count = pipeline("object-counting", model="this/repository")
+count("image.jpg")
+```"""
 
 
 def write_counting_card(output_dir: Path, run: RunDescription) -> None:
@@ -16,48 +23,22 @@ def write_counting_card(output_dir: Path, run: RunDescription) -> None:
     """
     results = read_results(output_dir)
     splits = splits_of(results)
-    data = ModelCardData(
-        library_name="transformers",
-        tags=["object-counting", "dense_hf", "iocformer"],
-        model_name=run.title,
-        eval_results=measured("object-counting", run.dataset, splits, METRIC_NAMES),
-    )
-    table = ["| split | images | MAE | MSE (root) | NAE |", "|---|---|---|---|---|"]
-    for split, values in splits.items():
-        numbers = " | ".join(f"{values[key]:.2f}" for key in METRIC_NAMES)
-        table.append(f"| {split} | {run.num_images.get(split, '?')} | {numbers} |")
-    body = f"""# {run.title}
-
-Counts objects and points at them. Trained with dense_hf on: **{run.dataset}**.
-
-```python
-import dense_hf
-from transformers import pipeline
-
-count = pipeline("object-counting", model="this/repository")
-count("image.jpg")
-```
-
-## Results
-
-{chr(10).join(table) if splits else "None yet: this run has not come to its end."}
-
-{_selection(results)}
-
-{how_it_was_made(run, "images")}
-"""
-    save_card(output_dir, data, body)
-
-
-def _selection(results: dict[str, object]) -> str:
-    if "best_epoch" not in results:
-        return ""
+    rows = [
+        [split, run.num_images.get(split, "?"), *(f"{values[key]:.2f}" for key in METRIC_NAMES)]
+        for split, values in splits.items()
+    ]
+    numbers = table(("split", "images", *METRIC_NAMES.values()), rows)
     chosen = (
-        "the best of the evaluated ones by MAE on the validation images"
+        ", the best of the evaluated ones by MAE on the validation images"
         if "validation" in results
-        else "the last; there were no validation images to choose by"
+        else ", the last; there were no validation images to choose by"
     )
-    return (
-        f"These are the weights after epoch {results['best_epoch']:.4g} of {results['epochs']:.4g}, {chosen}. "
-        f"Seed {results['seed']}, one run."
-    )
+    parts = [
+        f"Counts objects and points at them. Trained with dense_hf on: **{run.dataset}**.",
+        _CODE,
+        "## Results",
+        numbers if splits else "None yet: this run has not come to its end.",
+        which_weights(results, chosen),
+    ]
+    eval_results = measured("object-counting", run.dataset, splits, METRIC_NAMES)
+    write_card(output_dir, run, parts, ["object-counting", run.tag], eval_results=eval_results)

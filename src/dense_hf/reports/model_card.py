@@ -41,6 +41,11 @@ class RunDescription:
     extra_images: Mapping[str, int] = field(default_factory=dict)
 
     @property
+    def tag(self) -> str:
+        """What the Hub finds the model by: the last word of its title."""
+        return self.title.split()[-1].lower()
+
+    @property
     def training_data(self) -> str:
         """All that was trained on. `dataset` alone is what numbers are of."""
         extra = [f"{number} images of {name}" for name, number in self.extra_images.items()]
@@ -85,6 +90,22 @@ def splits_of(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: values for name, values in results.items() if isinstance(values, dict)}
 
 
+def eval_result(
+    task: str, dataset: str, split: str, metric: str, name: str, value: float, **source: Any
+) -> EvalResult:
+    """A number for the metadata of a card, with `source_name` and `source_url` if it is not ours."""
+    return EvalResult(
+        task_type=task,
+        dataset_type=dataset,
+        dataset_name=dataset,
+        dataset_split=split,
+        metric_type=metric,
+        metric_name=name,
+        metric_value=value,
+        **source,
+    )
+
+
 def measured(
     task: str, dataset: str, splits: Mapping[str, Mapping[str, Any]], names: Mapping[str, str]
 ) -> list[EvalResult] | None:
@@ -94,28 +115,65 @@ def measured(
         task: as the Hub names it.
         dataset: name of the data.
         splits: see `splits_of`.
-        names: key of a number to the name of its metric; a number that a split has not is left out.
+        names: key of a number to the name of its metric; a number that a split has not, or nothing for, is left out.
     """
     found = [
-        EvalResult(
-            task_type=task,
-            dataset_type=dataset,
-            dataset_name=dataset,
-            dataset_split=split,
-            metric_type=key,
-            metric_name=name,
-            metric_value=values[key],
-        )
+        eval_result(task, dataset, split, key, name, values[key])
         for split, values in splits.items()
         for key, name in names.items()
-        if key in values
+        if values.get(key) is not None
     ]
     return found or None
 
 
-def save_card(output_dir: Path, data: ModelCardData, body: str) -> None:
-    """Write `README.md` beside the weights."""
-    ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}").save(output_dir / "README.md")
+def write_card(
+    output_dir: Path, run: RunDescription, parts: Sequence[str], tags: Sequence[str], unit: str = "images", **data: Any
+) -> None:
+    """Write `README.md` beside the weights: title, parts, and how the model was made.
+
+    Args:
+        output_dir: the folder.
+        run: what was run.
+        parts: paragraphs, tables and sections; empty ones are left out.
+        tags: the task, and what else the model can be found by.
+        unit: see `how_it_was_made`.
+        data: more of the card's metadata, see `ModelCardData`.
+    """
+    facts = ModelCardData(
+        library_name="transformers", tags=[tags[0], "dense_hf", *tags[1:]], model_name=run.title, **data
+    )
+    body = "\n\n".join([f"# {run.title}", *filter(None, parts), how_it_was_made(run, unit)])
+    ModelCard(f"---\n{facts.to_yaml()}\n---\n\n{body}\n").save(output_dir / "README.md")
+
+
+def code_with_model(auto_class: str, lines: str, further_import: str = "") -> str:
+    """Python for a card: a model and its processor from the Hub, and what to do with them."""
+    return f"""```python
+import dense_hf
+from PIL import Image
+from transformers import AutoImageProcessor, {auto_class}
+{further_import}
+model = {auto_class}.from_pretrained("this/repository").eval()
+processor = AutoImageProcessor.from_pretrained("this/repository")
+{lines.strip()}
+```"""
+
+
+def which_weights(results: Mapping[str, Any], chosen: str = "", further: str = ", one run") -> str:
+    """A sentence on the weights that the numbers are of; nothing of a run that has not come to its end.
+
+    Args:
+        results: see `read_results`.
+        chosen: by what, if that needs to be said, after a comma.
+        further: what else is to be said of the run.
+    """
+    if "seed" not in results:
+        return ""
+    if "best_epoch" in results:
+        which = f"epoch {results['best_epoch']:.4g} of {results['epochs']:.4g}"
+    else:
+        which = f"step {results['best_step']} of {results['steps']}"
+    return f"These are the weights after {which}{chosen}. Seed {results['seed']}{further}."
 
 
 def how_it_was_made(run: RunDescription, unit: str) -> str:
@@ -125,6 +183,7 @@ def how_it_was_made(run: RunDescription, unit: str) -> str:
         run: what was run.
         unit: what `num_images` counts, "images" or "videos".
     """
+    config = {name: {k: v for k, v in keys.items() if k != "hub_token"} for name, keys in run.config.items() if keys}
     return f"""## How it was made
 
 ```bash
@@ -135,9 +194,5 @@ def how_it_was_made(run: RunDescription, unit: str) -> str:
 Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}.
 
 ```yaml
-{yaml.safe_dump(_without_token(run.config), sort_keys=False).strip()}
+{yaml.safe_dump(config, sort_keys=False).strip()}
 ```"""
-
-
-def _without_token(config: dict[str, dict]) -> dict[str, dict]:
-    return {name: {k: v for k, v in keys.items() if k != "hub_token"} for name, keys in config.items() if keys}

@@ -7,17 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import ModelCardData
 
 from ..data.files import read_bytes
 from ..errors import InvalidDataError
 from ..inference.pseudo_label_files import SETTINGS_FILE
-from .model_card import RunDescription, how_it_was_made, measured, read_results, save_card, splits_of
-from .video import percent
+from ..markdown import percent, table
+from .model_card import RunDescription, code_with_model, measured, read_results, splits_of, which_weights, write_card
 
 MAX_SETTINGS_BYTES = 2**16
 
 METRIC_NAMES = {"mean_iou": "mIoU", "pixel_accuracy": "pixel accuracy"}
+
+_CODE = """
+image = Image.open("image.jpg")
+outputs = model(**processor(image, return_tensors="pt"))
+labels = processor.post_process_semantic_segmentation(outputs, target_sizes=[(image.height, image.width)])[0]
+"""
 
 
 @dataclass(frozen=True)
@@ -76,55 +81,33 @@ def write_segmenter_card(output_dir: Path, run: RunDescription, labels: LabelSou
     Without that file (a push in the middle of a run) the card says that there are no results yet.
     """
     results = read_results(output_dir)
-    data = ModelCardData(
-        library_name="transformers",
-        tags=["image-segmentation", "dense_hf", "deeplab", *([] if labels.drawn else ["weakly-supervised"])],
-        model_name=run.title,
-        eval_results=measured("image-segmentation", run.dataset, splits_of(results), METRIC_NAMES),
-    )
-    body = f"""# {run.title}
-
-Gives every pixel of an image a class. Trained with dense_hf on: **{run.training_data}**.
-
-{labels.as_text()}
-
-```python
-import dense_hf
-from PIL import Image
-from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
-
-model = AutoModelForSemanticSegmentation.from_pretrained("this/repository").eval()
-processor = AutoImageProcessor.from_pretrained("this/repository")
-image = Image.open("image.jpg")
-outputs = model(**processor(image, return_tensors="pt"))
-labels = processor.post_process_semantic_segmentation(outputs, target_sizes=[(image.height, image.width)])[0]
-```
-
-## Results
-
-{results_text(results)}
-
-{how_it_was_made(run, "images")}
-"""
-    save_card(output_dir, data, body)
+    parts = [
+        f"Gives every pixel of an image a class. Trained with dense_hf on: **{run.training_data}**.",
+        labels.as_text(),
+        code_with_model("AutoModelForSemanticSegmentation", _CODE),
+        "## Results",
+        results_text(results),
+    ]
+    tags = ["image-segmentation", "deeplab", *([] if labels.drawn else ["weakly-supervised"])]
+    eval_results = measured("image-segmentation", run.dataset, splits_of(results), METRIC_NAMES)
+    write_card(output_dir, run, parts, tags, eval_results=eval_results)
 
 
 def results_text(results: dict) -> str:
     """Numbers in percent, and which weights they are of."""
     if "steps" not in results:
         return "None: this run has not come to its end."
-    which = f"These are the weights after step {results['best_step']} of {results['steps']}. Seed {results['seed']}."
+    which = which_weights(results, further="")
     if "validation" not in results:
         return f"None: there was no evaluation (`eval_strategy`). {which}"
     return (
         "Against masks that people have drawn, one scale, not mirrored, without a CRF, one run. "
-        f"{which}\n\n{class_table(results['validation'])}"
+        f"{which}\n\n{scores_table(results['validation'])}"
     )
 
 
-def class_table(values: dict) -> str:
+def scores_table(values: dict) -> str:
     """A Markdown table: mean IoU and pixel accuracy, then the IoU of each class, in percent; a dash for absent."""
     rows = [(name, values[key]) for key, name in METRIC_NAMES.items()]
     rows += [(f"IoU of {name}", share) for name, share in values["per_class_iou"].items()]
-    lines = [f"| {values['num_images']} images | % |", "|---|---|"]
-    return "\n".join(lines + [f"| {name} | {percent(share)} |" for name, share in rows])
+    return table((f"{values['num_images']} images", "%"), ((name, percent(share)) for name, share in rows))

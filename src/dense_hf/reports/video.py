@@ -6,42 +6,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import ModelCardData
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from ..markdown import percent, table
+from ..methods import METHODS
 from ..video_segmentation.configuration_video import MIX_TRANSFORMERS
-from .model_card import RunDescription, how_it_was_made, measured, read_results, save_card, splits_of
+from .model_card import RunDescription, code_with_model, measured, read_results, splits_of, which_weights, write_card
 
 METRIC_NAMES = {"mean_iou": "mIoU", "weighted_iou": "weighted IoU", "vc8": "mVC8", "vc16": "mVC16"}
 
-_USE = """```python
-import dense_hf
-from PIL import Image
-from transformers import AutoImageProcessor, AutoModel
-
-model = AutoModel.from_pretrained("this/repository").eval()
-processor = AutoImageProcessor.from_pretrained("this/repository")
+_SESSION = """
 session = model.new_session()
 for name in ("00000001.jpg", "00000002.jpg"):
     frame = processor(Image.open(name), return_tensors="pt")["pixel_values"][:, 0]
     logits = model.segment_frame(frame, session)
-```"""
-_USE_CFFM_PLUS = """```python
-import dense_hf
-from PIL import Image
-from transformers import AutoImageProcessor, AutoModel
-from dense_hf.video_segmentation.prototypes import prototype_frame_numbers
-
-model = AutoModel.from_pretrained("this/repository").eval()
-processor = AutoImageProcessor.from_pretrained("this/repository")
+"""
+_PROTOTYPES = """
 names = [f"{number:08d}.jpg" for number in range(48)]  # of all frames of a video, which must be known in advance
 frames = [processor(Image.open(name), return_tensors="pt")["pixel_values"][:, 0] for name in names]
 prototypes = model.find_prototypes(frames[number][0] for number in prototype_frame_numbers(len(frames)))
 session = model.new_session(prototypes[None])
 for frame in frames:
     logits = model.segment_frame(frame, session)
-```"""
-_USE_SEGFORMER = """```python
+"""
+_SINGLE_FRAMES = """```python
 from transformers import pipeline
 
 segment = pipeline("image-segmentation", model="this/repository")
@@ -56,68 +44,50 @@ def write_video_card(output_dir: Path, run: RunDescription) -> None:
     """
     results = read_results(output_dir)
     splits = splits_of(results)
-    is_baseline = run.title == "SegFormer"
-    use = {"SegFormer": _USE_SEGFORMER, "CFFM++": _USE_CFFM_PLUS}.get(run.title, _USE)
-    data = ModelCardData(
-        library_name="transformers",
-        tags=["image-segmentation" if is_baseline else "video-semantic-segmentation", "dense_hf", run.title.lower()],
-        model_name=run.title,
-        eval_results=measured("video-semantic-segmentation", run.dataset, splits, METRIC_NAMES),
-    )
-    if is_baseline:
-        about = "Segments single images. The baseline of CFFM and MRCFA, trained on the frames of clips"
+    model_class = next((method.model_class for method in METHODS.values() if method.title == run.title), None)
+    task, about = "video-semantic-segmentation", "Segments video with the help of earlier frames. Trained"
+    if hasattr(model_class, "find_prototypes"):
+        where = "from dense_hf.video_segmentation.prototypes import prototype_frame_numbers\n"
+        code = code_with_model("AutoModel", _PROTOTYPES, where)
+    elif model_class is None or hasattr(model_class, "new_session"):
+        code = code_with_model("AutoModel", _SESSION)
     else:
-        about = "Segments video with the help of earlier frames. Trained"
-    body = f"""# {run.title}
-
-{about} with dense_hf on: **{run.dataset}**.
-
-{use}
-
-## Results
-
-{results_table(splits) if splits else "None: no videos to judge by, or a run that has not come to its end."}
-
-{_selection(results)}
-
-{how_it_was_made(run, "videos")}
-"""
-    save_card(output_dir, data, body)
+        task, code = "image-segmentation", _SINGLE_FRAMES
+        about = "Segments single images. The baseline of the video models, trained on the frames of clips"
+    parts = [
+        f"{about} with dense_hf on: **{run.dataset}**.",
+        code,
+        "## Results",
+        results_table(splits) if splits else "None: no videos to judge by, or a run that has not come to its end.",
+        which_weights(results, further=f", one run, {results.get('protocol')} protocol"),
+    ]
+    eval_results = measured("video-semantic-segmentation", run.dataset, splits, METRIC_NAMES)
+    write_card(output_dir, run, parts, [task, run.tag], unit="videos", eval_results=eval_results)
 
 
-def results_table(splits: dict[str, dict[str, float]]) -> str:
+def results_table(splits: Mapping[str, Mapping[str, Any]]) -> str:
     """Numbers in percent, a row per split; a dash for what the masks did not allow."""
-    rows = [f"| split | videos | {' | '.join(METRIC_NAMES.values())} |", "|---" * (2 + len(METRIC_NAMES)) + "|"]
-    for split, values in splits.items():
-        counted = values["num_videos"] - values["num_skipped_videos"]
-        rows.append(f"| {split} | {counted:.0f} | {' | '.join(percent(values.get(key)) for key in METRIC_NAMES)} |")
-    return "\n".join(rows)
-
-
-def percent(share: float | None) -> str:
-    """0.385 as "38.5", nothing as a dash."""
-    return "-" if share is None or share != share else f"{100 * share:.1f}"
-
-
-def _selection(results: dict[str, object]) -> str:
-    if "best_step" not in results:
-        return ""
-    return (
-        f"These are the weights after step {results['best_step']} of {results['steps']}. "
-        f"Seed {results['seed']}, one run, {results['protocol']} protocol."
-    )
+    rows = [
+        [
+            split,
+            round(values["num_videos"] - values["num_skipped_videos"]),
+            *(percent(values.get(key)) for key in METRIC_NAMES),
+        ]
+        for split, values in splits.items()
+    ]
+    return table(("split", "videos", *METRIC_NAMES.values()), rows)
 
 
 TRAINING_ONLY = ("auxiliary_classifiers.",)  # of MRCFA
 
 
 def backbone_name(config: PreTrainedConfig) -> str:
-    """ "MiT-B1" and so on for the thesis' encoders, a dash for others."""
-    encoder: Any = getattr(config, "encoder_config", config)
+    """ "MiT-B1" and so on for the thesis' encoders, the model type for others, a dash for none that is known."""
+    encoder: Any = getattr(config, "encoder_config", None) or getattr(config, "backbone_config", None) or config
     for name, sizes in MIX_TRANSFORMERS.items():
-        if all(list(getattr(encoder, key)) == value for key, value in sizes.items()):
+        if all(list(getattr(encoder, key, ())) == value for key, value in sizes.items()):
             return f"MiT-{name.upper()}"
-    return "-"
+    return getattr(encoder, "model_type", "") or "-"
 
 
 def count_parameters(model: PreTrainedModel) -> int:
@@ -131,8 +101,7 @@ def results_row(method: str, model: PreTrainedModel, results: Mapping[str, Any])
     speed = results.get("frames_per_second")
     cells = [method, backbone_name(model.config), f"{count_parameters(model) / 1e6:.1f}"]
     cells += [percent(results.get(key)) for key in METRIC_NAMES]
-    cells.append("-" if speed is None else f"{speed:.1f}")
-    return "\n".join(["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), cells)])
+    return table(head, [[*cells, "-" if speed is None else f"{speed:.1f}"]])
 
 
 def about_the_speed(device: torch.device) -> str:
@@ -147,11 +116,5 @@ def about_the_speed(device: torch.device) -> str:
 
 def class_table(names: Sequence[str], results: Mapping[str, Any]) -> str:
     """Table 5.8 as Markdown: IoU and accuracy of each class in percent, a dash for classes that do not occur."""
-    rows = ["| class | IoU | Acc. |", "|---|---|---|"]
     values = zip(names, results["per_class_iou"], results["per_class_accuracy"], strict=True)
-    rows += [f"| {name} | {_percent2(iou)} | {_percent2(accuracy)} |" for name, iou, accuracy in values]
-    return "\n".join(rows)
-
-
-def _percent2(share: float) -> str:
-    return "-" if share != share else f"{100 * share:.2f}"
+    return table(("class", "IoU", "Acc."), ((name, percent(iou, 2), percent(acc, 2)) for name, iou, acc in values))

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dense_hf.data import open_image, read_weak_mask, read_weak_split, write_file
-from dense_hf.data.weak_folder import WeakFolder, WeakImage
-from dense_hf.data.weak_source import mask_rule
-from dense_hf.visualization import draw_attention, draw_labels, label_palette
+from ..data.files import write_file
+from ..data.images import open_image
+from ..data.weak_folder import WeakFolder, WeakImage
+from ..data.weak_source import mask_rule, read_weak_mask, read_weak_split
+from ..visualization import draw_attention, draw_labels, label_palette
 
 SIDE = 240  # of a picture in the report, in pixels, the longer one
 STYLE = """
@@ -55,17 +56,14 @@ def write_report(output: Path, data_dir: Path, train: WeakFolder, evaluation_spl
     if evaluation_split != "none":
         scores = _read(output / "evaluation" / "results.json")
         title = f"Segmentation of the {evaluation_split} images"
-        sections.append(f"<h2>{html.escape(title)}</h2>" + _numbers(scores) + _per_class("IoU", scores))
+        sections.append(f"<h2>{html.escape(title)}</h2>" + _numbers(scores) + _per_class(scores))
         sections.append(_predictions(output, read_weak_split(data_dir, evaluation_split, True), num_images))
     pseudo = _read(output / "pseudo_labels" / "pseudo_labels.json")
-    sections.append(
-        "<h2>Pseudo labels of the training images</h2>"
-        + _numbers(pseudo)
-        + _per_class("IoU", pseudo.get("quality") or {})
-    )
-    sections.append(_maps(output, train, num_images))
-    classifier = _read(output / "classifier" / "results.json")
-    sections.append("<h2>Classifier</h2>" + _numbers(classifier))
+    sections += [
+        "<h2>Pseudo labels of the training images</h2>" + _numbers(pseudo) + _per_class(pseudo.get("quality") or {}),
+        _maps(output, train, num_images),
+        "<h2>Classifier</h2>" + _numbers(_read(output / "classifier" / "results.json")),
+    ]
     head = f"<meta charset='utf-8'><title>From labels to masks</title><style>{STYLE}</style>"
     page = f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(sections)}</body></html>\n"
     write_file(output / "report.html", page.encode())
@@ -86,11 +84,9 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]], caption: str =
 
 
 def _cell(value: object) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return (
-            f"<td class='number'>{value:,}</td>" if isinstance(value, int) else f"<td class='number'>{value:.4g}</td>"
-        )
-    return f"<td>{html.escape(str(value))}</td>"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"<td>{html.escape(str(value))}</td>"
+    return f"<td class='number'>{value:{',' if isinstance(value, int) else '.4g'}}</td>"
 
 
 def _numbers(results: dict[str, Any]) -> str:
@@ -104,29 +100,25 @@ def _numbers(results: dict[str, Any]) -> str:
     return _table(("", ""), [(name.replace("_", " "), value) for name, value in rows])
 
 
-def _per_class(name: str, results: dict[str, Any]) -> str:
+def _per_class(results: dict[str, Any]) -> str:
     rows = [(label, "-" if iou is None else 100 * iou) for label, iou in results.get("per_class_iou", {}).items()]
-    return _table(("class", f"{name}, percent"), rows)
+    return _table(("class", "IoU, percent"), rows)
 
 
 def _steps(folder: Path) -> str:
-    records = sorted((_read(file) | {"folder": file.stem} for file in folder.glob("*.json")), key=lambda r: r["done"])
+    records = {file.stem: _read(file) for file in folder.glob("*.json")}
     rows = [
-        (
-            record["folder"],
-            " ".join([record["settings"]["script"], *record["settings"]["arguments"]]),
-            record["seconds"],
-        )
-        for record in records
+        (name, " ".join([record["settings"]["script"], *record["settings"]["arguments"]]), record["seconds"])
+        for name, record in sorted(records.items(), key=lambda item: item[1]["done"])
     ]
     return "<h2>Steps</h2>" + _table(("folder", "command", "seconds"), rows)
 
 
 def _legend(class_names: Sequence[str]) -> str:
-    colours = label_palette(len(class_names) + 1)[1:]
+    colors = label_palette(len(class_names) + 1)[1:]
     return " ".join(
         f"<span><span class='swatch' style='background:rgb({r},{g},{b})'></span>{html.escape(name)}</span>"
-        for name, (r, g, b) in zip(class_names, colours.tolist())
+        for name, (r, g, b) in zip(class_names, colors.tolist())
     )
 
 
@@ -154,9 +146,13 @@ def _chosen(folder: WeakFolder, count: int) -> list[WeakImage]:
 
 
 def _labels_figure(picture: Image.Image, mask: np.ndarray, class_names: Sequence[str], caption: str) -> str:
-    """Labels over their image; the background, 0, has no colour."""
+    """Labels over their image; the background, 0, has no color."""
     labels = np.where(mask == 0, 255, mask)
     return _figure(draw_labels(picture, labels, palette=label_palette(len(class_names) + 1)), caption)
+
+
+def _row(picture: Image.Image, name: str, figures: Sequence[str]) -> str:
+    return f"<div class='row'>{_figure(picture, name)}{''.join(figures)}</div>"
 
 
 def _maps(output: Path, folder: WeakFolder, count: int) -> str:
@@ -166,16 +162,16 @@ def _maps(output: Path, folder: WeakFolder, count: int) -> str:
     rows = []
     for image in _chosen(folder, count):
         picture = open_image(image.path)
-        figures = [_figure(picture, image.name)]
-        for class_id in image.labels:
-            file = maps_dir / f"{image.name}_{class_id}.png"
-            if file.is_file():
-                shown = draw_attention(picture, np.asarray(Image.open(file)))
-                figures.append(_figure(shown, f"map of {folder.class_names[class_id]}"))
+        names = {maps_dir / f"{image.name}_{label}.png": folder.class_names[label] for label in image.labels}
+        figures = [
+            _figure(draw_attention(picture, np.asarray(Image.open(file))), f"map of {name}")
+            for file, name in names.items()
+            if file.is_file()
+        ]
         file = output / "pseudo_labels" / f"{image.name}.png"
         if file.is_file():
             figures.append(_labels_figure(picture, np.asarray(Image.open(file)), folder.class_names, "pseudo label"))
-        rows.append(f"<div class='row'>{''.join(figures)}</div>")
+        rows.append(_row(picture, image.name, figures))
     return "".join(rows)
 
 
@@ -185,13 +181,9 @@ def _predictions(output: Path, folder: WeakFolder, count: int) -> str:
     rows = []
     for image in _chosen(folder, count):
         file = output / "evaluation" / "predictions" / f"{image.name}.png"
-        if not file.is_file():
-            continue
-        picture = open_image(image.path)
-        figures = [
-            _figure(picture, image.name),
-            _labels_figure(picture, np.asarray(Image.open(file)), folder.class_names, "prediction"),
-            _labels_figure(picture, read_weak_mask(image, rule), folder.class_names, "mask"),
-        ]
-        rows.append(f"<div class='row'>{''.join(figures)}</div>")
+        if file.is_file():
+            picture = open_image(image.path)
+            shown = {"prediction": np.asarray(Image.open(file)), "mask": read_weak_mask(image, rule)}
+            figures = [_labels_figure(picture, mask, folder.class_names, name) for name, mask in shown.items()]
+            rows.append(_row(picture, image.name, figures))
     return "".join(rows)

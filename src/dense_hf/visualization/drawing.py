@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 # How much of what matters lies in a box (left, top, right, bottom) of the image
@@ -37,3 +38,9 @@ def draw_label(canvas: Image.Image, text: str, hidden: Hidden) -> None:
     pad = 0.4 * (bottom - top)
     x, y = draw_panel(canvas, right - left + 2 * pad, bottom - top + 2 * pad, False, hidden)
     ImageDraw.Draw(canvas).text((x + pad - left, y + pad - top), text, fill="white", font=font)
+
+
+def most_of(amounts: np.ndarray, count: int) -> list[int]:
+    """The labels, at most `count`, with the largest amounts [K] above 0; sorted."""
+    order = np.argsort(-amounts, kind="stable")[:count]
+    return sorted(order[amounts[order] > 0].tolist())

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .drawing import draw_panel
+from .drawing import draw_panel, most_of
 
 _FONT_SHARE = 0.03  # of the shorter side of the image
 _LEGEND_SHARE = 0.6, 0.4  # of the height and the width of the image, the most that a legend takes
@@ -95,8 +95,7 @@ def draw_labels(
 
 def largest_labels(pixels: np.ndarray, size: tuple[int, int]) -> list[int]:
     """The labels with the most pixels, [K], as many as a legend in an image of (width, height) has lines; sorted."""
-    order = np.argsort(-pixels, kind="stable")[: legend_lines(size)]
-    return sorted(order[pixels[order] > 0].tolist())
+    return most_of(pixels, legend_lines(size))
 
 
 def legend_lines(size: tuple[int, int]) -> int:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from .drawing import most_of
+
 _BACKGROUND, _INK, _NO_FRAME = (255, 255, 255), (60, 64, 72), (226, 228, 232)
 
 
@@ -38,7 +40,7 @@ def draw_timeline(
         raise ValueError(f"shares must be [T, {len(names)}], with at least one frame. Received: {list(shares.shape)}")
     font = ImageFont.load_default(max(10.0, size[1] / 16))
     line = 1.5 * font.getbbox("Ag")[3]
-    entries = _largest(shares, int((size[1] - line) // line))
+    entries = most_of(np.nansum(shares, axis=0), int((size[1] - line) // line))
     left, top = round(font.getlength("100 %") + line / 2), round(line / 2)
     right = round(size[0] - 2 * line - max((font.getlength(names[label]) for label in entries), default=0))
     bottom = round(size[1] - 1.4 * line)
@@ -61,13 +63,6 @@ def draw_timeline(
     if marker is not None:
         _draw_marker(draw, left + (marker + 0.5) / len(shares) * (right - left), top, bottom)
     return canvas
-
-
-def _largest(shares: np.ndarray, most: int) -> list[int]:
-    """The labels that occur, at most `most`, the largest of the video; sorted."""
-    totals = np.nansum(shares, axis=0)
-    order = np.argsort(-totals, kind="stable")[:most]
-    return sorted(order[totals[order] > 0].tolist())
 
 
 def _areas(shares: np.ndarray, palette: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -150,7 +150,7 @@ def test_every_file_has_a_comment_and_is_a_run():
     assert names == {"voc", "challenge", "efficientnet", "smoke"}
     for name in names:
         assert (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").startswith("# ")
-        processor = build_segmenter_processor(parse("--config", CONFIGS / f"{name}.yaml"))
+        processor = build_processor(parse("--config", CONFIGS / f"{name}.yaml"))
         assert processor.do_rescale == (name != "smoke")
 
 
