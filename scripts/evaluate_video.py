@@ -31,11 +31,11 @@ from dense_hf.inference.evaluations import prepare_output, publish, split_of
 from dense_hf.inference.processes import closes_process_group
 from dense_hf.inference.prototype_files import PrototypeMaker, make_prototypes
 from dense_hf.inference.result_folders import describe_maker
+from dense_hf.inference.video_folder_options import VideoFolderArguments
 from dense_hf.inference.video_label_maps import VideoPredictions, evaluate_videos
 from dense_hf.methods import METHODS
 from dense_hf.options import parse_part
 from dense_hf.reports.video import about_the_speed, class_table, count_parameters, results_row
-from dense_hf.training.video.options import VideoFolderArguments
 from dense_hf.training.video.run import check_once
 
 

@@ -42,7 +42,9 @@ class Method:
         variant_title: gives the title of a config where it depends on its fields; `None`: always `title`.
         thesis_config: makes the thesis' configuration from its class, the name of a backbone and fields that win over
             the thesis' values; `None`: the defaults of the class are the thesis'.
-        frame_offsets: frames before the target in a training clip, for a config without a field of this name.
+        trunk: the network that its encoder is unless the config has a `backbone_config`, by its name for
+            `training.backbone_weights`; `None` if only a `backbone_config` says it.
+        frame_offsets: frames before the target in a training clip, for a model that takes single frames.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Method:
     converters: Mapping[str, str] = field(default_factory=dict)
     variant_title: Callable[[Any], str] | None = None
     thesis_config: Callable[[Any, str, Mapping[str, Any]], "PreTrainedConfig"] | None = None
+    trunk: str | None = None
     frame_offsets: tuple[int, ...] | None = None
 
     @property
@@ -161,7 +164,7 @@ _ROWS = (
         config=".counting.configuration_iocformer:IOCFormerConfig",
         model=".counting.modeling_iocformer:IOCFormerForObjectCounting",
         processor=".counting.image_processing_iocformer:IOCFormerImageProcessor",
-        training=".training.optimizers:RecipeArguments",
+        training=".training.counting.options:CountingTrainingArguments",
         auto_classes=(".auto:AutoModelForObjectCounting",),
         converters={
             "iocformer": ".counting.convert_iocformer:convert_iocformer",
@@ -176,8 +179,9 @@ _ROWS = (
         config=".weak_segmentation.configuration_mcis:MCISConfig",
         model=".weak_segmentation.modeling_mcis:MCISForImageClassification",
         processor=".weak_segmentation.image_processing_mcis:MCISImageProcessor",
-        training=".training.classifier.trainer:MCISArguments",
+        training=".training.classifier.options:MCISTrainingArguments",
         auto_classes=(f"{_AUTO}:AutoModelForImageClassification",),
+        trunk="torchvision:vgg16",
         converters={"mcis": ".weak_segmentation.convert_mcis:convert_mcis"},
     ),
     Method(
@@ -187,7 +191,8 @@ _ROWS = (
         config=".weak_segmentation.configuration_deeplab_largefov:DeepLabLargeFOVConfig",
         model=".weak_segmentation.modeling_deeplab_largefov:DeepLabLargeFOVForSemanticSegmentation",
         processor=".weak_segmentation.image_processing_deeplab_largefov:DeepLabLargeFOVImageProcessor",
-        training=".training.segmenter.trainer:SegmenterTrainingArguments",
+        training=".training.segmenter.options:SegmenterTrainingArguments",
+        trunk="torchvision:resnet101",
         auto_classes=(f"{_AUTO}:AutoModelForSemanticSegmentation",),
         variant_title=deeplab_title,
     ),
@@ -198,7 +203,8 @@ _ROWS = (
         config=".weak_segmentation.configuration_affinity_net:AffinityNetConfig",
         model=".weak_segmentation.modeling_affinity_net:AffinityNetModel",
         processor=".weak_segmentation.image_processing_affinity_net:AffinityNetImageProcessor",
-        training=".training.affinity.options:AffinityArguments",
+        training=".training.affinity.options:AffinityTrainingArguments",
+        trunk="torchvision:vgg16",
     ),
     Method(
         "cffm",
@@ -207,9 +213,10 @@ _ROWS = (
         config=".video_segmentation.configuration_cffm:CFFMConfig",
         model=".video_segmentation.modeling_cffm:CFFMForVideoSemanticSegmentation",
         processor=".video_segmentation.image_processing_cffm:CFFMImageProcessor",
-        training=".training.video.trainer:VideoTrainingArguments",
+        training=".training.video.options:VideoTrainingArguments",
         auto_classes=_VIDEO_AUTO,
         encoder="encoder",
+        trunk="mix_transformer",
         converters={"cffm": ".video_segmentation.convert_cffm:convert_cffm"},
         thesis_config=clip_config,
     ),
@@ -223,6 +230,7 @@ _ROWS = (
         training=".training.video.cffm_plus:CFFMPlusTrainingArguments",
         auto_classes=_VIDEO_AUTO,
         encoder="encoder",
+        trunk="mix_transformer",
         converters={"cffm_plus": ".video_segmentation.convert_cffm_plus:convert_cffm_plus"},
         thesis_config=clip_config,
     ),
@@ -233,9 +241,10 @@ _ROWS = (
         config=".video_segmentation.configuration_mrcfa:MRCFAConfig",
         model=".video_segmentation.modeling_mrcfa:MRCFAForVideoSemanticSegmentation",
         processor=".video_segmentation.image_processing_mrcfa:MRCFAImageProcessor",
-        training=".training.video.trainer:VideoTrainingArguments",
+        training=".training.video.options:VideoTrainingArguments",
         auto_classes=_VIDEO_AUTO,
         encoder="encoder",
+        trunk="mix_transformer",
         converters={"mrcfa": ".video_segmentation.convert_mrcfa:convert_mrcfa"},
         thesis_config=clip_config,
     ),
@@ -246,8 +255,9 @@ _ROWS = (
         config="transformers:SegformerConfig",
         model="transformers:SegformerForSemanticSegmentation",
         processor="transformers:SegformerImageProcessor",
-        training=".training.video.trainer:VideoTrainingArguments",
+        training=".training.video.options:VideoTrainingArguments",
         encoder="segformer",
+        trunk="mix_transformer",
         # the Mix Transformer alone, as trained on ImageNet
         converters={"segformer": ".video_segmentation.convert_segformer:convert_segformer"},
         thesis_config=segformer_config,

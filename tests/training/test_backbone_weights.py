@@ -12,8 +12,8 @@ from transformers import set_seed
 from dense_hf.counting.configuration_iocformer import IOCFormerConfig
 from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
 from dense_hf.errors import InvalidDataError
-from dense_hf.training.backbone_weights import load_backbone_weights
-from dense_hf.training.counting.options import backbone_architecture
+from dense_hf.methods import method_of
+from dense_hf.training.backbone_weights import architecture_of, load_backbone_weights
 from dense_hf.weak_segmentation.backbone_deeplab_largefov import build_segmenter_backbone
 from dense_hf.weak_segmentation.backbone_mcis import build_backbone
 from dense_hf.weak_segmentation.configuration_deeplab_largefov import DeepLabLargeFOVConfig
@@ -25,7 +25,7 @@ def build(tiny_model):
     def make(architecture="test_resnet", **fields):
         backbone = {**tiny_model["backbone_config"], "backbone": architecture, "out_indices": [3]}
         config = IOCFormerConfig(**{**tiny_model, "backbone_config": backbone, **fields})
-        assert backbone_architecture(config) == architecture
+        assert architecture_of(config, method_of("iocformer")) == architecture
         return IOCFormerForObjectCounting(config).backbone
 
     return make

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from dense_hf import InvalidDataError, MCISConfig, MCISForImageClassification, ResNet38Config
-from dense_hf.training.backbone_weights import load_backbone_weights
-from dense_hf.training.classifier.options import backbone_architecture
+from dense_hf.methods import method_of
+from dense_hf.training.backbone_weights import architecture_of, load_backbone_weights
 from dense_hf.weak_segmentation.resnet38 import ResNet38, rename_resnet38
 
 # Table 1 of the paper, column A1: (blocks, channels and kernels of their convolutions)
@@ -120,7 +120,7 @@ def test_published_names_are_read_and_computed_as_published(tmp_path):
     state = with_published_names()
     torch.save({**state, "linear1000.weight": torch.zeros(10, 128)}, tmp_path / "resnet38.pth")
     model = MCISForImageClassification(tiny_config(backbone_config=dict(TINY_RESNET38)))
-    assert backbone_architecture(model.config) == "resnet38"
+    assert architecture_of(model.config, method_of("mcis")) == "resnet38"
     report = load_backbone_weights(model.backbone, "resnet38", str(tmp_path / "resnet38.pth"))
     assert report.left_out == ("linear1000.weight",)
     assert report.num_loaded == len(state)

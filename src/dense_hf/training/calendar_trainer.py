@@ -77,7 +77,7 @@ class CalendarArguments(TrainingArguments):
             for name in ("learning_rate", "num_train_epochs")
             if not getattr(self, name) > 0
         ]
-        fields = type(self).__dataclass_fields__
+        fields: dict[str, Any] = type(self).__dataclass_fields__
         by_steps = fields["max_steps"].default > 0 and self.max_steps == fields["max_steps"].default
         if by_steps and self.num_train_epochs != fields["num_train_epochs"].default:
             problems.append(

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
-from ..inference.checkpoints import load_model
+from ..strict_loading import checkpoint_folder, load_checkpoint
 
 logger = logging.get_logger(__name__)
 
@@ -31,10 +31,13 @@ def label_names(config: PreTrainedConfig) -> tuple[str, ...]:
     return tuple(name for _, name in sorted((config.id2label or {}).items()))
 
 
-def load_with_labels(source: str, config: PreTrainedConfig, names: Sequence[str], before: Sequence[str]) -> Any:
+def load_with_labels(
+    model_class: Any, source: str, config: PreTrainedConfig, names: Sequence[str], before: Sequence[str]
+) -> Any:
     """A trained model whose labels are those of the data.
 
     Args:
+        model_class: of the model.
         source: a folder or a name on the Hub.
         config: what the model shall be; its labels are `names` already.
         names: labels of the data.
@@ -48,13 +51,13 @@ def load_with_labels(source: str, config: PreTrainedConfig, names: Sequence[str]
     """
     unnamed = list(before) == [f"LABEL_{number}" for number in range(len(before))]
     if tuple(before) == tuple(names) or (unnamed and len(before) == len(names)):
-        return load_model(source, config=config)
+        return load_checkpoint(model_class, checkpoint_folder(source), config=config)
     trained_config = copy.deepcopy(config)
     name_labels(trained_config, before)
-    trained = load_model(source, config=trained_config)
-    model = type(trained)(config)  # as initialized from the seed
+    trained = load_checkpoint(model_class, checkpoint_folder(source), config=trained_config)
+    model = model_class(config)  # as initialized from the seed
     old = trained.state_dict()
-    axes = label_axes(type(trained), trained_config)
+    axes = label_axes(model_class, trained_config)
     moved = {} if unnamed else {names.index(name): before.index(name) for name in before if name in names}
     new_state: dict[str, Tensor] = model.state_dict()
     for name, tensor in new_state.items():

@@ -60,7 +60,7 @@ def build_model(run: TrainingRun, names: Sequence[str] | None = None) -> Any:
         name_labels(run.config, names)
     set_seed(run.training.seed)
     if (source := run.model.model_name_or_path) is not None:
-        return load_with_labels(source, run.config, before if names is None else names, before)
+        return load_with_labels(run.method.model_class, source, run.config, before if names is None else names, before)
     model: Any = run.method.model_class(run.config)
     if run.model.backbone_weights is not None:
         loaded = load_encoder_weights(model, run.method, run.model.backbone_weights)

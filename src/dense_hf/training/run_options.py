@@ -141,7 +141,6 @@ def parse_run(
     model: type[ModelArguments],
     data: type[DataArguments],
     augmentation: type,
-    training: type[CalendarArguments],
     *,
     manual: str | None = None,
     arguments: Sequence[str] | None = None,
@@ -154,7 +153,7 @@ def parse_run(
 
     Args:
         method: its name, see `dense_hf.methods`.
-        model, data, augmentation, training: dataclasses of the options.
+        model, data, augmentation: dataclasses of the options; those of the recipe are the method's.
         manual: what `--help` says before it lists the options.
         arguments: the command line; default is that of the process.
         part: which part of the file has the sections, see `options.PARTS`; by default the file itself. A run that
@@ -170,6 +169,7 @@ def parse_run(
         SystemExit: Options that do not exist or have values of the wrong type, as argparse does.
     """
     row = method_of(method)
+    training: type[CalendarArguments] = row.training_class
     of_data = [data, *([ExtraSources] if part else []), augmentation]
     extra, others = dict(more_sections or {}), dict(left_to_others or {})
     known_keys = section_keys(row, model, of_data, training, {**extra, **others})

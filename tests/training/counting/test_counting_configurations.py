@@ -8,7 +8,7 @@ import yaml
 
 from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
 from dense_hf.errors import InvalidDataError
-from dense_hf.training.counting.options import parse_run
+from dense_hf.training.counting.options import parse_counting_run
 
 FOLDER = Path(__file__).parents[3] / "scripts" / "configs" / "iocformer"
 # measured on the released code where it has the row (IOCFormer, CLTR); the others are those minus or plus their parts:
@@ -26,7 +26,7 @@ ROWS = {
 
 
 def parse(path, *more):
-    return parse_run(["--config", str(path), "--output_dir", "unused", *more])
+    return parse_counting_run("iocformer", arguments=["--config", str(path), "--output_dir", "unused", *more])
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -86,7 +86,6 @@ def parse_affinity_run(
         ModelArguments,
         AffinityDataArguments,
         AffinityAugmentation,
-        AffinityTrainingArguments,
         manual=manual,
         arguments=arguments,
         part=PART,

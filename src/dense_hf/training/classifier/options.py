@@ -115,10 +115,5 @@ def parse_mcis_run(
     manual: str | None = None, arguments: Sequence[str] | None = None, method: str = "mcis"
 ) -> TrainingRun:
     """Read the part `classifier` of `--config FILE` and the options after it. See `run_options.parse_run`."""
-    classes = (MCISModelArguments, MCISDataArguments, WeakAugmentation, MCISTrainingArguments)
-    run = parse_run(method, *classes, manual=manual, arguments=arguments, part=PART)
-    if run.data.data_dir is None:
-        raise ValueError("data_dir must name a folder of images with labels. Received: none")
-    if run.data.eval_split == "train":
-        raise ValueError("eval_split must be another split than the one to train on. Received: train")
-    return run
+    classes = (MCISModelArguments, MCISDataArguments, WeakAugmentation)
+    return parse_run(method, *classes, manual=manual, arguments=arguments, part=PART)

@@ -59,6 +59,10 @@ def train_classifier(run: TrainingRun) -> dict[str, Any]:
 
 def read_data(run: TrainingRun) -> dict[str, WeakFolder]:
     """The images to train on, and those of the splits to evaluate, if there are any; all headers are checked."""
+    if run.data.data_dir is None:
+        raise ValueError("data_dir must name a folder of images with labels. Received: none")
+    if run.data.eval_split == "train":
+        raise ValueError("eval_split must be another split than the one to train on. Received: train")
     folders = {"train": read_weak_training(run.data.data_dir, run.sources)}
     for split in dict.fromkeys((run.data.eval_split, "test")):
         evaluated = read_weak_evaluation(run.data.data_dir, split, folders["train"].class_names)

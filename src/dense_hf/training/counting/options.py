@@ -142,10 +142,8 @@ class CountingTrainingArguments(CalendarArguments):
 
 def parse_counting_run(method: str, manual: str | None = None, arguments: Sequence[str] | None = None) -> TrainingRun:
     """Read `--config FILE` and the options after it, which win over the file. See `run_options.parse_run`."""
-    classes = (CountingModelArguments, CountingDataArguments, CountingAugmentation, CountingTrainingArguments)
+    classes = (CountingModelArguments, CountingDataArguments, CountingAugmentation)
     run = parse_run(method, *classes, manual=manual, arguments=arguments)
-    if run.data.data_dir is None:
-        raise ValueError("data_dir must name a folder in the layout of IOCfish5K. Received: none")
     by_steps = "evaluation is not by the calendar of epochs" if run.training.eval_strategy != "epoch" else None
     refuse_ignored(run.typed, {"eval_start_epoch": by_steps, "eval_every_epochs": by_steps})
     return run

@@ -60,6 +60,8 @@ def train_counter(run: TrainingRun) -> dict[str, Any]:
 
 def read_data(run: TrainingRun) -> dict[str, list[CountingExample]]:
     """Every split that the folder has; training needs the first, validation the second."""
+    if run.data.data_dir is None:
+        raise ValueError("data_dir must name a folder in the layout of IOCfish5K. Received: none")
     has_list = {split: Path(run.data.data_dir, name).exists() for split, name in SPLIT_LISTS.items()}
     needed = ["train"] if run.training.eval_strategy == "no" else ["train", "validation"]
     splits = [split for split in SPLIT_LISTS if split in needed or has_list[split]]

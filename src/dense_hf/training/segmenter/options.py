@@ -124,7 +124,7 @@ def parse_segmenter_run(
     manual: str | None = None, arguments: Sequence[str] | None = None, method: str = "deeplab_largefov"
 ) -> TrainingRun:
     """Read the part `segmenter` of `--config FILE` and the options after it. See `run_options.parse_run`."""
-    classes = (ModelArguments, SegmenterDataArguments, SegmenterAugmentation, SegmenterTrainingArguments)
+    classes = (ModelArguments, SegmenterDataArguments, SegmenterAugmentation)
     run = parse_run(method, *classes, manual=manual, arguments=arguments, part=PART)
     for name in ("data_dir", "pseudo_labels"):
         if getattr(run.data, name) is None:

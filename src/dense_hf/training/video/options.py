@@ -142,7 +142,6 @@ def parse_video_run(method: str, manual: str | None = None, arguments: Sequence[
         VideoModelArguments,
         VideoDataArguments,
         ClipAugmentation,
-        row.training_class,
         manual=manual,
         arguments=arguments,
         make_config=make_config,

@@ -95,7 +95,7 @@ def build_trainer(
     )
     names = [video.video_id for members in videos.splits.values() for video in members]
     numbers = {split: len(members) for split, members in videos.splits.items()}
-    trainer_class = CalendarTrainer if run.method.takes_clips else PerFrameTrainer
+    trainer_class = CalendarTrainer if run.method.frame_offsets is None else PerFrameTrainer
     return trainer_class(
         model=with_synchronized_norms(model, run.training.world_size, run.training.device.type),
         encoder=run.method.encoder,
@@ -120,7 +120,7 @@ def build_frame_processor(run: TrainingRun) -> ClipImageProcessor:
 def saved_processor(run: TrainingRun, frames: ClipImageProcessor) -> Any:
     """The method's own processor, which prepares frames in the same way and is saved beside the model."""
     return run.method.processor_class(
-        size={"longest_edge": frames.size.longest_edge, "shortest_edge": frames.size.shortest_edge},
+        size={name: getattr(frames.size, name) for name in ("longest_edge", "shortest_edge")},
         size_divisor=frames.size_divisor,
         image_mean=list(frames.image_mean),
         image_std=list(frames.image_std),
