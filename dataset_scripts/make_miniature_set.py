@@ -1,6 +1,6 @@
 """Draw a synthetic miniature data set in the layout of IOCfish5K, to try training and evaluation without the real one.
 
-Fish-like shapes on textured scenes, in the colours and texture of their place. The images are synthetic: use them to
+Fish-like shapes on textured scenes, in the colors and texture of their place. The images are synthetic: use them to
 see that everything runs and learns, not to compare methods.
 
     python dataset_scripts/make_miniature_set.py demo_data

@@ -2,7 +2,7 @@
 
 No human has labelled these frames. The camera never moves, so ground, buildings, parked cars and posts were outlined
 once, by hand, on the median of the frames; a person is where a frame differs from that median. Both have faults: thin
-things are coarse, a bag is part of who carries it, clothes of the colour of the ground leave holes.
+things are coarse, a bag is part of who carries it, clothes of the color of the ground leave holes.
 
 H x W: 576 x 768, a frame of the video; h x w: half of that, a frame of the data set; N frames.
 """

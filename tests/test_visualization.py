@@ -1,4 +1,4 @@
-"""Overlays: of the size of the image; dots where the points are, light where the density is, colours of labels."""
+"""Overlays: of the size of the image; dots where the points are, light where the density is, colors of labels."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from dense_hf.visualization import draw_attention, draw_density, draw_labels, dr
 from dense_hf.visualization.labels import legend_lines
 
 
-def colours_around(picture, x, y, reach):
+def colors_around(picture, x, y, reach):
     return np.asarray(picture)[y - reach : y + reach + 1, x - reach : x + reach + 1].reshape(-1, 3).astype(int)
 
 
@@ -20,10 +20,10 @@ def test_a_dot_is_seen_on_any_background(background, size):
     picture = draw_points(image, np.array([[x + 0.5, y + 0.5]]), "1 object")
     assert picture.size == size
     assert picture.getpixel((x, y)) == (255, 214, 10)
-    around = colours_around(picture, x, y, max(6, size[1] // 50))
+    around = colors_around(picture, x, y, max(6, size[1] // 50))
     assert around.sum(1).min() < 100  # its dark ring
     assert around.sum(1).max() > 550  # its light ring
-    assert np.array_equal(colours_around(picture, x, size[1] - 60, 20), colours_around(image, x, size[1] - 60, 20))
+    assert np.array_equal(colors_around(picture, x, size[1] - 60, 20), colors_around(image, x, size[1] - 60, 20))
     assert not np.array_equal(
         np.asarray(picture)[: size[1] // 10, : size[0] // 10], np.asarray(image)[: size[1] // 10, : size[0] // 10]
     )  # the label
@@ -53,10 +53,10 @@ def test_density_glows_where_it_is():
     image = Image.fromarray(np.full((300, 400, 3), 120, np.uint8))
     picture = np.asarray(draw_density(image, density, "5.0")).astype(int)
     assert picture.shape == (300, 400, 3)
-    assert picture[120, 320].sum() > 500  # the bright end of the colours
+    assert picture[120, 320].sum() > 500  # the bright end of the colors
     assert np.ptp(picture[60, 200]) == 0  # gray and darker where nothing is
     assert picture[60, 200, 0] < 120
-    assert np.ptp(picture[230:, :150], axis=-1).max() > 150  # the colours of the legend
+    assert np.ptp(picture[230:, :150], axis=-1).max() > 150  # the colors of the legend
 
 
 def test_attention_glows_where_it_is():
@@ -99,15 +99,15 @@ def test_text_goes_where_it_hides_less():
     assert np.ptp(picture[230:, 250:], axis=-1).max() > 150  # the legend is at the right
 
 
-def test_colours_of_labels_differ():
+def test_colors_of_labels_differ():
     palette = label_palette(124)
     assert palette.dtype == np.uint8
     assert palette.shape == (124, 3)
     assert np.array_equal(palette[:19], label_palette(19))
-    # redmean, a plain approximation of how far apart two colours look (0 to 765), knows nothing of CIELAB
-    colours = palette.astype(float)
-    red = (colours[:, None, 0] + colours[None, :, 0]) / 2
-    squares = (colours[:, None] - colours[None]) ** 2
+    # redmean, a plain approximation of how far apart two colors look (0 to 765), knows nothing of CIELAB
+    colors = palette.astype(float)
+    red = (colors[:, None, 0] + colors[None, :, 0]) / 2
+    squares = (colors[:, None] - colors[None]) ** 2
     weights = np.stack([2 + red / 256, np.full_like(red, 4), 2 + (255 - red) / 256], axis=-1)
     distance = np.sqrt((weights * squares).sum(-1)) + 1000 * np.eye(124)
     assert distance.min() > 20
@@ -139,7 +139,7 @@ def test_labels_tint_the_image():
 
 @pytest.mark.parametrize("size", [(176, 144), (640, 480), (1920, 1080), (1080, 1920)])
 def test_the_legend_names_the_largest_labels(size):
-    """Each listed class has a patch of its full colour in the panel, and white text beside it."""
+    """Each listed class has a patch of its full color in the panel, and white text beside it."""
     lines = legend_lines(size)
     assert lines >= 5
     names = [f"a class with the name {number}" for number in range(40)]
@@ -168,7 +168,7 @@ def test_labels_of_any_size_can_be_drawn(size):
 
 
 def test_a_timeline_has_the_shares_of_each_frame():
-    """Each column of the plot, counted by colour, is the frame below it."""
+    """Each column of the plot, counted by color, is the frame below it."""
     palette = np.array([[200, 0, 0], [0, 200, 0], [0, 0, 200]], dtype=np.uint8)
     shares = np.array([[1, 0, 0], [0.25, 0.75, 0], [np.nan] * 3, [0, 0, 1]])
     picture = np.asarray(draw_timeline(shares, ["road", "grass", "car"], palette, (600, 200)))

@@ -91,7 +91,7 @@ def picture_of(
 
 
 def as_drawn(label: np.ndarray) -> np.ndarray:
-    """The background stays without colour."""
+    """The background stays without color."""
     return np.where(label == 0, 255, label)
 
 

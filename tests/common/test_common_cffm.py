@@ -15,5 +15,5 @@ class CFFMModelTest(VideoModelTesterMixin, unittest.TestCase):
     """What is special about it."""
 
     all_model_classes = (CFFMForVideoSemanticSegmentation,)
-    tiny_config = staticmethod(tiny_config)
+    make_config = staticmethod(tiny_config)
     common_properties = ["hidden_size", "num_attention_heads", "num_hidden_layers"]

@@ -34,7 +34,7 @@ class CFFMPlusModelTest(VideoModelTesterMixin, unittest.TestCase):
 
     all_model_classes = (CFFMPlusForVideoSemanticSegmentation,)
     model_tester_class = CFFMPlusModelTester
-    tiny_config = staticmethod(tiny_plus_config)
+    make_config = staticmethod(tiny_plus_config)
     common_properties = ["hidden_size", "num_attention_heads", "num_hidden_layers"]
 
     @unittest.skip("nothing before the branch learns, so no gradient goes to hidden states and attentions")

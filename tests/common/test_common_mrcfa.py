@@ -15,4 +15,4 @@ class MRCFAModelTest(VideoModelTesterMixin, unittest.TestCase):
     """What is special about it."""
 
     all_model_classes = (MRCFAForVideoSemanticSegmentation,)
-    tiny_config = staticmethod(tiny_config)
+    make_config = staticmethod(tiny_config)

@@ -40,8 +40,8 @@ def test_rgb_is_read_as_it_is(tmp_path, suffix):
 
 
 def test_grey_palette_and_bilevel_become_rgb(tmp_path):
-    grey = Image.fromarray(PIXELS[..., 0])
-    for name, image in (("L", grey), ("P", grey.convert("P")), ("1", grey.convert("1"))):
+    gray = Image.fromarray(PIXELS[..., 0])
+    for name, image in (("L", gray), ("P", gray.convert("P")), ("1", gray.convert("1"))):
         read = np.array(open_image(save(tmp_path / f"{name}.png", image)))
         assert np.array_equal(read, np.repeat(np.array(image.convert("L"))[..., None], 3, axis=2)), name
 
@@ -63,7 +63,7 @@ def test_32_bits_are_refused_beyond_16_and_floats_always(tmp_path):
             open_image(save(tmp_path / "b.tif", Image.fromarray(values)))
 
 
-def test_transparency_is_dropped_and_stored_colours_kept(tmp_path):
+def test_transparency_is_dropped_and_stored_colors_kept(tmp_path):
     rgba = np.dstack([PIXELS, np.linspace(0, 255, 54).astype(np.uint8).reshape(6, 9)])
     assert np.array_equal(open_image(save(tmp_path / "a.png", Image.fromarray(rgba))), PIXELS)
     palette = Image.fromarray(PIXELS[..., 0]).convert("P")
@@ -71,7 +71,7 @@ def test_transparency_is_dropped_and_stored_colours_kept(tmp_path):
     assert np.array_equal(np.array(read)[..., 0], PIXELS[..., 0])
 
 
-def test_cmyk_has_the_colours_that_were_printed(tmp_path):
+def test_cmyk_has_the_colors_that_were_printed(tmp_path):
     cyan = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
     red, green, blue = np.array(open_image(save(tmp_path / "a.jpg", cyan, quality=95)))[8, 8].tolist()
     assert red < 10

@@ -117,7 +117,7 @@ def test_every_kind_of_image_is_seen_as_open_image_sees_it(tmp_path):
     sideways = Image.Exif()
     sideways[0x0112] = 6
     Image.fromarray(noise).save(folder / "images" / "sixteen.png")
-    Image.fromarray((noise >> 8).astype(np.uint8)).save(folder / "images" / "grey.bmp")
+    Image.fromarray((noise >> 8).astype(np.uint8)).save(folder / "images" / "gray.bmp")
     Image.new("RGBA", (30, 20), (9, 8, 7, 100)).save(folder / "images" / "alpha.png")
     Image.new("CMYK", (30, 20), (200, 0, 30, 10)).save(folder / "images" / "cmyk.jpg")
     Image.fromarray(noise.astype(np.uint8)).convert("RGB").save(folder / "images" / "turned.jpg", exif=sideways)

@@ -58,7 +58,7 @@ def test_there_is_one_shape_at_each_point_and_nothing_elsewhere(seed):
     assert sorted(shapes[y, x] for x, y in points) == list(range(1, number + 1))
 
 
-def test_objects_have_the_colours_of_their_scene():
+def test_objects_have_the_colors_of_their_scene():
     """Inside and outside differ by about the asked shift, and by almost nothing without one."""
     for contrast, low, high in ((0.0, 0.0, 0.2), (1.0, 0.5, 1.5)):
         differences = []

@@ -48,7 +48,7 @@ def test_columns_and_order(voc, tmp_path):
     assert validation["labels"][:] == [[CAT], [DOG, PERSON]]
     for row in validation:
         with Image.open(voc / "SegmentationClass" / f"{row['name']}.png") as mask:
-            assert np.array_equal(row["mask"], mask), "palette indices, not colours"
+            assert np.array_equal(row["mask"], mask), "palette indices, not colors"
         assert row["mask"].mode == "L"
 
 

@@ -20,7 +20,7 @@ NTSC = Fraction(30000, 1001)
 
 
 def moving(number: int, width: int = 96, height: int = 64) -> np.ndarray:
-    """Smooth colours that drift, so that compression loses little."""
+    """Smooth colors that drift, so that compression loses little."""
     rows, columns = np.mgrid[:height, :width]
     channels = (2 * columns + 3 * number, 3 * rows, 128 + columns - rows - 2 * number)
     return np.stack([128 + 100 * np.sin(channel / 40) for channel in channels], axis=-1).astype(np.uint8)
@@ -57,14 +57,14 @@ def test_round_trip(tmp_path, suffix, fps):
         assert own < min(np.abs(frame.astype(int) - moving(number + step)).mean() for step in (-1, 1))
 
 
-def test_colours_are_kept(tmp_path):
+def test_colors_are_kept(tmp_path):
     """Of large areas, to what 8-bit YUV can tell; mixed up matrices or ranges miss by 10 and more."""
-    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (90, 140, 40)]
+    colors = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (90, 140, 40)]
     with VideoWriter(tmp_path / "a.mp4", 25, (64, 64), crf=5) as video:
-        for colour in colours:
-            video.write(np.full((64, 64, 3), colour, np.uint8))
-    for colour, frame in zip(colours, read(tmp_path / "a.mp4"), strict=True):
-        np.testing.assert_allclose(frame.mean(axis=(0, 1)), colour, atol=4)
+        for color in colors:
+            video.write(np.full((64, 64, 3), color, np.uint8))
+    for color, frame in zip(colors, read(tmp_path / "a.mp4"), strict=True):
+        np.testing.assert_allclose(frame.mean(axis=(0, 1)), color, atol=4)
 
 
 @pytest.mark.parametrize("size", [(95, 63), (96, 63), (95, 64), (1, 1), (17, 301)])
@@ -91,7 +91,7 @@ def test_phones_turn_their_videos(tmp_path, degrees, turns):
         (frame,) = video
         expected = np.rot90(moving(0), turns)  # counterclockwise, as players do
         assert video.size == expected.shape[1::-1]
-    # 601 and 709 differ here, because nothing is said about the colours; the place of things is what counts
+    # 601 and 709 differ here, because nothing is said about the colors; the place of things is what counts
     assert np.abs(frame.astype(int) - expected).mean() < 15
     assert np.abs(frame.astype(int) - np.rot90(expected, 2)).mean() > 30
 

@@ -138,7 +138,7 @@ def damage(folder, kind):
     if kind == "mask size":
         Image.new("L", (40, 31), 1).save(mask / "00000002.png")
         return r"mask/00000002\.png: expected the size of its frame, 40 x 32\. Received: 40 x 31"
-    if kind == "mask in colours":
+    if kind == "mask in colors":
         Image.new("RGB", (40, 32)).save(mask / "00000002.png")
         return r"mask/00000002\.png: expected a mask with one class number.*RGB"
     Image.new("L", (40, 32), 77).save(mask / "00000002.png")
@@ -146,7 +146,7 @@ def damage(folder, kind):
 
 
 INCOMPLETE = ["no frame", "no mask", "empty frame", "empty mask", "no video"]
-BAD = ["cut frame", "other size", "mask size", "mask in colours", "unknown label"]
+BAD = ["cut frame", "other size", "mask size", "mask in colors", "unknown label"]
 
 
 @pytest.mark.parametrize("kind", [*INCOMPLETE, *BAD])

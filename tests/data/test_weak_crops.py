@@ -12,7 +12,7 @@ PERSON, CAR, TREE = 1, 2, 3
 
 
 def street_scene(*rectangles):
-    """A grey street [256, 384] with (class, top, left, height, width) in it."""
+    """A gray street [256, 384] with (class, top, left, height, width) in it."""
     mask = np.zeros((256, 384), np.uint8)
     for number, top, left, height, width in rectangles:
         mask[top : top + height, left : left + width] = number

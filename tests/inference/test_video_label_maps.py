@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from transformers import set_seed
 
 from dense_hf.data import generate_miniature_videos, read_mask, read_video_folder
-from dense_hf.data.labels import distinct_colours
+from dense_hf.data.labels import distinct_colors
 from dense_hf.errors import InvalidDataError
 from dense_hf.inference.result_folders import describe_maker
 from dense_hf.inference.video_label_maps import VideoPredictions, evaluate_videos, frames_to_segment, is_counted
@@ -254,6 +254,6 @@ def test_a_map_that_is_missing_is_named(models, mixed_set, tmp_path):
 
 
 def test_colours_are_those_of_pascal_voc():
-    colours = distinct_colours(256)
+    colours = distinct_colors(256)
     assert colours[:5].tolist() == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128]]
     assert len({tuple(colour) for colour in colours.tolist()}) == 256

@@ -51,8 +51,8 @@ def open_image(path: str | os.PathLike, max_pixels: int = DEFAULT_MAX_PIXELS) ->
       image loaders of transformers and datasets. (The released preparation takes the pixels from another reader that
       does not; the frames of IOCfish5K come from videos and carry no tag.)
     - 16-bit images are scaled, value / 257, by the same factor in all images. Pillow alone would clip at 255.
-    - Transparency is dropped: the stored colours count, as in the released preparation and in transformers.
-    - Grey, palette and CMYK images are converted by Pillow.
+    - Transparency is dropped: the stored colors count, as in the released preparation and in transformers.
+    - Gray, palette and CMYK images are converted by Pillow.
 
     Args:
         path: a JPEG, PNG, TIFF, BMP or WebP file with one picture.
@@ -144,10 +144,10 @@ def opened_image(path: str | os.PathLike, max_pixels: int) -> Generator[Image.Im
 
 
 def _scaled_to_eight_bits(path: object, values: np.ndarray) -> np.ndarray:
-    """[h,w] of 16-bit grey values (mode "I" may hold 32) to uint8 [h,w]: 0 stays 0, 65535 becomes 255."""
+    """[h,w] of 16-bit gray values (mode "I" may hold 32) to uint8 [h,w]: 0 stays 0, 65535 becomes 255."""
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
-        raise InvalidDataError(path, "grey values of 16 bits, 0 to 65535", f"values from {low} to {high}")
+        raise InvalidDataError(path, "gray values of 16 bits, 0 to 65535", f"values from {low} to {high}")
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
@@ -161,7 +161,7 @@ def read_gray_map(path: str | os.PathLike, size: tuple[int, int], max_pixels: in
 
     Raises:
         InvalidDataError: if it is missing, broken, of another size, or no gray PNG of 8 bits. Palettes are refused:
-            their numbers are names of colours.
+            their numbers are names of colors.
     """
     with opened_image(path, max_pixels) as image:
         if image.format != "PNG" or image.mode != "L":

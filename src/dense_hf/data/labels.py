@@ -127,7 +127,7 @@ def read_class_file(path: str | os.PathLike, ignore_zero: bool = True) -> LabelR
 def read_mask(
     path: str | os.PathLike, size: tuple[int, int], rule: LabelRule, max_pixels: int = DEFAULT_MAX_PIXELS
 ) -> np.ndarray:
-    """The labels uint8 [H,W] of a mask: a PNG whose grey values or palette indices are class numbers.
+    """The labels uint8 [H,W] of a mask: a PNG whose gray values or palette indices are class numbers.
 
     8 and 16 bits are read as they are. The orientation tag is applied, as it is to the frame.
 
@@ -138,14 +138,14 @@ def read_mask(
         max_pixels: see `open_image`.
 
     Raises:
-        InvalidDataError: if it is missing, broken, of another size, a picture in colours, or has a number that is
+        InvalidDataError: if it is missing, broken, of another size, a picture in colors, or has a number that is
             not a class.
     """
     with opened_image(path, max_pixels) as image:
         if image.format != "PNG":
             raise InvalidDataError(path, "a PNG, because others change numbers", f"a {image.format} file")
         if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
-            expected = "a mask with one class number per pixel (grey or palette)"
+            expected = "a mask with one class number per pixel (gray or palette)"
             raise InvalidDataError(path, expected, f"a picture of mode {image.mode}")
         image.load()
         numbers = np.asarray(ImageOps.exif_transpose(image))
@@ -169,14 +169,14 @@ def _as_ranges(numbers: Mapping[int, object]) -> str:
 def label_map_png(numbers: np.ndarray) -> bytes:
     """The content of a PNG file whose palette indices are the class numbers uint8 [H,W]."""
     image = Image.fromarray(numbers, mode="P")
-    image.putpalette(distinct_colours(256).flatten().tolist())
+    image.putpalette(distinct_colors(256).flatten().tolist())
     return png_bytes(image)
 
 
-def distinct_colours(count: int) -> np.ndarray:
-    """uint8 [count,3]: the colours of PASCAL VOC. Bits 0, 3 and 6 of the number are the highest of red, and so on."""
+def distinct_colors(count: int) -> np.ndarray:
+    """uint8 [count,3]: the colors of PASCAL VOC. Bits 0, 3 and 6 of the number are the highest of red, and so on."""
     numbers = np.arange(count)[:, None]
-    colours = np.zeros((count, 3), dtype=np.int64)
+    colors = np.zeros((count, 3), dtype=np.int64)
     for bit in range(8):
-        colours |= ((numbers >> (3 * bit + np.arange(3))) & 1) << (7 - bit)
-    return colours.astype(np.uint8)
+        colors |= ((numbers >> (3 * bit + np.arange(3))) & 1) << (7 - bit)
+    return colors.astype(np.uint8)

@@ -1,6 +1,6 @@
 """A synthetic miniature data set in the layout of IOCfish5K, to try everything without the real one.
 
-Each object is a small fish-like shape with the colour of its place and its scene's texture from another place, a
+Each object is a small fish-like shape with the color of its place and its scene's texture from another place, a
 little brighter or darker, with a soft edge: all statistics but that shift are those of the background, as with
 camouflaged animals.
 The images are drawn, not photographed; no number measured on them says anything about real scenes.
@@ -98,16 +98,16 @@ def draw_scene(
         alpha, top, left = _fish_mask(rng, x, y, radius, width, height)
         window = np.s_[top : top + alpha.shape[0], left : left + alpha.shape[1]]
         shift = contrast * deviation * rng.choice((-1.0, 1.0)) * rng.uniform(0.8, 1.2)
-        # the colour of the place itself, the grain of another: only the shift tells them apart
+        # the color of the place itself, the grain of another: only the shift tells them apart
         fill = other_place[window] - other_place[window].mean(axis=(0, 1)) + scene[window].mean(axis=(0, 1)) + shift
         scene[window] += alpha[..., None] * (fill - scene[window])
     return scene.clip(0, 255).round().astype(np.uint8), points.astype(np.float32)
 
 
 def texture(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """Noise of several wavelengths around a blue-green-brown colour: float32 [h,w,3], 0 to 255."""
-    colour = rng.uniform((30, 60, 50), (110, 130, 120))
-    scene = np.broadcast_to(colour, (height, width, 3)).astype(np.float32)
+    """Noise of several wavelengths around a blue-green-brown color: float32 [h,w,3], 0 to 255."""
+    color = rng.uniform((30, 60, 50), (110, 130, 120))
+    scene = np.broadcast_to(color, (height, width, 3)).astype(np.float32)
     for wavelength, strength in ((64, 22.0), (16, 12.0), (6, 9.0), (2, 6.0)):
         grid = (height // wavelength + 2, width // wavelength + 2)
         luminance, tint = rng.normal(size=grid), rng.normal(size=(*grid, 3))

@@ -123,7 +123,7 @@ def _draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.nda
 
 
 class _Shape:
-    """A disc (3), square (4) or triangle (5) with a colour and a straight path that bounces off the borders."""
+    """A disc (3), square (4) or triangle (5) with a color and a straight path that bounces off the borders."""
 
     def __init__(self, rng: np.random.Generator, kind: int, size: tuple[int, int]):
         self.kind = int(kind)
@@ -131,7 +131,7 @@ class _Shape:
         self.radius = rng.uniform(0.08, 0.16) * min(size)
         self.start = rng.uniform(0, self.size)
         self.speed = rng.uniform(0.008, 0.025) * min(size) * rng.choice((-1, 1), 2)
-        self.colour = rng.uniform(60, 230, 3)
+        self.color = rng.uniform(60, 230, 3)
 
     def draw(self, pixels: np.ndarray, mask: np.ndarray, number: int) -> None:
         """Paint the shape as it is in frame `number` over pixels [H,W,3] and mask [H,W]."""
@@ -144,6 +144,6 @@ class _Shape:
             outside = np.maximum(np.abs(x), np.abs(y)) * 1.15
         else:
             outside = np.maximum(y * 1.4, np.abs(x) * 1.6 - y * 0.8)
-        pixels[outside <= 1] = self.colour
+        pixels[outside <= 1] = self.color
         mask[outside <= 1 + 1 / self.radius] = _VOID
         mask[outside <= 1] = self.kind

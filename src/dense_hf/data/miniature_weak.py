@@ -1,6 +1,6 @@
 """A synthetic miniature set of images with image-level labels, to try the steps of chapter 3 without a real one.
 
-Discs, squares and triangles on textured scenes; each class has a grain of its own, in any colour. Some images have
+Discs, squares and triangles on textured scenes; each class has a grain of its own, in any color. Some images have
 none of them, some several. Masks come along, for evaluation only.
 The images are drawn, not photographed; no number measured on them says anything about real scenes.
 

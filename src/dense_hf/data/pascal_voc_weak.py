@@ -51,7 +51,7 @@ class PascalVOCWeak(StrictBuilder):
     - `labels`: the classes of the image, sorted, from 0, with their names as the feature's `ClassLabel`; may be empty.
     - `name`: file name without suffix.
     - `domain`: 0 for the folder itself; extra images have their own.
-    - `mask`: None in "train", always. Else 0 background, class id + 1, 255 for pixels that do not count, as a grey
+    - `mask`: None in "train", always. Else 0 background, class id + 1, 255 for pixels that do not count, as a gray
       picture; None where the folder has no masks.
 
     Rows are in the order of the lists. Making the builder reads all labels; preparing decodes every file once, so that

@@ -21,7 +21,7 @@ class VideoFrameBuilder(StrictBuilder):
 
     Columns:
     - `image`: the frame, upright RGB.
-    - `mask`: its labels as a grey picture, 0 to K - 1 and 255 where there is none; None for a frame without a mask.
+    - `mask`: its labels as a gray picture, 0 to K - 1 and 255 where there is none; None for a frame without a mask.
     - `classes`: the labels that occur in the mask, with their names as the feature's `ClassLabel`.
     - `video_id`, `frame_id` (file name without suffix), `frame_index` (from 0, within the rows of the video).
 

@@ -206,14 +206,14 @@ class VideoWriter(AbstractContextManager):
     The file is complete when the block ends, also by an error or Ctrl-C: with the frames that were written. Even if
     the process is killed, MP4 and MOV files keep all but the last seconds. Without any frame there is no file.
 
-    Players need even sides, because colours are stored for 2 x 2 pixels. An odd side is written one pixel longer, its
+    Players need even sides, because colors are stored for 2 x 2 pixels. An odd side is written one pixel longer, its
     last row or column twice.
 
     Args:
         path: where to; MP4, M4V, MOV or MKV by its ending. A file that is there is replaced.
         fps: frames per second.
         size: (width, height) of the frames.
-        crf: quality, from 0 (without loss but for the colours, which not all players show) to 51; a small number is
+        crf: quality, from 0 (without loss but for the colors, which not all players show) to 51; a small number is
             large and good.
 
     Raises:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..data.files import write_file
 from ..data.images import png_bytes, write_gray_map
-from ..data.labels import IGNORED, distinct_colours, label_map_png
+from ..data.labels import IGNORED, distinct_colors, label_map_png
 from ..visualization import draw_labels
 
 COLUMNS = ("file", "class", "pixels", "share")
@@ -57,7 +57,7 @@ def write_pictures(
     write_file(output / "masks" / f"{name}.png", label_map_png(mask))
     if overlay:
         labels = np.where((mask == 0) | (mask == IGNORED), IGNORED, mask.astype(int) - 1)
-        palette = distinct_colours(len(class_names) + 1)[1:]
+        palette = distinct_colors(len(class_names) + 1)[1:]
         write_file(output / "overlays" / f"{name}.png", png_bytes(draw_labels(image, labels, class_names, palette)))
 
 

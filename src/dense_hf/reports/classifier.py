@@ -64,7 +64,7 @@ def write_weak_card(output_dir: Path, run: RunDescription, class_names: tuple[st
         output_dir,
         run,
         [body],
-        ["weakly-supervised-segmentation", "mcis"],
+        ["weakly-supervised-segmentation", run.tag],
         pipeline_tag="image-classification",
         license=license,
         eval_results=measured("image-classification", run.dataset, splits, {"mean_average_precision": "mAP"}),

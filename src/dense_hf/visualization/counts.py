@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .drawing import Hidden, draw_label, draw_panel, fitting_font
-from .heat import glow, heat_colours
+from .heat import glow, heat_colors
 
 _DOT_COLOUR = (255, 214, 10)  # yellow: far from the blues, greens and browns under water, and from gray
 _OVERSAMPLING = 8  # of the dot, because Pillow draws without smoothing edges
@@ -107,9 +107,9 @@ def _dot(radius: float) -> Image.Image:
     large = Image.new("RGBA", (side * _OVERSAMPLING, side * _OVERSAMPLING), (255, 255, 255, 0))
     draw = ImageDraw.Draw(large)
     centre = large.width / 2
-    for r, colour in ((radius + ring + halo, (255,) * 3), (radius + ring, (0,) * 3), (radius, _DOT_COLOUR)):
+    for r, color in ((radius + ring + halo, (255,) * 3), (radius + ring, (0,) * 3), (radius, _DOT_COLOUR)):
         reach = r * _OVERSAMPLING
-        draw.ellipse([centre - reach, centre - reach, centre + reach, centre + reach], fill=(*colour, 255))
+        draw.ellipse([centre - reach, centre - reach, centre + reach, centre + reach], fill=(*color, 255))
     return large.resize((side, side), Image.Resampling.BOX)
 
 
@@ -119,7 +119,7 @@ def _format(value: float) -> str:
 
 
 def _draw_legend(canvas: Image.Image, highest: float, hidden: Hidden) -> None:
-    """A colour bar with its values in a lower corner; none on a thumbnail, which it would cover."""
+    """A color bar with its values in a lower corner; none on a thumbnail, which it would cover."""
     title = "objects per 100 x 100 px"
     font = fitting_font(canvas.size, title, 0.03)
     left, top, right, bottom = font.getbbox(title)
@@ -132,7 +132,7 @@ def _draw_legend(canvas: Image.Image, highest: float, hidden: Hidden) -> None:
     draw = ImageDraw.Draw(canvas)
     draw.text((x + pad - left, y + pad - top), title, fill="white", font=font)
     bar_size = (max(1, round(width - 2 * pad)), max(1, round(line)))
-    bar = Image.fromarray(heat_colours()[None]).resize(bar_size, Image.Resampling.BILINEAR)
+    bar = Image.fromarray(heat_colors()[None]).resize(bar_size, Image.Resampling.BILINEAR)
     canvas.paste(bar, (round(x + pad), round(y + 2 * pad + line)))
     below = y + 3 * pad + 2 * line - top
     for share, anchor in ((0.0, "la"), (0.5, "ma"), (1.0, "ra")):

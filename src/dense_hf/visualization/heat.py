@@ -1,11 +1,11 @@
-"""Pictures of how strong something is where: colours of heat over a darkened image."""
+"""Pictures of how strong something is where: colors of heat over a darkened image."""
 
 import numpy as np
 from PIL import Image
 
 from .drawing import draw_label
 
-# Black body to white: dark is little, bright is much, in gray print and for colour-blind eyes, too ("inferno")
+# Black body to white: dark is little, bright is much, in gray print and for color-blind eyes, too ("inferno")
 _ANCHORS = ((0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164))
 
 
@@ -32,7 +32,7 @@ def draw_attention(image: Image.Image, attention: np.ndarray, label: str = "") -
 
 
 def glow(image: Image.Image, levels: Image.Image) -> Image.Image:
-    """A copy of the image, darkened, with colours for levels from 0 to 255 over it.
+    """A copy of the image, darkened, with colors for levels from 0 to 255 over it.
 
     Args:
         image: any mode.
@@ -41,12 +41,12 @@ def glow(image: Image.Image, levels: Image.Image) -> Image.Image:
     gray = image.convert("L").convert("RGB")
     background = Image.blend(gray, image.convert("RGB"), 0.4).point([round(0.6 * v) for v in range(256)] * 3)
     heat = levels.copy()
-    heat.putpalette(heat_colours().flatten().tolist())
+    heat.putpalette(heat_colors().flatten().tolist())
     opacity = levels.point([round(235 * min(1.0, v / 80)) for v in range(256)])
     return Image.composite(heat.convert("RGB"), background, opacity)
 
 
-def heat_colours() -> np.ndarray:
+def heat_colors() -> np.ndarray:
     """uint8 [256, 3]: the anchors, joined by straight lines."""
     anchors = np.array(_ANCHORS, dtype=np.float64)
     places = np.linspace(0, 255, len(anchors))

@@ -1,4 +1,4 @@
-"""Pictures of labels: every class in its colour over the image, with a legend of the names.
+"""Pictures of labels: every class in its color over the image, with a legend of the names.
 
 H, W: height and width of the image; K: number of labels.
 """
@@ -18,23 +18,23 @@ _FIRST_COLOUR = (17, 119, 187)
 
 
 @lru_cache
-def _distinct_colours(num_labels: int) -> tuple[tuple[int, int, int], ...]:
+def _distinct_colors(num_labels: int) -> tuple[tuple[int, int, int], ...]:
     steps = np.arange(0, 256, 17)
-    colours = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
-    lab = _to_lab(colours)
+    colors = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    lab = _to_lab(colors)
     chroma = np.hypot(lab[:, 1], lab[:, 2])
     fit = (chroma > 35) & (chroma < 80) & (lab[:, 0] > 35) & (lab[:, 0] < 88)
-    colours, lab = colours[fit], lab[fit]
-    chosen = [int(np.abs(colours - _FIRST_COLOUR).sum(axis=1).argmin())]
+    colors, lab = colors[fit], lab[fit]
+    chosen = [int(np.abs(colors - _FIRST_COLOUR).sum(axis=1).argmin())]
     distance = np.full(len(lab), np.inf)
     while len(chosen) < min(num_labels, len(lab)):
         distance = np.minimum(distance, np.linalg.norm(lab - lab[chosen[-1]], axis=1))
         chosen.append(int(distance.argmax()))
-    return tuple(tuple(colours[chosen[label % len(chosen)]].tolist()) for label in range(num_labels))
+    return tuple(tuple(colors[chosen[label % len(chosen)]].tolist()) for label in range(num_labels))
 
 
 def label_palette(num_labels: int) -> np.ndarray:
-    """Colours uint8 [K, 3] for K labels, always the same ones; a smaller K has the first of them.
+    """Colors uint8 [K, 3] for K labels, always the same ones; a smaller K has the first of them.
 
     Each is the one farthest, to the eye (CIELAB), from those before it. Grays, the very dark and the very bright are
     left out, because they are hard to tell from the image, and the glaring ones. They repeat after 2,000 or so.
@@ -44,7 +44,7 @@ def label_palette(num_labels: int) -> np.ndarray:
     """
     if num_labels < 1:
         raise ValueError(f"num_labels must be at least 1. Received: {num_labels}")
-    return np.array(_distinct_colours(num_labels), dtype=np.uint8)
+    return np.array(_distinct_colors(num_labels), dtype=np.uint8)
 
 
 def draw_labels(
@@ -55,17 +55,17 @@ def draw_labels(
     opacity: float = 0.5,
     legend: Sequence[int] | None = None,
 ) -> Image.Image:
-    """A copy of the image with the colour of its label over each pixel, stronger at the borders of regions.
+    """A copy of the image with the color of its label over each pixel, stronger at the borders of regions.
 
     The legend stands in the upper left corner and takes at most 60 % of the height and 40 % of the width; what does
     not fit is left out (`legend_lines` says how many do). A thumbnail that is too small for text has none.
 
     Args:
         image: any mode.
-        labels: whole numbers [H, W], below K; 255 and others from K on stay without colour.
+        labels: whole numbers [H, W], below K; 255 and others from K on stay without color.
         names: of the K labels, for the legend; without them there is none.
         palette: uint8 [K, 3]; by default `label_palette`.
-        opacity: of the colours, from 0 (only the image) to 1.
+        opacity: of the colors, from 0 (only the image) to 1.
         legend: labels that it lists, in this order; by default the largest of the image, by number.
 
     Raises:
@@ -116,7 +116,7 @@ def _borders(labels: np.ndarray, thickness: int) -> np.ndarray:
 
 
 def _draw_legend(canvas: Image.Image, entries: Sequence[tuple[str, tuple[int, ...]]]) -> None:
-    """One line for each (name, colour), on a panel in the upper left corner: videos do not move it about."""
+    """One line for each (name, color), on a panel in the upper left corner: videos do not move it about."""
     entries = entries[: legend_lines(canvas.size)]
     widest = _LEGEND_SHARE[1] * canvas.width
     height = _font_size(canvas.size)
@@ -128,10 +128,10 @@ def _draw_legend(canvas: Image.Image, entries: Sequence[tuple[str, tuple[int, ..
     width = max(font.getlength(name) for name in names) + swatch + 3 * pad
     left, top = draw_panel(canvas, width, line * len(entries) + pad, False, lambda *box: 0)
     draw = ImageDraw.Draw(canvas)
-    for number, (name, (_, colour)) in enumerate(zip(names, entries)):
+    for number, (name, (_, color)) in enumerate(zip(names, entries)):
         middle = round(top + pad / 2 + (number + 0.5) * line)
         x, y = round(left + pad), middle - swatch // 2
-        draw.rectangle((x, y, x + swatch - 1, y + swatch - 1), fill=colour)
+        draw.rectangle((x, y, x + swatch - 1, y + swatch - 1), fill=color)
         draw.text((x + swatch + pad, middle), name, fill="white", font=font, anchor="lm")
 
 
@@ -144,9 +144,9 @@ def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, wi
     return f"{text.rstrip()}…"
 
 
-def _to_lab(colours: np.ndarray) -> np.ndarray:
+def _to_lab(colors: np.ndarray) -> np.ndarray:
     """sRGB [n, 3] in 0..255 -> CIELAB (D65) [n, 3], where equal distances look equally far apart."""
-    share = colours / 255
+    share = colors / 255
     linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
     to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
     xyz = linear @ to_xyz.T / (0.9505, 1.0, 1.089)

@@ -1,4 +1,4 @@
-"""A picture of a whole video: how much of each frame every class takes, in the colours of its overlay.
+"""A picture of a whole video: how much of each frame every class takes, in the colors of its overlay.
 
 T: number of frames; K: number of labels; h, w: height and width of the plot inside its margins.
 """
@@ -77,6 +77,6 @@ def _areas(shares: np.ndarray, palette: np.ndarray, width: int, height: int) -> 
 
 
 def _draw_marker(draw: ImageDraw.ImageDraw, x: float, top: float, bottom: float) -> None:
-    """A dark line in a bright one: seen on every colour."""
+    """A dark line in a bright one: seen on every color."""
     draw.line((x, top - 4, x, bottom + 4), fill=_BACKGROUND, width=5)
     draw.line((x, top - 4, x, bottom + 4), fill=_INK, width=2)

@@ -11,7 +11,7 @@ class CountingError(evaluate.Metric):
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
-            description="Mean absolute, root mean squared and normalised absolute error of counts per image.",
+            description="Mean absolute, root mean squared and normalized absolute error of counts per image.",
             citation="",
             inputs_description=CountingMetrics.__doc__ or "",
             features=datasets.Features(
