@@ -21,26 +21,31 @@ PACKAGE = ROOT / "src" / "dense_hf"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 TASK_FOLDERS = {"counting", "video_segmentation", "weak_segmentation"}
-# What a room of the package may import from the others. A task folder, and a pipeline, are copied beside checkpoints.
-# Below all of them: errors. The package itself (`__init__`) and the program (`cli`) may use everything.
-MAY_IMPORT: dict[str, set[str]] = {
-    "errors": set(),
-    "strict_loading": set(),
-    "counting": set(),
-    "video_segmentation": set(),
-    "weak_segmentation": set(),
-    "pipelines": {"data"},  # in a `try` only: the copy beside a checkpoint must do without
-    "auto": {"counting", "video_segmentation", "weak_segmentation", "pipelines"},
-    "convert": {"errors", "counting", "video_segmentation", "weak_segmentation"},
-    "visualization": {"errors"},
-    "spaces": {"errors", "data"},
-    "data": {"errors", "counting", "metrics"},
-    "metrics": {"errors", "counting"},
-    "training": {"errors", "convert", "data", "metrics", *TASK_FOLDERS},
+# Rooms of the package from the lowest to the highest: each knows only those below it. The package itself (`__init__`)
+# is the public names, which scripts and the program build upon.
+LEVELS = (
+    {"errors", "lazy_names", "markdown", "strict_loading"},
+    {"metrics", "visualization"},
+    TASK_FOLDERS,
+    {"auto", "convert", "data", "methods", "options", "pipelines", "registration"},
+    {"__init__"},
+    {"inference"},
+    {"export", "reports", "training"},
+    {"cli", "spaces"},
+)
+# and these pairs know each other although they are at one level, the first the second
+NEIGHBORS = {
+    ("convert", "methods"),
+    ("methods", "registration"),
+    ("pipelines", "data"),  # in a `try` only: the copy beside a checkpoint must do without
+    ("training", "reports"),
 }
 # Below the task folders, for what is not copied beside a checkpoint: reading the authors' files
 CONVERTERS_MAY_IMPORT = {"strict_loading"}
 TASK_LIBRARIES = {"huggingface_hub", "numpy", "PIL", "scipy", "timm", "torch", "torchvision", "transformers"}
+
+Graph = dict[str, dict[str, int]]
+"""File -> the files that it imports, and in which line."""
 
 
 def setup_cfg() -> configparser.ConfigParser:
@@ -65,57 +70,125 @@ def outside_try(node: ast.AST) -> Iterator[ast.AST]:
 
 def imports(
     path: Path, text: str | None = None, nodes: Callable[[ast.AST], Iterator[ast.AST]] = ast.walk
-) -> Iterator[tuple[str, str]]:
-    """("ours", room) or ("sibling", module) or ("library", name) of every import of a file, wherever it stands."""
-    inside = path.relative_to(PACKAGE.parent).parts[:-1]
+) -> Iterator[tuple[int, list[str]]]:
+    """Line and full name of every import of a file, wherever it stands: in a function, for the types only.
+
+    `from a import b` is a.b, whatever b is. Names in texts, as in the rows of methods.py, are no imports: they are how
+    a lower room may mention a higher one. Nor is that Python imports the packages which a module is in.
+    """
+    inside = path.relative_to(PACKAGE.parent).parts[:-1] if PACKAGE in path.parents else ()
     for node in nodes(ast.parse(text or path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            targets = [alias.name.split(".") for alias in node.names]
+            yield from ((node.lineno, alias.name.split(".")) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = list(inside[: len(inside) - node.level + 1]) if node.level else []
             module = [*base, *(node.module.split(".") if node.module else [])]
-            # `from .. import convert` and `from dense_hf import convert` name a module, or a name of the package
-            targets = [[*module, alias.name] for alias in node.names] if module == ["dense_hf"] else [module]
-            if node.level == 1 and len(inside) > 1:
-                yield from (("sibling", ".".join(target[len(inside) :])) for target in targets)
-                continue
-        else:
-            continue
-        for target in targets:
-            yield ("ours", target[1] if len(target) > 1 else "") if target[0] == "dense_hf" else ("library", target[0])
+            yield from ((node.lineno, [*module, alias.name]) for alias in node.names)
+
+
+def file_of(name: list[str]) -> str:
+    """The file of the package, relative to it, that "dense_hf.x.y.Z" is in."""
+    while name:
+        path = PACKAGE.parent.joinpath(*name)
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
+            if file.is_file():
+                return str(file.relative_to(PACKAGE))
+        name = name[:-1]
+    raise ValueError("not a name of the package")
+
+
+def package_graph() -> Graph:
+    """Which file imports which."""
+    graph: Graph = {}
+    for path in SOURCES:
+        here = graph.setdefault(str(path.relative_to(PACKAGE)), {})
+        for line, name in imports(path):
+            if name[0] == "dense_hf":
+                here.setdefault(file_of(name), line)
+    return graph
+
+
+def circles(graph: Graph) -> list[str]:
+    """The imports that are part of a circle: "file:line" and what is imported there."""
+
+    def reached_from(file: str) -> set[str]:
+        found, left = {file}, [file]
+        while left:
+            new = graph.get(left.pop(), {}).keys() - found
+            found |= new
+            left += new
+        return found
+
+    reached = {file: reached_from(file) for file in graph}
+    return [
+        f"{file}:{line} imports {target}, which leads back"
+        for file, targets in graph.items()
+        for target, line in targets.items()
+        if file in reached.get(target, ())
+    ]
+
+
+def level(name: str) -> int:
+    """How high a room is."""
+    return next(number for number, rooms in enumerate(LEVELS) if name in rooms)
 
 
 def layering_problems(path: Path, text: str | None = None) -> list[str]:
     """Imports of a file that its room may not have."""
-    here = room(path)
-    if here in ("__init__", "cli"):
-        return []
-    if here not in MAY_IMPORT:
-        return [f"{here}: a new room; say in MAY_IMPORT what it may import"]
+    here, folder = room(path), path.relative_to(PACKAGE.parent).parts[:-1]
+    if not any(here in rooms for rooms in LEVELS):
+        return [f"{here}: a new room; say in LEVELS where it is"]
     problems = []
+
+    def complain(line: int, problem: str) -> None:
+        problems.append(f"{path.relative_to(PACKAGE)}:{line}: {problem}")
+
     if here == "pipelines" and path.name != "__init__.py":
-        needed = imports(path, text, outside_try)
-        problems += [
-            f"a pipeline is copied beside checkpoints and needs {name}" for kind, name in needed if kind == "ours"
-        ]
-    for kind, name in imports(path, text):
-        if path.name.startswith("convert_") and name in CONVERTERS_MAY_IMPORT:
+        for line, name in imports(path, text, outside_try):
+            if name[0] == "dense_hf" and tuple(name[:2]) != folder:
+                complain(line, f"a pipeline is copied beside checkpoints and needs {'.'.join(name)}")
+    for line, name in imports(path, text):
+        ours = name[0] == "dense_hf"
+        there = room(PACKAGE / file_of(name)) if ours else ""
+        if path.name.startswith("convert_") and there in CONVERTERS_MAY_IMPORT:
             continue
-        if kind == "ours" and name != here and name not in MAY_IMPORT[here]:
-            problems.append(f"{here} must not know {name}")
+        if ours and there != here and level(there) >= level(here) and (here, there) not in NEIGHBORS:
+            complain(line, f"{here} must not know {there}")
         if here in TASK_FOLDERS:
-            if kind == "ours":
-                problems.append(f"a file of {here} imports siblings by `from .sibling import x` only, not {name}")
-            if kind == "library" and name not in TASK_LIBRARIES | set(sys.stdlib_module_names):
-                problems.append(f"a file of {here} must not need {name}")
-            if kind == "sibling" and "." in name:
-                problems.append(f"{here} is copied flat, so there is no {name}")
+            if ours and there != here:
+                complain(line, f"a file of {here} imports siblings by `from .sibling import x` only, not {there}")
+            if not ours and name[0] not in TASK_LIBRARIES | set(sys.stdlib_module_names):
+                complain(line, f"a file of {here} must not need {name[0]}")
+    if here in TASK_FOLDERS and path.name != "__init__.py":
+        for node in ast.walk(ast.parse(text or path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level == 1 and "." in (node.module or ""):
+                complain(node.lineno, f"{here} is copied flat, so there is no {node.module}")
+            if isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").startswith("dense_hf"):
+                complain(node.lineno, f"{node.module} is not there beside a checkpoint")
     return problems
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_rooms_know_only_what_is_below_them(path):
     assert layering_problems(path) == []
+
+
+def test_no_file_imports_itself_over_others():
+    assert circles(package_graph()) == []
+
+
+def test_a_circle_is_found():
+    """Also one of three files, and one that only types need."""
+    graph: Graph = {"a": {"b": 3}, "b": {"c": 7, "d": 8}, "c": {"a": 2}, "d": {}, "e": {"a": 1}}
+    assert circles(graph) == [
+        "a:3 imports b, which leads back",
+        "b:7 imports c, which leads back",
+        "c:2 imports a, which leads back",
+    ]
+    text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ..metrics import MeanIoU\n"
+    assert [".".join(name) for _, name in imports(PACKAGE / "data" / "a.py", text)][-1] == "dense_hf.metrics.MeanIoU"
+    assert file_of(["dense_hf", "metrics", "MeanIoU"]) == "metrics/__init__.py"
+    assert file_of(["dense_hf", "metrics", "counting", "CountingMetrics"]) == "metrics/counting.py"
 
 
 @pytest.mark.parametrize(
@@ -128,21 +201,94 @@ def test_rooms_know_only_what_is_below_them(path):
         ("data/a.py", "from ..training.checkpoints import x"),
         ("data/a.py", "from .. import cli"),
         ("metrics/a.py", "import dense_hf.pipelines"),
+        ("metrics/a.py", "def f():\n    from ..counting.tiling import x"),
+        ("methods.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .training.resuming import x"),
+        ("methods.py", "from . import convert"),
+        ("inference/a.py", "from ..reports.model_card import x"),
+        ("reports/a.py", "from ..training.resuming import x"),
+        ("counting/a_iocformer.py", "from ..weak_segmentation.random_walk import x"),
         ("pipelines/a.py", "from ..counting import x"),
         ("pipelines/a.py", "from dense_hf.data import open_image"),
         ("attic/a.py", "import os"),
     ],
 )
 def test_a_wrong_import_is_found(file, text):
-    assert layering_problems(PACKAGE / file, text) != []
+    problems = layering_problems(PACKAGE / file, text)
+    assert problems != []
+    if not file.startswith("attic"):
+        line = 1 + text[: text.index("from ." if "from ." in text else "import ")].count("\n")
+        assert all(problem.startswith(f"{file}:{line}: ") for problem in problems)
 
 
 def test_files_that_travel_with_checkpoints_have_unique_names():
-    names = [path.name for folder in TASK_FOLDERS for path in (PACKAGE / folder).glob("*.py")]
+    names = [path.name for folder in (*TASK_FOLDERS, "pipelines") for path in (PACKAGE / folder).glob("*.py")]
     names = [name for name in names if name != "__init__.py"]
     assert len(names) == len(set(names))
-    counting = [path.name for path in (PACKAGE / "counting").glob("*.py") if path.name != "__init__.py"]
-    assert [name for name in counting if not name.endswith("_iocformer.py")] == []
+
+
+def misnamed_counters(graph: Graph) -> list[str]:
+    """Files of counting/ whose name says otherwise than their imports whether they serve one method or any counter.
+
+    A method is what has a configuration_X.py; its files end with _X. All others serve any counter.
+    """
+    files = [file for file in graph if file.startswith("counting/") and not file.endswith("__init__.py")]
+    methods = [Path(file).stem.removeprefix("configuration_") for file in files if "/configuration_" in file]
+    method = {file: next((name for name in methods if file.endswith(f"_{name}.py")), None) for file in files}
+    problems = []
+    for file in files:
+        users = {method[other] for other in files if file in graph[other]} - {method[file]}
+        if method[file] is not None and users:
+            problems.append(f"{file} serves more than {method[file]}: {', '.join(sorted(map(str, users)))}")
+    return problems
+
+
+def test_files_that_serve_any_counter_carry_no_method():
+    assert misnamed_counters(package_graph()) == []
+
+
+def test_a_misnamed_counter_is_found():
+    """A file of one method that another method, or a file of any counter, builds upon."""
+    config = {f"counting/configuration_{name}.py": {} for name in ("iocformer", "p2pnet")}
+    shared = {"counting/points_p2pnet.py": {}, "counting/tiling.py": {}}
+    users: Graph = {"counting/modeling_iocformer.py": {"counting/points_p2pnet.py": 1, "counting/tiling.py": 2}}
+    shared_by = "counting/points_p2pnet.py serves more than p2pnet"
+    assert misnamed_counters(config | shared | users) == [f"{shared_by}: iocformer"]
+    users = {"counting/tile_merging.py": {"counting/points_p2pnet.py": 1}}
+    assert misnamed_counters(config | shared | users) == [f"{shared_by}: None"]
+    users = {"counting/modeling_p2pnet.py": {"counting/points_p2pnet.py": 1, "counting/tiling.py": 2}}
+    assert misnamed_counters(config | shared | users) == []
+
+
+def test_no_folder_is_crowded():
+    folders = {folder for top in ("src", "scripts") for folder in (ROOT / top).rglob("*") if folder.is_dir()}
+    sizes = {folder: sum(file.is_file() for file in folder.iterdir()) for folder in folders | {ROOT / "scripts"}}
+    crowded = [str(folder.relative_to(ROOT)) for folder, size in sizes.items() if size > 36]
+    assert [folder for folder in crowded if "__pycache__" not in folder] == []
+    assert len(list((ROOT / "scripts").glob("*.*"))) <= 20
+
+
+def test_no_script_is_a_library():
+    scripts = {path.stem for path in (ROOT / "scripts").glob("*.py")}
+    importing = [
+        f"{path.relative_to(ROOT)}:{line} imports {'.'.join(name)}"
+        for folder in ("src", "scripts", "spaces", "dataset_scripts", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
+        for line, name in imports(path)
+        if name[0] in scripts or name[0] == "scripts"
+    ]
+    assert importing == []
+
+
+def test_spaces_are_no_part_of_the_program():
+    """They use the library as any user does; the room above them all is for the command line."""
+    importing = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for folder in (ROOT / "spaces", PACKAGE / "spaces")
+        for path in folder.rglob("*.py")
+        for line, name in imports(path)
+        if name[:2] == ["dense_hf", "cli"]
+    ]
+    assert importing == []
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -1,11 +1,18 @@
 """What an import costs, by what it loads; and that transformers knows the models whichever package came first."""
 
+import importlib.util
+import sys
+from importlib.machinery import SourceFileLoader
+
 import pytest
 from fresh_interpreter import run_fresh
+
+from dense_hf.registration import ImportFinder
 
 # these take seconds and hundreds of megabytes
 LIBRARIES = ("torch", "torchvision", "timm", "datasets", "evaluate", "accelerate")
 
+HELP = "from dense_hf.cli import main\ntry:\n    main({})\nexcept SystemExit:\n    pass"
 LIGHT = {
     "the package": "import dense_hf",
     "errors": "from dense_hf.errors import InvalidDataError",
@@ -16,31 +23,27 @@ LIGHT = {
     "all metrics": "from dense_hf.metrics import *",
     "the models by name": "from dense_hf.methods import converters, method_of\nmethod_of('cffm'), converters()",
     "conversion": "from dense_hf import convert_original_checkpoint",
-    "the help of the program": "from dense_hf.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass",
-    "the help of a command": "from dense_hf.cli import main\ntry:\n    main(['count', '-h'])\nexcept SystemExit:\n    pass",
+    "the help of the program": HELP.format("['--help']"),
+    "the help of a command": HELP.format("['count', '--help']"),
 }
-# not even transformers, which takes a second
-WITHOUT_TRANSFORMERS = ("the package", "errors", "data", "metrics", "all metrics", "the models by name", "conversion")
-WITHOUT_TRANSFORMERS = (*WITHOUT_TRANSFORMERS, "the help of the program", "the help of a command", "a reader")
+# these log with transformers, which takes a second
+WITH_TRANSFORMERS = ("readers of videos and masks",)
 
 
 @pytest.mark.parametrize("name", LIGHT)
 def test_a_light_import_loads_no_heavy_library(name, tmp_path):
-    refused = (*LIBRARIES, *(("transformers",) if name in WITHOUT_TRANSFORMERS else ()))
+    refused = LIBRARIES if name in WITH_TRANSFORMERS else (*LIBRARIES, "transformers")
     run_fresh(f"{LIGHT[name]}\nimport sys\nassert {{*{refused}}} & {{*sys.modules}} == set(), sys.modules", tmp_path)
 
 
+AUTO = "from transformers import AutoConfig, AutoImageProcessor, AutoModel, pipeline"
 ORDERS = {
-    "dense_hf first": "import dense_hf\nfrom transformers import AutoConfig, AutoImageProcessor, AutoModel, pipeline",
-    "transformers first": "from transformers import AutoConfig, AutoImageProcessor, AutoModel, pipeline\n"
-    "import dense_hf",
+    "dense_hf first": f"import dense_hf\n{AUTO}",
+    "transformers first": f"{AUTO}\nimport dense_hf",
     # transformers imports its Auto classes in the middle of this
-    "a model of transformers in between": "import dense_hf\nfrom transformers import SegformerModel\n"
-    "from transformers import AutoConfig, AutoImageProcessor, AutoModel, pipeline",
-    "one of our models first": "from dense_hf.video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation\n"
-    "from transformers import AutoConfig, AutoImageProcessor, AutoModel, pipeline",
-    "one of our pipelines first": "from dense_hf.pipelines.object_counting import ObjectCountingPipeline\n"
-    "from transformers import AutoConfig, AutoImageProcessor, AutoModel, pipeline",
+    "a model of transformers in between": f"import dense_hf\nfrom transformers import SegformerModel\n{AUTO}",
+    "one of our models first": f"import dense_hf.video_segmentation.modeling_cffm\n{AUTO}",
+    "one of our pipelines first": f"import dense_hf.pipelines.object_counting\n{AUTO}",
 }
 
 KNOWS_US = """
@@ -132,17 +135,24 @@ def test_the_tables_of_transformers_stay_what_they_are(tmp_path):
     run_fresh(TABLES, tmp_path)
 
 
-def test_the_finder_leaves_modules_as_others_would_find_them(tmp_path):
-    program = """
-import importlib.util
-import dense_hf
-name = "dense_hf.counting.configuration_iocformer"
-probed = importlib.util.find_spec(name)  # and it is still waited for
-from dense_hf.counting import configuration_iocformer as module
-assert module.__spec__.loader is module.__loader__
-assert type(module.__loader__).__name__ == "SourceFileLoader"
-assert module.__spec__.origin == probed.origin == module.__file__
-assert "class IOCFormerConfig" in probed.loader.get_source(name)
-assert module.IOCFormerConfig._auto_class == "AutoConfig"
-"""
-    run_fresh(program, tmp_path)
+def test_the_finder_leaves_modules_as_others_would_find_them(tmp_path, monkeypatch):
+    (tmp_path / "awaited_toy.py").write_text("value = 1\n")
+    (tmp_path / "broken_toy.py").write_text("import nothing_of_this_name\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    finder, told = ImportFinder(), []
+    monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
+    for name in ("awaited_toy", "broken_toy", "math"):
+        finder.when_imported(name, lambda module: told.append((module.__name__, hasattr(module, "value"))))
+    assert told == [("math", False)], "what is imported already is told at once"
+    probed = importlib.util.find_spec("awaited_toy")  # which imports nothing
+    assert probed.loader.get_source("awaited_toy") == "value = 1\n"
+    module = importlib.import_module("awaited_toy")
+    assert told[1:] == [("awaited_toy", True)]
+    assert type(module.__loader__) is type(module.__spec__.loader) is SourceFileLoader
+    assert module.__file__ == probed.origin == str(tmp_path / "awaited_toy.py")
+    importlib.reload(module)
+    assert len(told) == 2, "once is enough"
+    with pytest.raises(ModuleNotFoundError, match="nothing_of_this_name"):
+        importlib.import_module("broken_toy")
+    assert len(told) == 2
+    monkeypatch.delitem(sys.modules, "awaited_toy")

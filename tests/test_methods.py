@@ -76,7 +76,7 @@ def test_the_thesis_configuration_of_an_encoder(name):
     assert config.decoder_hidden_size == 256
     encoder = config if name == "segformer" else config.encoder_config
     assert list(encoder.hidden_sizes) == [32, 64, 160, 256]
-    with pytest.raises(ValueError, match="backbone must be one of .* Received: 'b9'"):
+    with pytest.raises(ValueError, match=r"backbone must be one of .* Received: 'b9'"):
         row.make_config("b9", {})
 
 
@@ -89,7 +89,7 @@ def test_fields_of_an_encoder_win_one_by_one():
 
 
 def test_a_backbone_is_refused_where_a_method_has_no_choice():
-    with pytest.raises(ValueError, match="IOCFormer has one backbone.*'b1'"):
+    with pytest.raises(ValueError, match=r"IOCFormer has one backbone.*'b1'"):
         method_of("iocformer").make_config("b1", {})
     assert method_of("iocformer").make_config(None, {"num_queries": 5}).num_queries == 5
 
@@ -99,9 +99,9 @@ def test_a_row_is_found_by_name_config_and_class():
 
 
 def test_who_asks_for_a_model_that_is_not_there_reads_which_are():
-    with pytest.raises(ValueError, match="iocformer, mcis, .*segformer. Received: nothing"):
+    with pytest.raises(ValueError, match=r"iocformer, mcis, .*segformer. Received: nothing"):
         method_of("nothing")
-    with pytest.raises(ValueError, match="one of cffm, cffm_plus, mrcfa, segformer. Received: iocformer"):
+    with pytest.raises(ValueError, match=r"one of cffm, cffm_plus, mrcfa, segformer. Received: iocformer"):
         method_of("iocformer", VIDEO)
 
 
@@ -115,7 +115,7 @@ def test_frames_of_a_clip_come_from_the_config_or_the_row():
 @pytest.mark.parametrize("taken", [{"name": "cffm"}, {"name": "resnet38"}, {"converters": {"cltr": "toy:convert"}}])
 def test_a_name_that_is_taken_is_refused(taken):
     row = Method(**({"name": "toy", "title": "Toy", "task": VIDEO} | dict.fromkeys(CLASSES, "toy:Toy") | taken))
-    with pytest.raises(ValueError, match="names of its own. Received: (cffm|resnet38|cltr)"):
+    with pytest.raises(ValueError, match=r"names of its own. Received: (cffm|resnet38|cltr)"):
         add_method(row)
     assert "toy" not in methods()
     assert converters()["cltr"].endswith(":convert_cltr")

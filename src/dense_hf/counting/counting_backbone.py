@@ -7,17 +7,18 @@ from torch import nn
 from transformers.backbone_utils import load_backbone
 from transformers.models.conditional_detr.modeling_conditional_detr import replace_batch_norm
 
-from .configuration_iocformer import IOCFormerConfig
 
+def build_backbone(config: Any) -> nn.Module:
+    """The backbone of a counter, randomly initialised; its last feature map is what the model reads.
 
-def build_backbone(config: IOCFormerConfig) -> nn.Module:
-    """The backbone of `config.backbone_config`, randomly initialised; its last feature map is what the model reads."""
+    Args:
+        config: has `backbone_config`, `freeze_backbone_batch_norm` and `num_frozen_backbone_stages`.
+    """
     backbone = load_backbone(config)
     drop_stages_behind_the_output(backbone)
     if config.freeze_backbone_batch_norm:
         # timm fuses activations into its norms, so it must freeze them itself
-        kind = config.backbone_config.model_type  # ty: ignore[missing-union-attribute]  a config after __init__
-        if kind == "timm_backbone":
+        if config.backbone_config.model_type == "timm_backbone":
             backbone.freeze_batch_norm_2d()
         else:
             with torch.no_grad():  # or the copied numbers keep a graph, and the model cannot be deep-copied

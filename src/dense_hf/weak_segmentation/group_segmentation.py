@@ -16,7 +16,6 @@ from .localization import LocalizationSettings, Localizer, evaluating
 from .pseudo_labels import PseudoLabelSettings
 
 if TYPE_CHECKING:
-    from .image_processing_mcis import MCISImageProcessor
     from .modeling_mcis import MCISForImageClassification
 
 
@@ -29,7 +28,7 @@ class ImageMasks(TypedDict):
 
 
 def find_classes(
-    model: "MCISForImageClassification", processor: "MCISImageProcessor", image: Image.Image, threshold: float = 0.5
+    model: "MCISForImageClassification", processor: Any, image: Image.Image, threshold: float = 0.5
 ) -> list[int]:
     """The classes that the classifier sees in an image on its own: those whose sigmoid is at least `threshold`.
 
@@ -48,7 +47,7 @@ def find_classes(
 
 def segment_group(
     model: "MCISForImageClassification",
-    processor: "MCISImageProcessor",
+    processor: Any,
     sources: Sequence[Any],
     read: Callable[[Any], Image.Image],
     labels: Sequence[Sequence[int] | None],
@@ -59,7 +58,7 @@ def segment_group(
     """Maps and masks of images that are each other's references.
 
     Args:
-        model, processor: a trained classifier.
+        model, processor: a trained classifier and its `MCISImageProcessor`, which imports this file.
         sources: what stands for the images, N of them; they are opened when they are needed.
         read: a source -> its picture.
         labels: N times the ids of the classes, or None: those that `find_classes` finds.

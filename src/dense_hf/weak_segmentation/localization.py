@@ -22,7 +22,6 @@ from .image_group import ImageGroup
 from .pseudo_labels import aggregate_maps, resize_map
 
 if TYPE_CHECKING:  # the processor brings this file along with it
-    from .image_processing_mcis import MCISImageProcessor
     from .modeling_mcis import MCISForImageClassification
 
 
@@ -87,7 +86,7 @@ class Localizer:
 
     Args:
         model: is evaluated without gradients; its mode is restored after every call.
-        processor: prepares pictures, at `processor.size` and at the sizes of the views.
+        processor: an `MCISImageProcessor`; prepares pictures, at `processor.size` and at the sizes of the views.
         group: images and labels.
         settings: how maps are made.
         cache_bytes: of main memory for features (2 MiB per image at the released size).
@@ -100,7 +99,7 @@ class Localizer:
     def __init__(
         self,
         model: "MCISForImageClassification",
-        processor: "MCISImageProcessor",
+        processor: Any,
         group: ImageGroup,
         settings: LocalizationSettings | None = None,
         cache_bytes: int = DEFAULT_BYTES,
