@@ -11,12 +11,8 @@
 With --config FILE, the part `evaluation` of the file says the same; options on the command line win.
 """
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import torch
-from accelerate import PartialState
 
 from dense_hf.data.counting_examples import read_examples
 from dense_hf.data.point_folder import SPLIT_LISTS
@@ -24,7 +20,7 @@ from dense_hf.errors import InvalidDataError
 from dense_hf.inference.checkpoints import load_counter
 from dense_hf.inference.counts import evaluate_counting
 from dense_hf.inference.evaluations import prepare_output, publish, split_of
-from dense_hf.inference.processes import closes_process_group
+from dense_hf.inference.processes import closes_process_group, one_line_errors, start_processes
 from dense_hf.options import parse_part
 
 COLUMNS = ("mae", "mse", "nae")
@@ -57,29 +53,26 @@ class CountingEvaluationArguments:
 
 
 @closes_process_group
+@one_line_errors
 def main() -> None:
     """Read, count, print."""
-    # without `cpu`, torchrun on a machine without a GPU starts independent runs instead of one (accelerate 1.15)
-    state = PartialState(cpu=not torch.accelerator.is_available())
-    try:
-        (arguments,) = parse_part("evaluation", (CountingEvaluationArguments,), __doc__)
-        changes = {} if arguments.tile_overlap is None else {"tile_overlap": arguments.tile_overlap}
-        model, processor = load_counter(arguments.model, state.device, **changes)
-        lists = {split: Path(arguments.data_dir, SPLIT_LISTS[split]) for split in SPLITS}
-        splits = arguments.splits or [split for split, path in lists.items() if path.exists()]
-        if not splits:
-            raise InvalidDataError(arguments.data_dir, "val_id.txt or test_id.txt", "neither")
-        progress = not arguments.quiet
-        examples = read_examples(arguments.data_dir, splits, progress=progress and state.is_main_process)
-        prepare_output(arguments.output)
-        results = {
-            split: evaluate_counting(
-                model, processor, items, arguments.threshold, arguments.batch_size, progress, description=split
-            )
-            for split, items in examples.items()
-        }
-    except (InvalidDataError, OSError, ValueError) as error:
-        sys.exit(f"evaluate_counting.py: {error}")
+    state = start_processes()
+    (arguments,) = parse_part("evaluation", (CountingEvaluationArguments,), __doc__)
+    changes = {} if arguments.tile_overlap is None else {"tile_overlap": arguments.tile_overlap}
+    model, processor = load_counter(arguments.model, state.device, **changes)
+    lists = {split: Path(arguments.data_dir, SPLIT_LISTS[split]) for split in SPLITS}
+    splits = arguments.splits or [split for split, path in lists.items() if path.exists()]
+    if not splits:
+        raise InvalidDataError(arguments.data_dir, "val_id.txt or test_id.txt", "neither")
+    progress = not arguments.quiet
+    examples = read_examples(arguments.data_dir, splits, progress=progress and state.is_main_process)
+    prepare_output(arguments.output)
+    results = {
+        split: evaluate_counting(
+            model, processor, items, arguments.threshold, arguments.batch_size, progress, description=split
+        )
+        for split, items in examples.items()
+    }
     publish(table({arguments.model: results}), results, arguments.output)
 
 

@@ -19,11 +19,7 @@ With --save_predictions a stopped run goes on where it was: images that are ther
 num_images, and settings.
 """
 
-import sys
 from pathlib import Path
-
-import torch
-from accelerate import PartialState
 
 from dense_hf.data.weak_source import mask_rule, read_weak_split
 from dense_hf.errors import InvalidDataError
@@ -32,40 +28,35 @@ from dense_hf.inference.checks import check_label_maps
 from dense_hf.inference.evaluation_options import parse_evaluation
 from dense_hf.inference.evaluations import prepare_output, publish, weak_split_of
 from dense_hf.inference.label_maps import SegmentationPredictions, evaluate_segmentation
-from dense_hf.inference.processes import closes_process_group
+from dense_hf.inference.processes import closes_process_group, one_line_errors, start_processes
 from dense_hf.inference.result_folders import describe_maker
 from dense_hf.reports.segmenter import scores_table
 from dense_hf.weak_segmentation.modeling_deeplab_largefov import DeepLabLargeFOVForSemanticSegmentation
 
 
 @closes_process_group
+@one_line_errors
 def main() -> None:
     """Read, segment, print."""
-    # without `cpu`, torchrun on a machine without a GPU starts independent runs instead of one (accelerate 1.15)
-    state = PartialState(cpu=not torch.accelerator.is_available())
-    try:
-        arguments = parse_evaluation(manual=__doc__)
-        split = weak_split_of(arguments.data_dir, arguments.split)
-        folder = read_weak_split(arguments.data_dir, split, with_masks=True)
-        rule = mask_rule(folder.class_names)
-        kind = "a DeepLab-LargeFOV"
-        model, processor = load_model(arguments.model, DeepLabLargeFOVForSemanticSegmentation, kind, state.device)
-        if (names := tuple(model.config.id2label.values())) != rule.names:
-            expected = f"a model of the classes of {arguments.data_dir}, {', '.join(rule.names)}"
-            raise InvalidDataError(arguments.model, expected, ", ".join(names))
-        segmenter = arguments.segmenter(model, processor)
-        check_label_maps(folder.images, rule, "Checking masks", progress=not arguments.quiet)
-        predictions = None
-        if arguments.save_predictions is not None:
-            maker = describe_maker(Path(arguments.model).name, model, processor)
-            maker |= {"split": split, **arguments.settings()}
-            predictions = SegmentationPredictions(arguments.save_predictions, rule, maker)
-        prepare_output(arguments.output)
-        results = evaluate_segmentation(
-            segmenter, folder, predictions, progress=not arguments.quiet, description=split
-        )
-    except (InvalidDataError, OSError, ValueError) as error:
-        sys.exit(f"evaluate_segmentation.py: {error}")
+    state = start_processes()
+    arguments = parse_evaluation(manual=__doc__)
+    split = weak_split_of(arguments.data_dir, arguments.split)
+    folder = read_weak_split(arguments.data_dir, split, with_masks=True)
+    rule = mask_rule(folder.class_names)
+    kind = "a DeepLab-LargeFOV"
+    model, processor = load_model(arguments.model, DeepLabLargeFOVForSemanticSegmentation, kind, state.device)
+    if (names := tuple(model.config.id2label.values())) != rule.names:
+        expected = f"a model of the classes of {arguments.data_dir}, {', '.join(rule.names)}"
+        raise InvalidDataError(arguments.model, expected, ", ".join(names))
+    segmenter = arguments.segmenter(model, processor)
+    check_label_maps(folder.images, rule, "Checking masks", progress=not arguments.quiet)
+    predictions = None
+    if arguments.save_predictions is not None:
+        maker = describe_maker(Path(arguments.model).name, model, processor)
+        maker |= {"split": split, **arguments.settings()}
+        predictions = SegmentationPredictions(arguments.save_predictions, rule, maker)
+    prepare_output(arguments.output)
+    results = evaluate_segmentation(segmenter, folder, predictions, progress=not arguments.quiet, description=split)
     about = {"model": arguments.model, "split": split, "settings": arguments.settings()}
     publish(scores_table(results), about | results, arguments.output)
 

@@ -18,17 +18,12 @@ With --save_predictions a stopped run goes on where it was: videos that are ther
 With --config FILE, the part `evaluation` of the file says the same; options on the command line win.
 """
 
-import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from accelerate import PartialState
-
-from dense_hf.errors import InvalidDataError
 from dense_hf.inference.checkpoints import load_video_model
 from dense_hf.inference.evaluations import prepare_output, publish, split_of
-from dense_hf.inference.processes import closes_process_group
+from dense_hf.inference.processes import closes_process_group, one_line_errors, start_processes
 from dense_hf.inference.prototype_files import PrototypeMaker, make_prototypes
 from dense_hf.inference.result_folders import describe_maker
 from dense_hf.inference.video_folder_options import VideoFolderArguments
@@ -58,43 +53,40 @@ class EvaluationArguments:
 
 
 @closes_process_group
+@one_line_errors
 def main() -> None:
     """Read, segment, print."""
-    # without `cpu`, torchrun on a machine without a GPU starts independent runs instead of one (accelerate 1.15)
-    state = PartialState(cpu=not torch.accelerator.is_available())
-    try:
-        arguments, data = parse_part("evaluation", (EvaluationArguments, VideoFolderArguments), __doc__)
-        videos = data.read()
-        split = split_of(arguments.split, videos.splits.__contains__)
-        model, processor = load_video_model(arguments.model, arguments.test_scale, state.device)
-        check_once(videos, [split], data.skip_incomplete, progress=not arguments.quiet)
-        members = videos.splits[split]
-        prepare_output(arguments.output)
-        extra_inputs: Any = None
-        if model.config.model_type == "cffm_plus":
-            extra_inputs = PrototypeMaker.of(model, processor, max_pixels=videos.max_pixels)
-            if arguments.prototypes is not None:
-                extra_inputs = make_prototypes(extra_inputs, members, arguments.prototypes, not arguments.quiet)
-        elif arguments.prototypes is not None:
-            raise ValueError(f"--prototypes is for CFFM++. Received: {model.config.model_type}")
-        predictions = None
-        if arguments.save_predictions is not None:
-            maker = describe_maker(arguments.model, model, processor)
-            predictions = VideoPredictions(arguments.save_predictions, videos, maker)
-        results = evaluate_videos(
-            model,
-            processor,
-            videos,
-            members,
-            data.protocol,
-            predictions,
-            extra_inputs,
-            measure_speed=True,
-            progress=not arguments.quiet,
-            description=split,
-        )
-    except (InvalidDataError, OSError, ValueError) as error:
-        sys.exit(f"evaluate_video.py: {error}")
+    state = start_processes()
+    arguments, data = parse_part("evaluation", (EvaluationArguments, VideoFolderArguments), __doc__)
+    videos = data.read()
+    split = split_of(arguments.split, videos.splits.__contains__)
+    model, processor = load_video_model(arguments.model, arguments.test_scale, state.device)
+    check_once(videos, [split], data.skip_incomplete, progress=not arguments.quiet)
+    members = videos.splits[split]
+    prepare_output(arguments.output)
+    extra_inputs: Any = None
+    if model.config.model_type == "cffm_plus":
+        extra_inputs = PrototypeMaker.of(model, processor, max_pixels=videos.max_pixels)
+        if arguments.prototypes is not None:
+            extra_inputs = make_prototypes(extra_inputs, members, arguments.prototypes, not arguments.quiet)
+    elif arguments.prototypes is not None:
+        raise ValueError(f"--prototypes is for CFFM++. Received: {model.config.model_type}")
+    predictions = None
+    if arguments.save_predictions is not None:
+        maker = describe_maker(arguments.model, model, processor)
+        predictions = VideoPredictions(arguments.save_predictions, videos, maker)
+    results = evaluate_videos(
+        model,
+        processor,
+        videos,
+        members,
+        data.protocol,
+        predictions,
+        extra_inputs,
+        measure_speed=True,
+        progress=not arguments.quiet,
+        description=split,
+    )
     names = videos.rule.names
     tables = [
         results_row(METHODS[model.config.model_type].title, model, results),

@@ -24,19 +24,14 @@ What does not fit is computed again, or, with --cache_folder, read back from tem
 With --config FILE, the part "localization" of the file says the same; options on the command line win.
 """
 
-import sys
 from dataclasses import dataclass, field
-
-import torch
-from accelerate import PartialState
 
 from dense_hf.data.extra_sources import ExtraSources
 from dense_hf.data.weak_source import read_weak_training
-from dense_hf.errors import InvalidDataError
 from dense_hf.inference.checkpoints import load_mcis
 from dense_hf.inference.evaluations import weak_split_of
 from dense_hf.inference.localization_maps import make_maps
-from dense_hf.inference.processes import closes_process_group
+from dense_hf.inference.processes import closes_process_group, one_line_errors, start_processes
 from dense_hf.options import parse_part
 from dense_hf.weak_segmentation import LocalizationSettings
 
@@ -61,29 +56,26 @@ class LocalizationArguments:
 
 
 @closes_process_group
+@one_line_errors
 def main() -> None:
     """Read, localise, write."""
-    # without `cpu`, torchrun on a machine without a GPU starts independent runs instead of one (accelerate 1.15)
-    state = PartialState(cpu=not torch.accelerator.is_available())
-    try:
-        classes = (LocalizationArguments, ExtraSources, LocalizationSettings)
-        arguments, extra, settings = parse_part("localization", classes, __doc__)
-        split = weak_split_of(arguments.data_dir, arguments.split)
-        images = read_weak_training(arguments.data_dir, extra.sources, split)
-        model, processor = load_mcis(arguments.model, state.device)
-        summary = make_maps(
-            model,
-            processor,
-            images,
-            arguments.output,
-            settings,
-            arguments.model,
-            cache_bytes=int(arguments.cache_gb * 2**30),
-            cache_folder=arguments.cache_folder,
-            progress=not arguments.quiet,
-        )
-    except (InvalidDataError, OSError, ValueError) as error:
-        sys.exit(f"make_maps.py: {error}")
+    state = start_processes()
+    classes = (LocalizationArguments, ExtraSources, LocalizationSettings)
+    arguments, extra, settings = parse_part("localization", classes, __doc__)
+    split = weak_split_of(arguments.data_dir, arguments.split)
+    images = read_weak_training(arguments.data_dir, extra.sources, split)
+    model, processor = load_mcis(arguments.model, state.device)
+    summary = make_maps(
+        model,
+        processor,
+        images,
+        arguments.output,
+        settings,
+        arguments.model,
+        cache_bytes=int(arguments.cache_gb * 2**30),
+        cache_folder=arguments.cache_folder,
+        progress=not arguments.quiet,
+    )
     if state.is_main_process:
         without = summary["num_images_without_label"]
         remark = f" ({without} have no class and no map)" if without else ""

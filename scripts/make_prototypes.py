@@ -15,17 +15,13 @@ goes on where it was. A folder whose files another model made is refused. script
 scripts/evaluate_video.py read such a folder (--prototypes), and make what it lacks.
 """
 
-import sys
 from dataclasses import dataclass, field
-
-import torch
-from accelerate import PartialState
 
 from dense_hf.data.video_folder import read_video_folder
 from dense_hf.errors import InvalidDataError
 from dense_hf.inference.checkpoints import load_video_model
 from dense_hf.inference.evaluations import split_of
-from dense_hf.inference.processes import closes_process_group
+from dense_hf.inference.processes import closes_process_group, one_line_errors, start_processes
 from dense_hf.inference.prototype_files import PrototypeMaker, make_prototypes
 from dense_hf.options import parse_part
 
@@ -60,33 +56,30 @@ class PrototypeArguments:
 
 
 @closes_process_group
+@one_line_errors
 def main() -> None:
     """Read, cluster, write."""
-    # without `cpu`, torchrun on a machine without a GPU starts independent runs instead of one (accelerate 1.15)
-    state = PartialState(cpu=not torch.accelerator.is_available())
-    try:
-        (arguments,) = parse_part("prototypes", (PrototypeArguments,), __doc__)
-        videos = read_video_folder(arguments.data_dir, arguments.class_file, sparse=True)  # masks are of no use here
-        if not arguments.skip_incomplete:
-            videos.check_complete()
-        splits = [split_of(split, videos.splits.__contains__) for split in arguments.splits or videos.splits]
-        if absent := [split for split in splits if split not in videos.splits]:
-            raise InvalidDataError(arguments.data_dir, f"videos of {', '.join(absent)}", sorted(videos.splits))
-        model, processor = load_video_model(arguments.model, device=state.device)
-        if model.config.model_type not in ("cffm", "cffm_plus"):
-            raise ValueError(f"{arguments.model} must be a CFFM or a CFFM++. Received: {model.config.model_type}")
-        maker = PrototypeMaker.of(
-            model,
-            processor,
-            num_prototypes=arguments.num_prototypes,
-            num_frames=arguments.num_frames,
-            seed=arguments.seed,
-            max_pixels=videos.max_pixels,
-        )
-        members = [video for split in splits for video in videos.splits[split]]
-        make_prototypes(maker, members, arguments.output, progress=not arguments.quiet)
-    except (InvalidDataError, OSError, ValueError) as error:
-        sys.exit(f"make_prototypes.py: {error}")
+    state = start_processes()
+    (arguments,) = parse_part("prototypes", (PrototypeArguments,), __doc__)
+    videos = read_video_folder(arguments.data_dir, arguments.class_file, sparse=True)  # masks are of no use here
+    if not arguments.skip_incomplete:
+        videos.check_complete()
+    splits = [split_of(split, videos.splits.__contains__) for split in arguments.splits or videos.splits]
+    if absent := [split for split in splits if split not in videos.splits]:
+        raise InvalidDataError(arguments.data_dir, f"videos of {', '.join(absent)}", sorted(videos.splits))
+    model, processor = load_video_model(arguments.model, device=state.device)
+    if model.config.model_type not in ("cffm", "cffm_plus"):
+        raise ValueError(f"{arguments.model} must be a CFFM or a CFFM++. Received: {model.config.model_type}")
+    maker = PrototypeMaker.of(
+        model,
+        processor,
+        num_prototypes=arguments.num_prototypes,
+        num_frames=arguments.num_frames,
+        seed=arguments.seed,
+        max_pixels=videos.max_pixels,
+    )
+    members = [video for split in splits for video in videos.splits[split]]
+    make_prototypes(maker, members, arguments.output, progress=not arguments.quiet)
     if state.is_main_process:
         print(f"Prototypes of {sum(bool(video.frames) for video in members)} videos are in {arguments.output}")
 

@@ -30,15 +30,14 @@ where it was. A folder whose labels were made otherwise is refused.
 With --config FILE, the part "pseudo_labels" of the file says the same; options on the command line win.
 """
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dense_hf.data.extra_sources import ExtraSources
 from dense_hf.data.weak_source import read_weak_training, weak_masks_dir
-from dense_hf.errors import InvalidDataError
 from dense_hf.inference.evaluations import weak_split_of
+from dense_hf.inference.processes import one_line_errors
 from dense_hf.inference.pseudo_label_files import LabelMaker, make_labels
 from dense_hf.options import parse_part
 from dense_hf.weak_segmentation import PseudoLabelSettings
@@ -66,24 +65,22 @@ class PseudoLabelArguments:
             raise ValueError(f"num_workers must be at least 0. Received: {self.num_workers}")
 
 
+@one_line_errors
 def main() -> None:
     """Read, combine, write."""
-    try:
-        classes = (PseudoLabelArguments, ExtraSources, PseudoLabelSettings)
-        arguments, extra, settings = parse_part("pseudo_labels", classes, __doc__)
-        split = weak_split_of(arguments.data_dir, arguments.split)
-        images = read_weak_training(arguments.data_dir, extra.sources, split)
-        maker = LabelMaker(
-            images.class_names,
-            Path(arguments.maps),
-            Path(arguments.output),
-            settings,
-            saliency=None if arguments.saliency is None else Path(arguments.saliency),
-            masks=weak_masks_dir(arguments.data_dir, split) if arguments.masks == "auto" else None,
-        )
-        summary = make_labels(maker, images, arguments.num_workers, progress=not arguments.quiet)
-    except (InvalidDataError, OSError, ValueError) as error:
-        sys.exit(f"make_pseudo_labels.py: {error}")
+    classes = (PseudoLabelArguments, ExtraSources, PseudoLabelSettings)
+    arguments, extra, settings = parse_part("pseudo_labels", classes, __doc__)
+    split = weak_split_of(arguments.data_dir, arguments.split)
+    images = read_weak_training(arguments.data_dir, extra.sources, split)
+    maker = LabelMaker(
+        images.class_names,
+        Path(arguments.maps),
+        Path(arguments.output),
+        settings,
+        saliency=None if arguments.saliency is None else Path(arguments.saliency),
+        masks=weak_masks_dir(arguments.data_dir, split) if arguments.masks == "auto" else None,
+    )
+    summary = make_labels(maker, images, arguments.num_workers, progress=not arguments.quiet)
     print(f"{summary['num_labels']} pseudo labels of {summary['num_images']} images are in {arguments.output}")
     if summary["quality"] is not None:
         print(quality_table(summary["quality"]))

@@ -20,19 +20,14 @@ Maps that were made with --extra_sources need the same option here. With --confi
 `refinement` of the file says how maps walk; options on the command line win.
 """
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-from accelerate import PartialState
-
 from dense_hf.data.extra_sources import ExtraSources
 from dense_hf.data.weak_source import read_weak_training
-from dense_hf.errors import InvalidDataError
 from dense_hf.inference.checkpoints import load_model
 from dense_hf.inference.evaluations import weak_split_of
-from dense_hf.inference.processes import closes_process_group
+from dense_hf.inference.processes import closes_process_group, one_line_errors, start_processes
 from dense_hf.inference.refined_maps import refine_maps
 from dense_hf.options import parse_part
 from dense_hf.training.affinity.options import KNOWN_KEYS, PART
@@ -53,28 +48,25 @@ class RefinementArguments:
 
 
 @closes_process_group
+@one_line_errors
 def main() -> None:
     """Read, walk, write."""
-    # without `cpu`, torchrun on a machine without a GPU starts independent runs instead of one (accelerate 1.15)
-    state = PartialState(cpu=not torch.accelerator.is_available())
-    try:
-        classes = (RefinementArguments, ExtraSources, RandomWalk)
-        arguments, extra, walk = parse_part(PART, classes, __doc__, section=("walk", KNOWN_KEYS))
-        split = weak_split_of(arguments.data_dir, arguments.split)
-        images = read_weak_training(arguments.data_dir, extra.sources, split)
-        model, processor = load_model(arguments.model, AffinityNetModel, "an AffinityNet", state.device)
-        summary = refine_maps(
-            model,
-            processor,
-            images,
-            Path(arguments.maps),
-            Path(arguments.output),
-            walk,
-            arguments.model,
-            progress=not arguments.quiet,
-        )
-    except (InvalidDataError, OSError, ValueError) as error:
-        sys.exit(f"refine_maps.py: {error}")
+    state = start_processes()
+    classes = (RefinementArguments, ExtraSources, RandomWalk)
+    arguments, extra, walk = parse_part(PART, classes, __doc__, section=("walk", KNOWN_KEYS))
+    split = weak_split_of(arguments.data_dir, arguments.split)
+    images = read_weak_training(arguments.data_dir, extra.sources, split)
+    model, processor = load_model(arguments.model, AffinityNetModel, "an AffinityNet", state.device)
+    summary = refine_maps(
+        model,
+        processor,
+        images,
+        Path(arguments.maps),
+        Path(arguments.output),
+        walk,
+        arguments.model,
+        progress=not arguments.quiet,
+    )
     if state.is_main_process:
         print(f"{summary['num_maps']} maps of {summary['num_images']} images are in {arguments.output}")
 

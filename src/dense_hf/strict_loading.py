@@ -100,7 +100,7 @@ def load_checkpoint(model_class: Any, folder: Path, **options: Any) -> Any:
     except Exception as error:  # values of a config.json that do not fit raise anything
         raise InvalidDataError(folder, f"a checkpoint of {model_class.__name__}", one_line(error)) from error
     for name, expected, received in _misfits(model, report, stored):
-        file = stored[name].file if name in stored else folder / (WEIGHTS if len(files) == 1 else INDEX)
+        file = stored[name].file if name in stored else files[0] if len(files) == 1 else folder / INDEX
         raise InvalidDataError(file, expected, received)
     for file in files:
         _check_finite(file)

@@ -7,7 +7,6 @@ import re
 import runpy
 import shutil
 import sys
-from contextlib import suppress
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -24,7 +23,6 @@ from dense_hf import AffinityNetImageProcessor, AffinityNetModel, InvalidDataErr
 from dense_hf.cli import main
 from dense_hf.data import generate_miniature_videos
 from dense_hf.inference.checkpoints import load_counter, load_mcis, load_model, load_segmenter, load_video_model
-from dense_hf.inference.evaluations import evaluation_mode, split_of
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -350,31 +348,11 @@ def test_a_fifo_is_not_opened(name, whole, tmp_path):
         load_mcis(str(folder))
 
 
-def test_what_is_no_folder(tmp_path, monkeypatch):
+def test_what_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidDataError, match="something else than a folder"):
         load_mcis(str(tmp_path / "file"))
     with pytest.raises(InvalidDataError, match="or the name of one on the Hub"):
         load_mcis("no/such/folder")
     with pytest.raises(ValueError, match=r"device must be one of this machine\. Received: toaster"):
-        load_mcis(str(CHECKPOINT_OF_THE_CLONE), "toaster")
-
-
-CHECKPOINT_OF_THE_CLONE = ROOT / "checkpoints" / "mcis-crops"
-
-
-def test_the_mode_is_as_before_also_after_an_error(whole):
-    model, _ = load_mcis(str(whole["mcis"]))
-    for training in (True, False):
-        model.train(training)
-        with suppress(KeyError), evaluation_mode(model):
-            assert not model.training
-            raise KeyError
-        assert model.training == training
-
-
-def test_a_split_has_two_names():
-    assert split_of("val", {"validation"}.__contains__) == "validation"
-    assert split_of("validation", {"val"}.__contains__) == "val"
-    assert split_of("val", {"val", "validation"}.__contains__) == "val"
-    assert split_of("test", {"val"}.__contains__) == "test"
+        load_mcis(str(ROOT / "checkpoints" / "mcis-crops"), "toaster")

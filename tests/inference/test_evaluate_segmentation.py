@@ -89,7 +89,8 @@ def by_hand(data, segmenter):
 
 def test_the_whole_test_is_that_of_its_parts(evaluate, data, model_folder, tmp_path, capsys):
     """Two scales, mirrored, refined by the CRF: called by hand, image by image."""
-    found = evaluate(*WINDOWS, "--scales", 0.5, 1.25, "--predictions", tmp_path / "maps")
+    found = evaluate(*WINDOWS, "--scales", 0.5, 1.25, "--save_predictions", tmp_path / "maps", "--split", "validation")
+    assert found["split"] == "val"
     model = DeepLabLargeFOVForSemanticSegmentation.from_pretrained(model_folder)
     processor = DeepLabLargeFOVImageProcessor.from_pretrained(model_folder)
     options = {"scales": (0.5, 1.25), "window": 33, "stride": 22}

@@ -2,9 +2,13 @@
 
 import functools
 import gc
+import inspect
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from torch import distributed
@@ -33,6 +37,28 @@ def closes_process_group(main: Callable[P, T]) -> Callable[P, T]:
         return result
 
     return run
+
+
+def one_line_errors(main: Callable[P, T]) -> Callable[P, T]:
+    """Decorates the main function of a script: what is wrong with files and options ends it with one line."""
+    script = Path(inspect.getfile(main)).name
+
+    @functools.wraps(main)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return main(*args, **kwargs)
+        except (OSError, ValueError) as error:  # InvalidDataError is a ValueError
+            sys.exit(f"{script}: {error}")
+
+    return run
+
+
+def start_processes() -> PartialState:
+    """The state of this process among the others.
+
+    Without `cpu`, torchrun on a machine without a GPU starts independent runs instead of one (accelerate 1.15).
+    """
+    return PartialState(cpu=not torch.accelerator.is_available())
 
 
 def check_in_first_process(check: Callable[[], T]) -> T:

@@ -14,8 +14,8 @@ _OF_REMOTE_CODE = ("trust_remote_code", "code_revision")
 def strict(auto_class: Any) -> Any:
     """An Auto class of the same name and models that loads strictly what it knows.
 
-    What is wrong with a checkpoint is returned in place of the model, and the pipeline raises it. If it were raised
-    here, transformers would try other classes, which are not strict, and then hide it in a traceback.
+    What is wrong with a checkpoint is raised by the first that asks the model for anything, which is the pipeline. If
+    it were raised here, transformers would try other classes, which are not strict, and then hide it in a traceback.
     """
 
     def from_pretrained(cls: Any, source: str, **options: Any) -> Any:
@@ -29,6 +29,16 @@ def strict(auto_class: Any) -> Any:
             folder = checkpoint_folder(source, **of_the_hub)
             return load_checkpoint(cls._model_mapping[type(config)], folder, config=config, **rest)
         except InvalidDataError as error:
-            return error
+            return _Refused(error)
 
     return type(auto_class.__name__, (auto_class,), {"from_pretrained": classmethod(from_pretrained)})
+
+
+class _Refused:
+    """In the place of a model that cannot be used."""
+
+    def __init__(self, error: InvalidDataError):
+        self.__dict__["error"] = error
+
+    def __getattr__(self, name: str) -> Any:
+        raise self.__dict__["error"]

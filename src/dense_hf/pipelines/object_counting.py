@@ -66,12 +66,10 @@ class ObjectCountingPipeline(Pipeline):
     _load_video_processor = False
     _load_tokenizer = False
 
-    def __init__(self, model: Any, *args: Any, batch_size: int | None = None, **kwargs: Any):
-        if isinstance(model, Exception):  # what is wrong with its checkpoint
-            raise model
+    def __init__(self, *args: Any, batch_size: int | None = None, **kwargs: Any):
         # `batch_size` of transformers is images per forward pass. Here the model sees tiles, and an image has many
         # of them: batches are made of the tiles of one image, so memory does not depend on the images.
-        super().__init__(model, *args, tile_batch_size=batch_size, **kwargs)
+        super().__init__(*args, tile_batch_size=batch_size, **kwargs)
 
     def _sanitize_parameters(  # ty: ignore[incompatible-method-override]
         self,

@@ -68,10 +68,8 @@ class VideoSemanticSegmentationPipeline(Pipeline):
     _load_video_processor = False
     _load_tokenizer = False
 
-    def __init__(self, model: Any, *args: Any, **kwargs: Any):
-        if isinstance(model, Exception):  # what is wrong with its checkpoint
-            raise model
-        super().__init__(model, *args, **kwargs)
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
         self.model.eval()
 
     def _sanitize_parameters(  # ty: ignore[incompatible-method-override]

@@ -59,11 +59,6 @@ class WeaklySupervisedSegmentationPipeline(Pipeline):
     _load_video_processor = False
     _load_tokenizer = False
 
-    def __init__(self, model: Any, *args: Any, **kwargs: Any):
-        if isinstance(model, Exception):  # what is wrong with its checkpoint
-            raise model
-        super().__init__(model, *args, **kwargs)
-
     def _sanitize_parameters(  # ty: ignore[incompatible-method-override]
         self,
         num_references: int | None = None,

@@ -1,0 +1,77 @@
+"""What all evaluations do, and scripts/evaluate_counting.py with a file of options."""
+
+import json
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from torch import nn
+
+from dense_hf.data import generate_miniature_set
+from dense_hf.inference.evaluations import evaluation_mode, prepare_output, publish, split_of
+from dense_hf.inference.shares import each_of_share, own_share
+
+
+def test_the_mode_is_as_before_also_after_an_error():
+    model = nn.Dropout()
+    for training in (True, False):
+        model.train(training)
+        with suppress(KeyError), evaluation_mode(model):
+            assert not model.training
+            raise KeyError
+        assert model.training == training
+
+
+def test_a_split_has_two_names():
+    assert split_of("val", {"validation"}.__contains__) == "validation"
+    assert split_of("validation", {"val"}.__contains__) == "val"
+    assert split_of("val", {"val", "validation"}.__contains__) == "val"
+    assert split_of("test", {"val"}.__contains__) == "test"
+
+
+def test_one_process_has_all_items(capsys):
+    assert list(own_share(range(5))) == list(each_of_share([0, 1, 2, 3, 4], "Items", "item", False)) == [0, 1, 2, 3, 4]
+    assert capsys.readouterr().err == ""
+    assert list(each_of_share("ab", "Items", "item", True)) == ["a", "b"]
+    assert "Items: 100%" in capsys.readouterr().err
+
+
+def test_numbers_are_printed_and_written(tmp_path, capsys):
+    prepare_output(tmp_path / "new" / "numbers.json")
+    publish("a table", {"iou": np.nan, "classes": [0.5, float("nan")]}, tmp_path / "new" / "numbers.json")
+    assert capsys.readouterr().out == "a table\n"
+    assert json.loads((tmp_path / "new" / "numbers.json").read_text()) == {"iou": None, "classes": [0.5, None]}
+    publish("a table", {}, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+@pytest.fixture(scope="module")
+def fish(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "fish"
+    generate_miniature_set(folder, num_train=1, num_validation=2, num_test=1, seed=0, image_size=(96, 64))
+    return folder
+
+
+def test_counting_reads_a_file_and_the_command_line_wins(fish, counter_checkpoint, run_here, tmp_path, capsys):
+    """The splits of the file are the command line's, and both have either name."""
+    (tmp_path / "file.yaml").write_text(f"evaluation: {{data_dir: {fish}, splits: [val], batch_size: 4}}")
+    words = ["--config", tmp_path / "file.yaml", "--model", counter_checkpoint, "--quiet"]
+    run_here("evaluate_counting.py", *words, "--output", tmp_path / "new" / "one.json")
+    found = json.loads((tmp_path / "new" / "one.json").read_text())
+    assert found.keys() == {"validation"}
+    assert found["validation"]["num_images"] == 2
+    assert f"{found['validation']['mae']:.2f}" in capsys.readouterr().out
+    run_here("evaluate_counting.py", *words, "--split", "validation", "test", "--output", tmp_path / "two.json")
+    both = json.loads((tmp_path / "two.json").read_text())
+    assert both.keys() == {"validation", "test"}
+    assert both["validation"] == found["validation"]
+    for wrong, message in (
+        (["--split", "training"], "splits must be among validation, test. Received: training"),
+        (["--tile_overlap", "64"], "with tile_overlap=64"),
+        (["--data_dir", tmp_path], "expected at least one of train_id.txt"),
+    ):
+        with pytest.raises(SystemExit, match=f"^evaluate_counting.py: .*{message}"):
+            run_here("evaluate_counting.py", *words, *wrong)
+    (tmp_path / "file.yaml").write_text("evaluation: {split: val}")
+    with pytest.raises(SystemExit, match="keys in evaluation"):
+        run_here("evaluate_counting.py", *words)
