@@ -28,7 +28,7 @@ from dense_hf.inference.prototype_files import PrototypeMaker, make_prototypes
 from dense_hf.inference.result_folders import describe_maker
 from dense_hf.inference.video_folder_options import VideoFolderArguments
 from dense_hf.inference.video_label_maps import VideoPredictions, evaluate_videos
-from dense_hf.methods import METHODS
+from dense_hf.methods import method_of
 from dense_hf.options import parse_part
 from dense_hf.reports.video import about_the_speed, class_table, count_parameters, results_row
 from dense_hf.training.video.run import check_once
@@ -89,7 +89,7 @@ def main() -> None:
     )
     names = videos.rule.names
     tables = [
-        results_row(METHODS[model.config.model_type].title, model, results),
+        results_row(method_of(model.config).title, model, results),
         f"\n{split}: {results['num_videos']} videos, {results['num_skipped_videos']} too short to count.",
         about_the_speed(state.device),
     ]

@@ -30,7 +30,7 @@ from dense_hf.inference.evaluations import weak_split_of
 from dense_hf.inference.processes import closes_process_group, one_line_errors, start_processes
 from dense_hf.inference.refined_maps import refine_maps
 from dense_hf.options import parse_part
-from dense_hf.training.affinity.options import KNOWN_KEYS, PART
+from dense_hf.training.affinity.options import PART, known_keys
 from dense_hf.weak_segmentation.modeling_affinity_net import AffinityNetModel
 from dense_hf.weak_segmentation.random_walk import RandomWalk
 
@@ -53,7 +53,7 @@ def main() -> None:
     """Read, walk, write."""
     state = start_processes()
     classes = (RefinementArguments, ExtraSources, RandomWalk)
-    arguments, extra, walk = parse_part(PART, classes, __doc__, section=("walk", KNOWN_KEYS))
+    arguments, extra, walk = parse_part(PART, classes, __doc__, section=("walk", known_keys()))
     split = weak_split_of(arguments.data_dir, arguments.split)
     images = read_weak_training(arguments.data_dir, extra.sources, split)
     model, processor = load_model(arguments.model, AffinityNetModel, "an AffinityNet", state.device)

@@ -54,7 +54,7 @@ from dense_hf.data import read_weak_split, write_file
 from dense_hf.data.weak_source import read_weak_training
 from dense_hf.options import PARTS, as_command_line, check_keys, read_part_sections, read_yaml
 from dense_hf.reports.weak_pipeline import write_report
-from dense_hf.training.classifier.options import KNOWN_KEYS
+from dense_hf.training.classifier.options import known_keys
 
 SCRIPTS = Path(__file__).parent
 
@@ -84,7 +84,7 @@ def read_extra_sources(path: Path, config: dict[str, Any]) -> list[str]:
     Raises:
         InvalidDataError: a section of the classifier has unknown keys, or another part has other sources.
     """
-    found = read_part_sections(path, "classifier", KNOWN_KEYS)["data"].get("extra_sources")
+    found = read_part_sections(path, "classifier", known_keys())["data"].get("extra_sources")
     for part in PARTS[1:]:
         content = config.get(part)
         for section in (content, content.get("data")) if isinstance(content, dict) else ():

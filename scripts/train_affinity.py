@@ -31,14 +31,16 @@ the same number of processes and threads (OMP_NUM_THREADS).
 The file's part `refinement` is read. OUTPUT_DIR gets the model, its processor, README.md (the card) and results.json.
 """
 
+from dense_hf.inference.processes import closes_process_group, one_line_errors
 from dense_hf.training.affinity.options import parse_affinity_run
 from dense_hf.training.affinity.run import train_affinity_net
-from dense_hf.training.run import run_training
 
 
+@closes_process_group
+@one_line_errors
 def main() -> None:
-    """Train, and say in one line what is wrong with options or data."""
-    run_training(lambda: train_affinity_net(parse_affinity_run(manual=__doc__)))
+    """Train with the options of the file and of the command line."""
+    train_affinity_net(parse_affinity_run(manual=__doc__))
 
 
 if __name__ == "__main__":

@@ -27,14 +27,16 @@ OUTPUT_DIR gets the model, its processor, README.md (the card) and results.json.
 the tables.
 """
 
-from dense_hf.training.run import run_training
+from dense_hf.inference.processes import closes_process_group, one_line_errors
 from dense_hf.training.video.cffm_plus import train_cffm_plus
 from dense_hf.training.video.options import parse_video_run
 
 
+@closes_process_group
+@one_line_errors
 def main() -> None:
-    """Train, and say in one line what is wrong with options or data."""
-    run_training(lambda: train_cffm_plus(parse_video_run("cffm_plus", manual=__doc__)))
+    """Train with the options of the file and of the command line."""
+    train_cffm_plus(parse_video_run("cffm_plus", manual=__doc__))
 
 
 if __name__ == "__main__":

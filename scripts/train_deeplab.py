@@ -44,14 +44,16 @@ OUTPUT_DIR gets the model, its processor, README.md (the card) and results.json.
 several scales and a CRF, go on with scripts/evaluate_segmentation.py.
 """
 
-from dense_hf.training.run import run_training
+from dense_hf.inference.processes import closes_process_group, one_line_errors
 from dense_hf.training.segmenter.options import parse_segmenter_run
 from dense_hf.training.segmenter.run import train_segmenter
 
 
+@closes_process_group
+@one_line_errors
 def main() -> None:
-    """Train, and say in one line what is wrong with options or data."""
-    run_training(lambda: train_segmenter(parse_segmenter_run(manual=__doc__)))
+    """Train with the options of the file and of the command line."""
+    train_segmenter(parse_segmenter_run(manual=__doc__))
 
 
 if __name__ == "__main__":

@@ -39,14 +39,16 @@ aerial images: --samples_per_image 64 --image_cache_size 4 --vertical_flip 0.5 -
 OUTPUT_DIR gets the model, its processor, README.md (the card) and results.json.
 """
 
+from dense_hf.inference.processes import closes_process_group, one_line_errors
 from dense_hf.training.counting.options import parse_counting_run
 from dense_hf.training.counting.run import train_counter
-from dense_hf.training.run import run_training
 
 
+@closes_process_group
+@one_line_errors
 def main() -> None:
-    """Train, and say in one line what is wrong with options or data."""
-    run_training(lambda: train_counter(parse_counting_run("iocformer", manual=__doc__)))
+    """Train with the options of the file and of the command line."""
+    train_counter(parse_counting_run("iocformer", manual=__doc__))
 
 
 if __name__ == "__main__":

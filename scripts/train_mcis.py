@@ -49,14 +49,16 @@ The file may hold the parts of all steps to masks (see dense_hf/options.py); thi
 `classifier`. OUTPUT_DIR gets the model, its processor, README.md (the card) and results.json.
 """
 
+from dense_hf.inference.processes import closes_process_group, one_line_errors
 from dense_hf.training.classifier.options import parse_mcis_run
 from dense_hf.training.classifier.run import train_classifier
-from dense_hf.training.run import run_training
 
 
+@closes_process_group
+@one_line_errors
 def main() -> None:
-    """Train, and say in one line what is wrong with options or data."""
-    run_training(lambda: train_classifier(parse_mcis_run(manual=__doc__)))
+    """Train with the options of the file and of the command line."""
+    train_classifier(parse_mcis_run(manual=__doc__))
 
 
 if __name__ == "__main__":

@@ -16,14 +16,16 @@ package. (Its layer norms all have an epsilon of 1e-5; those of CFFM's encoder, 
 `python scripts/train_cffm.py --help` says the rest: several processes, stopping and going on, your own videos, upload.
 """
 
-from dense_hf.training.run import run_training
+from dense_hf.inference.processes import closes_process_group, one_line_errors
 from dense_hf.training.video.options import parse_video_run
 from dense_hf.training.video.run import train_video_model
 
 
+@closes_process_group
+@one_line_errors
 def main() -> None:
-    """Train, and say in one line what is wrong with options or data."""
-    run_training(lambda: train_video_model(parse_video_run("segformer", manual=__doc__)))
+    """Train with the options of the file and of the command line."""
+    train_video_model(parse_video_run("segformer", manual=__doc__))
 
 
 if __name__ == "__main__":

@@ -24,8 +24,9 @@ TASK_FOLDERS = {"counting", "video_segmentation", "weak_segmentation"}
 # Rooms of the package from the lowest to the highest: each knows only those below it. The package itself (`__init__`)
 # is the public names, which scripts and the program build upon.
 LEVELS = (
-    {"errors", "lazy_names", "markdown", "strict_loading"},
-    {"metrics", "visualization"},
+    {"errors", "lazy_names", "markdown"},
+    {"strict_loading"},
+    {"metrics", "strict_auto_models", "visualization"},
     TASK_FOLDERS,
     {"auto", "convert", "data", "methods", "options", "pipelines", "registration"},
     {"__init__"},

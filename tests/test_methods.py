@@ -6,7 +6,7 @@ from fresh_interpreter import run_fresh
 
 from dense_hf import CFFMConfig, DeepLabLargeFOVConfig, IOCFormerConfig
 from dense_hf.lazy_names import load_name
-from dense_hf.methods import METHODS, VIDEO, Method, add_method, converters, frame_offsets, method_of, methods
+from dense_hf.methods import VIDEO, Method, add_method, converters, frame_offsets, method_of, methods
 
 ROWS = pytest.mark.parametrize("row", methods().values(), ids=lambda row: row.name)
 
@@ -95,7 +95,7 @@ def test_a_backbone_is_refused_where_a_method_has_no_choice():
 
 
 def test_a_row_is_found_by_name_config_and_class():
-    assert method_of("cffm") is method_of(CFFMConfig) is method_of(CFFMConfig()) is METHODS["cffm"]
+    assert method_of("cffm") is method_of(CFFMConfig) is method_of(CFFMConfig())
 
 
 def test_who_asks_for_a_model_that_is_not_there_reads_which_are():

@@ -42,6 +42,7 @@ class Method:
         variant_title: gives the title of a config where it depends on its fields; `None`: always `title`.
         thesis_config: makes the thesis' configuration from its class, the name of a backbone and fields that win over
             the thesis' values; `None`: the defaults of the class are the thesis'.
+        fixed_fields: fields of its configuration that no run decides.
         trunk: the network that its encoder is unless the config has a `backbone_config`, by its name for
             `training.backbone_weights`; `None` if only a `backbone_config` says it.
         frame_offsets: frames before the target in a training clip, for a model that takes single frames.
@@ -59,6 +60,7 @@ class Method:
     converters: Mapping[str, str] = field(default_factory=dict)
     variant_title: Callable[[Any], str] | None = None
     thesis_config: Callable[[Any, str, Mapping[str, Any]], "PreTrainedConfig"] | None = None
+    fixed_fields: tuple[str, ...] = ()
     trunk: str | None = None
     frame_offsets: tuple[int, ...] | None = None
 
@@ -94,7 +96,7 @@ class Method:
 
         classes = self.config_class.__mro__
         own = classes[: classes.index(PreTrainedConfig)]
-        known = {one.name for one in fields(self.config_class)}  # without what belongs to the class
+        known = {one.name for one in fields(self.config_class)}.difference(self.fixed_fields)
         return list(dict.fromkeys(key for cls in reversed(own) for key in get_annotations(cls) if key in known))
 
     def title_of(self, config: "PreTrainedConfig") -> str:
@@ -192,6 +194,7 @@ _ROWS = (
         model=".weak_segmentation.modeling_deeplab_largefov:DeepLabLargeFOVForSemanticSegmentation",
         processor=".weak_segmentation.image_processing_deeplab_largefov:DeepLabLargeFOVImageProcessor",
         training=".training.segmenter.options:SegmenterTrainingArguments",
+        fixed_fields=("semantic_loss_ignore_index",),  # 255 stands in the label maps
         trunk="torchvision:resnet101",
         auto_classes=(f"{_AUTO}:AutoModelForSemanticSegmentation",),
         variant_title=deeplab_title,
@@ -326,7 +329,3 @@ for _row in _ROWS:
     add_method(_row)
 for _model_type, _config in _BACKBONE_CONFIGS.items():
     announce_config(_model_type, _config)
-
-# names of before, for callers that have not moved to `methods` and `method_of` yet
-METHODS = methods(VIDEO)
-VideoMethod = Method

@@ -259,7 +259,7 @@ def refuse_ignored(typed: Collection[str], reasons: Mapping[str, str | None]) ->
         raise ValueError(f"Options that would be ignored: {'; '.join(ignored)}")
 
 
-PARTS = ("classifier", "localization", "refinement", "pseudo_labels", "segmenter", "evaluation")
+PARTS = ("classifier", "localization", "refinement", "pseudo_labels", "segmenter", "evaluation", "prototypes")
 
 
 def read_part_sections(

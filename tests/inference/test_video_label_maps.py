@@ -16,7 +16,7 @@ from dense_hf.data.labels import distinct_colors
 from dense_hf.errors import InvalidDataError
 from dense_hf.inference.result_folders import describe_maker
 from dense_hf.inference.video_label_maps import VideoPredictions, evaluate_videos, frames_to_segment, is_counted
-from dense_hf.methods import METHODS
+from dense_hf.methods import method_of
 from dense_hf.video_segmentation.image_processing_clip import ClipImageProcessor
 from dense_hf.video_segmentation.video_session import reference_frames
 
@@ -43,8 +43,8 @@ def models():
     made = {}
     for name, fields in (("cffm", CFFM), ("segformer", SEGFORMER)):
         set_seed(2)
-        config = METHODS[name].make_config("b0", {**fields, "id2label": dict.fromkeys(range(5), "a class")})
-        made[name] = METHODS[name].model_class(config).eval()
+        config = method_of(name).make_config("b0", {**fields, "id2label": dict.fromkeys(range(5), "a class")})
+        made[name] = method_of(name).model_class(config).eval()
         with torch.no_grad():
             for parameter in made[name].parameters():
                 if parameter.ndim > 1:

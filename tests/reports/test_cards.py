@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import ModelCard
 from transformers import PreTrainedConfig, ResNetConfig
 
-from dense_hf.methods import METHODS
+from dense_hf.methods import VIDEO, methods
 from dense_hf.reports.affinity import write_affinity_card
 from dense_hf.reports.classifier import write_weak_card
 from dense_hf.reports.counting import write_counting_card
@@ -106,13 +106,13 @@ def test_a_card_in_the_middle_of_a_run_has_no_numbers(kind, tmp_path):
     assert kind == "affinity" or "not come to its end" in card.text
 
 
-@pytest.mark.parametrize("title", [*(method.title for method in METHODS.values()), "A New Method"])
+@pytest.mark.parametrize("title", [*(method.title for method in methods(VIDEO).values()), "A New Method"])
 def test_code_of_video_cards_is_python_and_fits_what_the_model_can_do(title, tmp_path):
     write_video_card(tmp_path, replace(RUN, title=title))
     text = (tmp_path / "README.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     names = {node.attr for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Attribute)}
-    (model,) = [method.model_class for method in METHODS.values() if method.title == title] or [None]
+    (model,) = [method.model_class for method in methods(VIDEO).values() if method.title == title] or [None]
     assert ("segment_frame" in names) == (model is None or hasattr(model, "segment_frame"))
     assert ("find_prototypes" in names) == hasattr(model, "find_prototypes")
 

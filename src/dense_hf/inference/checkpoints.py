@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,7 +10,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForSemanticSeg
 
 from ..auto import AutoModelForObjectCounting
 from ..errors import InvalidDataError
-from ..methods import METHODS
+from ..methods import VIDEO, methods
 from ..pipelines import VideoSemanticSegmentationPipeline
 from ..strict_loading import check_settings, checkpoint_folder, load_checkpoint, one_line
 from ..video_segmentation.image_processing_clip import ClipImageProcessor
@@ -54,7 +55,7 @@ def load_model(
         expected = getattr(expected, "_model_mapping", {getattr(expected, "config_class", None): expected})
     if type(config) not in expected:
         raise InvalidDataError(source, kind, config.model_type)
-    processor = _load_processor(processor_class, folder, processor_options)
+    processor = load_processor(processor_class, folder, processor_options)
     model = load_checkpoint(expected[type(config)], folder, config=config).eval()
     try:
         return model if device is None else model.to(device), processor
@@ -62,7 +63,17 @@ def load_model(
         raise ValueError(f"device must be one of this machine. Received: {device} ({one_line(error)})") from error
 
 
-def _load_processor(processor_class: Any, folder: Any, options: dict[str, Any]) -> Any:
+def load_processor(processor_class: Any, folder: Path, options: dict[str, Any]) -> Any:
+    """The processor of a checkpoint.
+
+    Args:
+        processor_class: of the processor.
+        folder: of the checkpoint, see `checkpoint_folder`.
+        options: what it shall have instead of the values that were saved.
+
+    Raises:
+        InvalidDataError: it is missing or has settings that cannot be.
+    """
     try:
         return processor_class.from_pretrained(folder, **options)
     except Exception as error:  # as above
@@ -108,8 +119,9 @@ def load_video_model(
         InvalidDataError: as [`load_model`].
         ValueError: sides or a device that cannot be.
     """
-    expected = {method.config_class: method.model_class for method in METHODS.values()}
-    model, processor = load_model(source, expected, f"one of {', '.join(METHODS)}", device, ClipImageProcessor)
+    known = methods(VIDEO)
+    expected = {method.config_class: method.model_class for method in known.values()}
+    model, processor = load_model(source, expected, f"one of {', '.join(known)}", device, ClipImageProcessor)
     if test_scale is not None:
         if len(test_scale) != 2 or min(test_scale) < 1:
             raise ValueError(f"test_scale must be two whole numbers from 1 on. Received: {list(test_scale)}")

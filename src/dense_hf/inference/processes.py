@@ -47,7 +47,7 @@ def one_line_errors(main: Callable[P, T]) -> Callable[P, T]:
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return main(*args, **kwargs)
-        except (OSError, ValueError) as error:  # InvalidDataError is a ValueError
+        except (OSError, ValueError, FloatingPointError) as error:  # InvalidDataError is a ValueError
             sys.exit(f"{script}: {error}")
 
     return run

@@ -3,7 +3,7 @@
 from transformers import AutoModel, AutoModelForSemanticSegmentation
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .auto_models import strict
+from ..strict_auto_models import strict
 from .object_counting import ObjectCountingPipeline
 from .video_semantic_segmentation import VideoSemanticSegmentationPipeline
 from .weakly_supervised_segmentation import WeaklySupervisedSegmentationPipeline

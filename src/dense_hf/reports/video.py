@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..markdown import percent, table
-from ..methods import METHODS
+from ..methods import VIDEO, methods
 from ..video_segmentation.configuration_video import MIX_TRANSFORMERS
 from .model_card import RunDescription, code_with_model, measured, read_results, splits_of, which_weights, write_card
 
@@ -44,7 +44,7 @@ def write_video_card(output_dir: Path, run: RunDescription) -> None:
     """
     results = read_results(output_dir)
     splits = splits_of(results)
-    model_class = next((method.model_class for method in METHODS.values() if method.title == run.title), None)
+    model_class = next((method.model_class for method in methods(VIDEO).values() if method.title == run.title), None)
     task, about = "video-semantic-segmentation", "Segments video with the help of earlier frames. Trained"
     if hasattr(model_class, "find_prototypes"):
         where = "from dense_hf.video_segmentation.prototypes import prototype_frame_numbers\n"

@@ -20,16 +20,14 @@ def parameter_groups(
 
     Args:
         model: what is trained; parameters with `requires_grad=False` stay as they are.
-        encoder: name of the module that is the encoder; all else is the head, and has groups of its own.
+        encoder: name of the module that is the encoder; all else is the head.
         options_of: `lr` and what else the optimizer takes, of a parameter by its name and whether it is the encoder's.
     """
     groups: dict[tuple, dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            in_encoder = name.startswith(f"{encoder}.")
-            options = options_of(name, in_encoder)
-            key = (in_encoder, *sorted(options.items()))
-            groups.setdefault(key, {"params": [], **options})["params"].append(parameter)
+            options = options_of(name, name.startswith(f"{encoder}."))
+            groups.setdefault(tuple(sorted(options.items())), {"params": [], **options})["params"].append(parameter)
     return list(groups.values())
 
 

@@ -1,7 +1,7 @@
 """The steps that all training scripts have in common: start, build, and what is written at the end."""
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ from transformers import set_seed
 from transformers.utils import logging
 
 from ..data.extra_sources import count_extra_images
-from ..errors import InvalidDataError
-from ..inference.processes import closes_process_group
+from ..inference.checkpoints import load_processor
 from ..reports.model_card import RunDescription, command_line, write_results
+from ..strict_loading import checkpoint_folder
 from .backbone_weights import list_of, load_encoder_weights
 from .calendar_trainer import CalendarTrainer
 from .continuing import label_names, load_with_labels, name_labels
@@ -20,18 +20,6 @@ from .resuming import resolve_checkpoint
 from .run_options import TrainingRun
 
 logger = logging.get_logger(__name__)
-
-
-def run_training(train: Callable[[], Any]) -> None:
-    """What the `main` of a training script is: one sentence, and exit code 1, for whatever is wrong with its input.
-
-    Args:
-        train: parses the options, trains, and writes the results.
-    """
-    try:
-        closes_process_group(train)()
-    except (InvalidDataError, ValueError, FloatingPointError) as error:
-        sys.exit(f"{Path(sys.argv[0]).name}: {error}")
 
 
 def start(run: TrainingRun) -> str | None:
@@ -85,8 +73,8 @@ def build_processor(run: TrainingRun, processor_class: Any = None, **of_config: 
     given = {**run.data.processor_options(), **of_config}
     if (source := run.model.model_name_or_path) is None:
         return processor_class(**given)
-    trained = processor_class.from_pretrained(source)
-    processor = processor_class.from_pretrained(source, **given)
+    folder = checkpoint_folder(source)
+    trained, processor = (load_processor(processor_class, folder, options) for options in ({}, given))
     for name in given:
         here, there = getattr(processor, name), getattr(trained, name)
         if list_of(here) != list_of(there):

@@ -170,9 +170,9 @@ def parse_run(
     """
     row = method_of(method)
     training: type[CalendarArguments] = row.training_class
-    of_data = [data, *([ExtraSources] if part else []), augmentation]
+    of_data = data_classes(data, augmentation, part)
     extra, others = dict(more_sections or {}), dict(left_to_others or {})
-    known_keys = section_keys(row, model, of_data, training, {**extra, **others})
+    known_keys = section_keys(row, model, data, augmentation, part, {**extra, **others})
     parsed = parse_training_run(
         [model, *of_data, training, *extra.values()], known_keys, row.config_keys, manual, arguments, part, [*others]
     )
@@ -196,13 +196,23 @@ def parse_run(
     )
 
 
+def data_classes(data: type, augmentation: type, part: str | None) -> list[Any]:
+    """The dataclasses whose fields stand in the section `data`."""
+    return [data, *([ExtraSources] if part else []), augmentation]
+
+
 def section_keys(
-    method: Method, model: type, data: Sequence[type], training: type, more: Mapping[str, type]
+    method: Method,
+    model: type,
+    data: type,
+    augmentation: type,
+    part: str | None,
+    more: Mapping[str, type] | None = None,
 ) -> dict[str, list[str]]:
     """Section of the file of a run to the keys that it may have; arguments as for [`parse_run`]."""
     return {
         "model": [*method.config_keys, *field_names(model)],
-        "data": field_names(*data),
-        "training": field_names(training),
-        **{name: field_names(options) for name, options in more.items()},
+        "data": field_names(*data_classes(data, augmentation, part)),
+        "training": field_names(method.training_class),
+        **{name: field_names(options) for name, options in (more or {}).items()},
     }

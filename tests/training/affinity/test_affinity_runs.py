@@ -252,7 +252,7 @@ def test_the_challenge_is_a_file_that_every_step_reads():
     assert training.per_device_train_batch_size == 8
     affinity = parse_affinity_run(arguments=[*options, "--data_dir", "data", "--maps", "maps"])
     assert affinity.config.to_dict() == AffinityNetConfig().to_dict()
-    assert affinity.labels == CertainLabels()
+    assert affinity.more == [CertainLabels()]
     arguments = affinity.training
     assert (arguments.learning_rate, arguments.lr_schedule, arguments.momentum) == (0.1, "poly", 0)
     assert (arguments.num_train_epochs, arguments.per_device_train_batch_size) == (8, 8)

@@ -82,6 +82,9 @@ def test_the_smoke_configuration_gives_all_files(run_here, tmp_path):
 def test_a_trained_model_goes_on_with_other_classes(run_here, config_file, tmp_path, weak_set, caplog):
     trained = MCISForImageClassification(MCISConfig(vgg_hidden_sizes=[4, 6, 8, 8], hidden_size=8, num_labels=5))
     trained.save_pretrained(tmp_path / "trained")
+    MCISImageProcessor(size={"height": 40, "width": 40}, image_mean=[0.1, 0.2, 0.3]).save_pretrained(
+        tmp_path / "trained"
+    )
     path = tmp_path / "on.yaml"
     part = sections(weak_set, num_train_epochs=1, save_strategy="no")
     part["classifier"]["model"] = {"model_name_or_path": str(tmp_path / "trained")}
@@ -90,7 +93,11 @@ def test_a_trained_model_goes_on_with_other_classes(run_here, config_file, tmp_p
     weights = [load_file(tmp_path / name / "model.safetensors") for name in ("trained", "out")]
     assert weights[1]["classifier.weight"].shape == (3, 8, 1, 1)
     assert torch.allclose(weights[0]["neck.0.weight"], weights[1]["neck.0.weight"], atol=1e-5)
-    assert any("had 5 classes, the data has 3" in record.getMessage() for record in caplog.records)
+    said = " ".join(record.getMessage() for record in caplog.records)
+    assert "Kept: none. Starting anew: disc, square, triangle" in said
+    assert "size is" in said
+    processor = MCISImageProcessor.from_pretrained(tmp_path / "out")
+    assert (processor.size["height"], list(processor.image_mean)) == (32, [0.1, 0.2, 0.3])  # given; the model's
 
 
 def test_sources_of_two_domains_train_three_matrices(run_here, config_file, tmp_path, weak_set):
@@ -152,7 +159,7 @@ def test_the_text_of_the_thesis_trains(weak_set, tmp_path):
         ({"data": {"image_size": 8, "image_std": [1, 0, 1]}}, ["image_size must be at least 16", "image_std"]),
         ({"data": {"extra_sources": [{"folder": "x"}]}}, ["keys among data_dir", "folder"]),
         ({"training": {"learning_rate": -1}}, ["learning_rate must be positive"]),
-        ({"model": {"backbone_weights": "a.pth", "model_name_or_path": "b"}}, ["leave out backbone_weights"]),
+        ({"model": {"backbone_weights": "a.pth", "model_name_or_path": "b"}}, ["backbone_weights would be ignored"]),
     ],
 )
 def test_mistakes_in_a_file_are_named(tmp_path, part, words):

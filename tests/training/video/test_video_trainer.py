@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import set_seed
 
-from dense_hf.methods import METHODS
+from dense_hf.methods import method_of
 from dense_hf.training.batch_norm import with_synchronized_norms
 from dense_hf.training.optimizers import linear_factor, parameter_groups
 from dense_hf.training.run import build_model
@@ -45,8 +45,8 @@ def test_groups_are_those_of_the_released_optimizer(backbone):
     official = {name: torch.full(shape, float(rules.index(released_rule(name)))) for name, shape in shapes.items()}
     expected = {name: rules[int(t.flatten()[0])] for name, t in rename_checkpoint(official).items() if t.numel()}
     with torch.device("meta"):
-        config = METHODS["cffm"].make_config(backbone, {"num_labels": 124})
-        model = METHODS["cffm"].model_class(config)
+        config = method_of("cffm").make_config(backbone, {"num_labels": 124})
+        model = method_of("cffm").model_class(config)
     groups = groups_of(model, "encoder", learning_rate=1.0, head_lr_factor=10.0, weight_decay=1.0)
     of_parameter = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
     ours = {name: of_parameter[id(parameter)] for name, parameter in model.named_parameters()}
@@ -56,7 +56,7 @@ def test_groups_are_those_of_the_released_optimizer(backbone):
 
 
 def test_the_baseline_has_the_same_groups():
-    model = METHODS["segformer"].model_class(METHODS["segformer"].make_config("b0", {}))
+    model = method_of("segformer").model_class(method_of("segformer").make_config("b0", {}))
     groups = groups_of(model, "segformer")
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     encoder, norms, head = ([names[id(p)] for p in group["params"]] for group in groups)
@@ -220,9 +220,9 @@ def test_every_parameter_takes_part_in_a_step(method, fields):
     """Several processes wait for the gradient of every parameter (`ddp_find_unused_parameters` is off)."""
     if method == "mrcfa" and find_spec("dense_hf.video_segmentation.modeling_mrcfa") is None:
         pytest.skip("MRCFA is not there yet")
-    config = METHODS[method].make_config("b1", {"encoder_config": ENCODER, "decoder_hidden_size": 16, **fields})
+    config = method_of(method).make_config("b1", {"encoder_config": ENCODER, "decoder_hidden_size": 16, **fields})
     set_seed(0)
-    model = METHODS[method].model_class(config)
+    model = method_of(method).model_class(config)
     clip = torch.randn(2, config.num_reference_frames + 1, 3, 96, 96)
     model(clip, labels=torch.zeros(2, config.num_reference_frames + 1, 96, 96, dtype=torch.int64)).loss.backward()
     without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
@@ -232,8 +232,8 @@ def test_every_parameter_takes_part_in_a_step(method, fields):
 def test_norms_are_synchronized_on_gpus_only():
     """Only the conversion; several GPUs were not there to try it."""
     set_seed(0)
-    config = METHODS["cffm"].make_config("b0", {"encoder_config": ENCODER, "decoder_hidden_size": 16})
-    model = METHODS["cffm"].model_class(config).eval()
+    config = method_of("cffm").make_config("b0", {"encoder_config": ENCODER, "decoder_hidden_size": 16})
+    model = method_of("cffm").model_class(config).eval()
     before, keys = model(torch.ones(1, 4, 3, 64, 64)).logits, model.state_dict().keys()
     for world_size, device in ((1, "cuda"), (2, "cpu")):
         assert type(with_synchronized_norms(model, world_size, device).decoder.batch_norm) is nn.BatchNorm2d

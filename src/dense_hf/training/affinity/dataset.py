@@ -24,8 +24,6 @@ from ..epoch_sampler import SampleKey, sample_generator
 from ..segmenter.augmentation import SegmenterAugmentation, random_crop
 from ..segmenter.dataset import SegmenterTrainingSet
 
-SETTINGS_FILE = "settings.json"
-
 
 @dataclass
 class AffinityAugmentation(WeakAugmentation):

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 from transformers.trainer_utils import SaveStrategy
 
-from ...data.extra_sources import ExtraSources
 from ...methods import method_of
 from ...weak_segmentation.affinity_labels import CertainLabels
 from ...weak_segmentation.random_walk import RandomWalk
@@ -64,14 +63,11 @@ class AffinityTrainingArguments(SGDArguments):
         return problems
 
 
-# for scripts/refine_maps.py, which reads another section of the same part
-KNOWN_KEYS = section_keys(
-    method_of("affinity_net"),
-    ModelArguments,
-    [AffinityDataArguments, ExtraSources, AffinityAugmentation],
-    AffinityTrainingArguments,
-    MORE_SECTIONS,
-)
+def known_keys() -> dict[str, list[str]]:
+    """Section to its keys, for scripts/refine_maps.py, which reads another section of the same part."""
+    return section_keys(
+        method_of("affinity_net"), ModelArguments, AffinityDataArguments, AffinityAugmentation, PART, MORE_SECTIONS
+    )
 
 
 def parse_affinity_run(

@@ -6,7 +6,8 @@ from typing import Any
 
 from transformers.trainer_utils import SaveStrategy
 
-from ..run_options import ImageArguments, ModelArguments, TrainingRun, parse_run
+from ...methods import method_of
+from ..run_options import ImageArguments, ModelArguments, TrainingRun, parse_run, section_keys
 from ..sgd_arguments import SGDArguments
 from .augmentation import WeakAugmentation
 
@@ -109,6 +110,11 @@ class MCISTrainingArguments(SGDArguments):
         """As in the parent, with a rate of its own for biases."""
         factor = self.bias_lr_factor if name.endswith(".bias") else 1.0
         return {"lr": super().parameter_options(name, in_encoder)["lr"] * factor}
+
+
+def known_keys() -> dict[str, list[str]]:
+    """Section to its keys, for scripts/run_weak_pipeline.py, which reads them ahead of all steps."""
+    return section_keys(method_of("mcis"), MCISModelArguments, MCISDataArguments, WeakAugmentation, PART)
 
 
 def parse_mcis_run(

@@ -8,6 +8,7 @@ from transformers import AutoConfig
 
 from ...data.videos import VideoSet
 from ...errors import InvalidDataError
+from ...inference.evaluations import evaluation_mode
 from ...inference.prototype_files import PrototypeFolder, PrototypeMaker, make_prototypes
 from ...video_segmentation.modeling_cffm_plus import CFFMPlusForVideoSemanticSegmentation
 from ..run import build_model, start
@@ -72,10 +73,11 @@ def prepare_prototypes(
 ) -> PrototypeFolder:
     """The prototypes of the videos that are trained on and evaluated, made where the folder lacks them."""
     arguments: Any = run.training
-    was_training, device = model.training, model.device
-    model.eval().to(PartialState().device)
-    maker = PrototypeMaker.of(model, build_frame_processor(run), max_pixels=videos.max_pixels)
     members = [video for split in ("train", *evaluated_splits(videos)) for video in videos.splits[split]]
-    folder = make_prototypes(maker, members, arguments.prototypes, progress=not arguments.disable_tqdm)
-    model.train(was_training).to(device)
+    device = model.device
+    with evaluation_mode(model):
+        model.to(PartialState().device)
+        maker = PrototypeMaker.of(model, build_frame_processor(run), max_pixels=videos.max_pixels)
+        folder = make_prototypes(maker, members, arguments.prototypes, progress=not arguments.disable_tqdm)
+    model.to(device)
     return folder

@@ -4,8 +4,8 @@ from typing import Any
 
 from transformers import AutoConfig
 
-from ..errors import InvalidDataError
-from ..strict_loading import checkpoint_folder, load_checkpoint
+from .errors import InvalidDataError
+from .strict_loading import checkpoint_folder, load_checkpoint
 
 _OF_THE_HUB = ("revision", "token", "cache_dir", "local_files_only")
 _OF_REMOTE_CODE = ("trust_remote_code", "code_revision")
