@@ -85,7 +85,7 @@ def test_masks_of_0_and_255_are_refused(data):
     for path in masks.iterdir():
         numbers = np.where(np.asarray(Image.open(path)) % 255 > 0, 255, 0).astype(np.uint8)
         Image.fromarray(numbers).save(path)
-    with pytest.raises(InvalidDataError, match=r"pixels of cat, dog, potted plant .* background and ignored ones only"):
+    with pytest.raises(InvalidDataError, match=r"pixels of cat, dog, potted plant .* ignored ones only"):
         read(data)
 
 
@@ -108,7 +108,7 @@ def test_a_video_whose_masks_have_no_class_is_refused(tmp_path, video_set, numbe
         labels = np.asarray(Image.open(path))
         Image.fromarray(np.where(labels > 1, *reversed(numbers)).astype(np.uint8)).save(path)
     videos = read_video_folder(folder)
-    with pytest.raises(InvalidDataError, match="train masks with pixels of .* ignored pixels only"):
+    with pytest.raises(InvalidDataError, match=r"train masks with pixels of .* ignored pixels only"):
         require_readable_videos(videos, ["train"], progress=False)
 
 

@@ -6,6 +6,7 @@ unless they are given they are the model's, and the method's where there is no m
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, ClassVar
 
 from transformers import PreTrainedConfig
@@ -55,6 +56,16 @@ class ModelArguments:
             )
 
 
+def not_finite(options: Any) -> list[str]:
+    """A sentence for each number of some options, alone or in a list, that is NaN or infinite."""
+    return [
+        f"{name} must be finite, received {value}"
+        for name, value in vars(options).items()
+        for number in (value if isinstance(value, list | tuple) else [value])
+        if isinstance(number, float) and not isfinite(number)
+    ]
+
+
 @dataclass
 class DataArguments:
     """The data and how it becomes pixels.
@@ -78,7 +89,7 @@ class DataArguments:
 
     def find_problems(self) -> list[str]:
         """What cannot work, one sentence each."""
-        problems = []
+        problems = not_finite(self)
         if self.image_mean is not None and len(self.image_mean) != 3:
             problems.append(f"image_mean must be three numbers, received {self.image_mean}")
         if self.image_std is not None and (len(self.image_std) != 3 or min(self.image_std) <= 0):
