@@ -1,4 +1,4 @@
-"""Going on from a trained model: what was learned of a class stays with its name, pixels stay as the model knows them."""
+"""Going on from a trained model: what was learned of a class stays with its name, pixels stay as they were."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""A run whose numbers are not finite any more ends: with the step and the reason, and with its last checkpoint whole."""
+"""A run whose numbers are not finite any more ends: with step and reason, and with its last checkpoint whole."""
 
 import pytest
 import torch
