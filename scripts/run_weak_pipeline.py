@@ -155,7 +155,7 @@ def plan(options: argparse.Namespace, config: dict[str, Any], extra_sources: Seq
     if options.evaluation_split != "none":
         folder = output / "evaluation"
         arguments = (*data, "--model", str(output / "segmenter"), "--split", options.evaluation_split)
-        written = ("--predictions", str(folder / "predictions"), "--output", str(folder / "results.json"))
+        written = ("--save_predictions", str(folder / "predictions"), "--output", str(folder / "results.json"))
         steps.append(
             Step("evaluation", "evaluate_segmentation.py", (*arguments, *written), ("evaluation",), distributed=True)
         )

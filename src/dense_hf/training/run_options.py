@@ -4,6 +4,8 @@ Options that a model to go on from decides (how pixels are normalized, sizes, ov
 unless they are given they are the model's, and the method's where there is no model. See `run.build_processor`.
 """
 
+import sys
+from argparse import ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
@@ -13,7 +15,7 @@ from transformers import PreTrainedConfig
 
 from ..data.extra_sources import ExtraSources
 from ..data.weak_source import WeakSource
-from ..methods import Method, method_of
+from ..methods import Method, method_of, methods
 from ..options import field_names, parse_training_run
 from .calendar_trainer import CalendarArguments
 
@@ -145,6 +147,26 @@ class TrainingRun:
     sources: list[WeakSource] = field(default_factory=list)
     more: list[Any] = field(default_factory=list)
     typed: frozenset[str] = frozenset()
+
+
+def take_method(task: str, manual: str | None = None) -> tuple[str, list[str]]:
+    """For a script that trains any model of a task: `--method NAME`, and the rest of the command line.
+
+    Args:
+        task: of the model, see `dense_hf.methods`.
+        manual: what `--help` says where no method is named, whose options could be listed.
+
+    Raises:
+        SystemExit: no method, or another one than those of the task, as argparse does.
+    """
+    words = sys.argv[1:]
+    only_method = ArgumentParser(add_help=False, allow_abbrev=False, usage="%(prog)s --method NAME [options]")
+    only_method.add_argument("--method", required=True, choices=list(methods(task)), help="What is trained.")
+    if {"-h", "--help"} & set(words) and not any(word.partition("=")[0] == "--method" for word in words):
+        sys.stdout.write(f"{manual or ''}\nMethods: {', '.join(methods(task))}. --method NAME --help lists options.\n")
+        raise SystemExit(0)
+    known, rest = only_method.parse_known_args(words)
+    return known.method, rest
 
 
 def parse_run(

@@ -16,6 +16,8 @@ from ..optimizers import linear_factor
 from ..run_options import DataArguments, ModelArguments, TrainingRun, parse_run
 from .augmentation import ClipAugmentation
 
+DEFAULT_BACKBONE = "b1"  # of the methods that have the thesis' choice of them
+
 
 @dataclass
 class VideoModelArguments(ModelArguments):
@@ -135,7 +137,8 @@ def parse_video_run(method: str, manual: str | None = None, arguments: Sequence[
     row = method_of(method)
 
     def make_config(model: VideoModelArguments, fields: dict[str, Any]) -> PreTrainedConfig:
-        return row.make_config(model.backbone or "b1", fields)
+        default = None if row.thesis_config is None else DEFAULT_BACKBONE
+        return row.make_config(model.backbone or default, fields)
 
     run = parse_run(
         method,
