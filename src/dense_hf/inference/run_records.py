@@ -44,6 +44,7 @@ class RunRecord(AbstractContextManager):
 
     Attributes:
         results: item -> what it was made from, and its result.
+        resumed: whether the run goes on with what was there.
 
     Raises:
         InvalidDataError: a file that is no record, or the record of a run with other settings.
@@ -77,7 +78,8 @@ class RunRecord(AbstractContextManager):
                 _check_same(path, lines[0], header)
             earlier = listed_files(path, lines) - {path}
             _remove_partial(earlier)
-            if resume and lines:
+            self.resumed = resume and bool(lines)
+            if self.resumed:
                 os.ftruncate(self._descriptor, length)
                 for line in lines[1:]:
                     self._take(line)
