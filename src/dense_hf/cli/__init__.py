@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from ..inference.console import accept_any_letter, say
+from ..inference.signals import Terminated, ending_on_terminate
 from .errors import CommandError
-from .signals import Terminated, ending_on_terminate
 
 COMMANDS = ("count", "segment", "localize", "convert")
 

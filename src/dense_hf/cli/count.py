@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     report_left_out(left_out)
     if not images:
         hint = "" if args.recursive else " With --recursive, folders inside folders are searched."
-        told = "; ".join(f"{shown(source)}: {problem}" for source, problem in problems.items())
+        told = "; ".join(f"{source}: {problem}" for source, problem in problems.items())
         raise CommandError(f"{told}.{hint}")
     changes: dict[str, Any] = {} if args.tile_overlap is None else {"tile_overlap": args.tile_overlap}
     with loading(args.model):

@@ -88,7 +88,7 @@ def check_folder(folder: str) -> None:
     left_out: Counter[str] = Counter()
     _, problems = find_images([folder], left_out=left_out)
     report_left_out(left_out)
-    if broken := [name for name in problems if name != folder]:
+    if broken := [name for name in problems if name != shown(folder)]:
         raise CommandError(f"{len(broken)} frames are links to nothing: {first_of(broken, 5)}")
 
 

@@ -176,7 +176,7 @@ def list_images(
     report_left_out(left_out)
     if table is None:
         if not paths:
-            raise CommandError("; ".join(f"{shown(name)}: {problem}" for name, problem in errors.items()))
+            raise CommandError("; ".join(f"{name}: {problem}" for name, problem in errors.items()))
         counts = Counter(path.stem for path in paths)
         if repeated := [path.name for path in paths if counts[path.stem] > 1]:
             raise CommandError(f"names must differ without their suffix. Received: {shown(', '.join(repeated[:5]))}")
@@ -273,7 +273,9 @@ def localize_images(
     say(f"{len(rows)} masks; results in {shown(record.folder)}")
     counts = Counter(class_id for image in images for class_id in image.labels)
     names = maker.class_names
-    if alone := [names[class_id] for class_id in sorted(counts) if counts[class_id] == 1 and settings["num_references"]]:
+    if alone := [
+        names[class_id] for class_id in sorted(counts) if counts[class_id] == 1 and settings["num_references"]
+    ]:
         told = shown(", ".join(alone))
         say(f"classes with a single image, which was compared with itself: {told}", error=True)
     if without := [row.file for row in rows.values() if not row.classes]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..inference.console import say, shown
+from ..inference.signals import stopping
 from .common import (
     add_device_option,
     add_earlier_results_options,
@@ -22,7 +23,6 @@ from .common import (
     writing,
 )
 from .errors import CommandError
-from .signals import stopping
 
 if TYPE_CHECKING:
     import numpy as np
@@ -219,9 +219,9 @@ class Targets:
 
     def finished(self, max_frames: int | None) -> int | None:
         """The exit code of an earlier run with all frames; None if there is something to do."""
-        done = [record.result("", [max_frames]) for record in self.records.values()]
         there = all(path is not None and path.exists() for path in self.records)
-        return done[0]["code"] if there and done and None not in done else None
+        codes = [(record.result("", [max_frames]) or {}).get("code") for record in self.records.values()]
+        return codes[0] if there and codes and None not in codes else None
 
     def finish(self, max_frames: int | None, code: int) -> None:
         """All frames are done."""
@@ -313,7 +313,7 @@ def segmented_frames(
         known: labels of an earlier run.
     """
     number, frames = start, source.frames
-    seen: deque[tuple[str, Any]] = deque(maxlen=_reach(segmenter.model.config))
+    seen: deque[tuple[str, Any]] = deque(maxlen=_reach(segmenter.model))
     if known is not None:
         for name, frame in frames:
             labels = None
@@ -335,11 +335,11 @@ def segmented_frames(
             yield name, frame, result
 
 
-def _reach(config: Any) -> int:
+def _reach(model: Any) -> int:
     """How many frames a model looks back."""
     from ..methods import frame_offsets
 
-    return max(frame_offsets(config))
+    return max(frame_offsets(model.config)) if hasattr(model, "new_session") else 0
 
 
 def write_frames(

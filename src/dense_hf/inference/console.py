@@ -1,5 +1,6 @@
 """What people read while something runs: no name or closed window ends a run, and no name steers a terminal."""
 
+import io
 import os
 import sys
 import unicodedata
@@ -44,5 +45,5 @@ def say(text: str, error: bool = False) -> None:
 def accept_any_letter() -> None:
     """From now on, what the console cannot encode becomes a question mark instead of an error."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):  # not what a notebook puts there
             stream.reconfigure(errors="replace")

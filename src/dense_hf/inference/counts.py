@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from ..counting.image_processing_iocformer import count_image
 from ..metrics.counting import CountingMetrics
+from .evaluation_records import EvaluationRecord
 from .shares import each_of_share
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def evaluate_counting(
     batch_size: int = 8,
     progress: bool = True,
     description: str = "Counting",
+    record: EvaluationRecord | None = None,
 ) -> dict[str, float]:
     """MAE, MSE (the root, as in the tables) and NAE over whole images.
 
@@ -37,16 +39,21 @@ def evaluate_counting(
         batch_size: Tiles per forward pass.
         progress: Whether process 0 shows a bar.
         description: Text of the bar.
+        record: What an evaluation that was stopped has counted; it gets the rest.
 
     Returns:
         The same in every process: what `CountingMetrics` computes.
     """
     # a model without points is judged by the sum of its density map as it is, not rounded to whole objects
     kind = "count" if model.config.regression_branch else "density_count"
+    record = record or EvaluationRecord(None, {})
     counts = []
     for index in each_of_share(range(len(examples)), description, "image", progress):
-        result = count_image(model, processor, examples[index].open(), threshold=threshold, batch_size=batch_size)
-        counts.append((index, result[kind]))
+        item = f"{description}/{index}"
+        if (known := record.get(item)) is None:
+            result = count_image(model, processor, examples[index].open(), threshold=threshold, batch_size=batch_size)
+            record.add(item, known := {"count": result[kind]})
+        counts.append((index, known["count"]))
     by_index = dict(gather_object(counts))
     metrics = CountingMetrics()
     metrics.update([by_index[i] for i in range(len(examples))], [len(example.points) for example in examples])

@@ -57,9 +57,9 @@ def find_images(
                 elif left_out is not None and not (kind == FOLDERS and recursive):
                     left_out[kind] += 1
         except OSError as error:  # a folder that may not be read
-            images, problems[source] = [], str(error)
+            images, problems[shown(source)] = [], shown(str(error))
         if not images:
-            problems.setdefault(source, "no images found")
+            problems.setdefault(shown(source), "no images found")
         for image in images:
             found.setdefault(os.path.abspath(image), image)
     return list(found.values()), problems

@@ -2,8 +2,11 @@
 
 import errno
 import os
-from contextlib import suppress
+import weakref
+from contextlib import AbstractContextManager
 from pathlib import Path
+
+from ..errors import InvalidDataError
 
 try:
     import fcntl
@@ -14,15 +17,35 @@ except ImportError:  # Windows, where nothing is locked
 FOLDER_LOCK = "_lock"
 
 
+class Lock(AbstractContextManager):
+    """Keeps other processes out until it is closed, forgotten, or this process ends. Children do not have it.
+
+    Args:
+        path: a file that is there.
+        of: what the lock is for, for the message.
+
+    Raises:
+        InvalidDataError: another process has it.
+    """
+
+    def __init__(self, path: str | os.PathLike, of: str | os.PathLike):
+        descriptor = os.open(path, os.O_RDWR)
+        self.close = weakref.finalize(self, os.close, descriptor)
+        lock_file(descriptor, of)
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
 def lock_file(descriptor: int, of: str | os.PathLike) -> None:
-    """Lock an open file until this process closes it, or ends. Its children do not hold the lock.
+    """Lock an open file until this process closes it (or the same file, opened once more), or ends.
 
     Args:
         descriptor: of a file that is open for writing.
         of: what the lock is for, for the message.
 
     Raises:
-        ValueError: another process has it.
+        InvalidDataError: another process has it.
     """
     if fcntl is None:
         return
@@ -31,30 +54,25 @@ def lock_file(descriptor: int, of: str | os.PathLike) -> None:
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EAGAIN):
             raise
-        owner = ""
-        with suppress(OSError):
-            owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-        process = f" (process {owner})" if owner.isdigit() else ""
-        raise ValueError(f"{of} is in use by another run{process}; wait for it, or choose another folder") from error
+        expected = "that no other run works with; wait for it, or choose another place"
+        raise InvalidDataError(of, expected, "in use by another process") from error
 
 
 def lock_folder(folder: str | os.PathLike) -> None:
     """Keep other processes out of a folder until this one ends; it is made if it is not there.
 
     Args:
-        folder: where `_lock` names the process. The file stays; it means nothing once its process is gone.
+        folder: gets an empty file `_lock`. It stays, and means nothing once its process is gone.
 
     Raises:
-        ValueError: another process has locked the folder.
+        InvalidDataError: another process has locked the folder.
         OSError: a folder that cannot be made or written to.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     # never closed: the lock is to last as long as the process
-    descriptor = os.open(Path(folder, FOLDER_LOCK), os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+    descriptor = os.open(Path(folder, FOLDER_LOCK), os.O_RDWR | os.O_CREAT, 0o666)
     try:
         lock_file(descriptor, folder)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     except BaseException:
         os.close(descriptor)
         raise

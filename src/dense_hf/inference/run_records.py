@@ -84,7 +84,8 @@ class RunRecord(AbstractContextManager):
                 for line in lines[1:]:
                     self._take(line)
             else:
-                _remove(earlier, self.folder)
+                # what this run writes anew stays until then
+                _remove(earlier - {self.folder / file for file in files}, self.folder)
                 os.ftruncate(self._descriptor, 0)
                 self._append(header)
         except BaseException:
@@ -163,6 +164,19 @@ def listed_files(path: Path, lines: Iterable[Mapping[str, Any]] | None = None) -
     return {path.parent / file for file in found} | ({path} if found or path.is_file() else set())
 
 
+def read_results(path: Path, command: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The results in a record that another process has written; none of one that is not there.
+
+    Raises:
+        InvalidDataError: a file that is no record, or that of a run with other settings.
+    """
+    lines, _ = _read(path)
+    if not lines:
+        return {}
+    _check_same(path, lines[0], {"command": command, "settings": json.loads(json.dumps(dict(settings)))})
+    return {line["item"]: line["result"] for line in lines[1:] if "result" in line and isinstance(line["item"], str)}
+
+
 def _is_inside(file: Any) -> bool:
     """Whether it is a name below the folder of the record: others are not touched, whatever a record says."""
     return isinstance(file, str) and not PurePosixPath(file).is_absolute() and ".." not in PurePosixPath(file).parts
@@ -196,11 +210,11 @@ def _read(path: Path, overwrite: bool = False, descriptor: int | None = None) ->
 
 def _check_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     if before.get("command") != now["command"]:
-        raise InvalidDataError(path, f"a run of {now['command']}", f"one of {str(before.get('command')):.100}")
+        raise InvalidDataError(path, f"a run of {now['command']}", f"one of {before.get('command')!s:.100}")
     old = before.get("settings")
     old, new = old if isinstance(old, dict) else {}, now["settings"]
     if differing := [name for name in new | old if new.get(name) != old.get(name)]:
-        told = [f"{name} {str(old.get(name)):.60}, not {str(new.get(name)):.60}" for name in differing]
+        told = [f"{name} {old.get(name)!s:.60}, not {new.get(name)!s:.60}" for name in differing]
         raise InvalidDataError(path, "a run with the same settings to go on with", shown(first_of(told, 5, "; ")))
 
 
