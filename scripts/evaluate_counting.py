@@ -8,6 +8,9 @@
 
     --splits validation --output numbers.json
 
+With --output, counts are kept beside it as they come (.numbers.json.run.jsonl); the same command with --resume goes on
+after a stop. A file that no evaluation has written is only replaced with --overwrite.
+
 With --config FILE, the part `evaluation` of the file says the same; options on the command line win.
 """
 
@@ -19,8 +22,10 @@ from dense_hf.data.point_folder import SPLIT_LISTS
 from dense_hf.errors import InvalidDataError
 from dense_hf.inference.checkpoints import load_counter
 from dense_hf.inference.counts import evaluate_counting
+from dense_hf.inference.evaluation_records import EvaluationRecord
 from dense_hf.inference.evaluations import prepare_output, publish, split_of
 from dense_hf.inference.processes import closes_process_group, one_line_errors, start_processes
+from dense_hf.inference.result_folders import describe_maker, hash_of
 from dense_hf.options import parse_part
 
 COLUMNS = ("mae", "mse", "nae")
@@ -43,6 +48,8 @@ class CountingEvaluationArguments:
     )
     batch_size: int = field(default=8, metadata={"help": "Tiles per forward pass."})
     output: str | None = field(default=None, metadata={"help": "A JSON file for the numbers."})
+    resume: bool = field(default=False, metadata={"help": "Go on with what a stopped evaluation kept by --output."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace an --output that no evaluation has written."})
     quiet: bool = field(default=False, metadata={"help": "No progress bars."})
 
     def __post_init__(self):
@@ -67,13 +74,21 @@ def main() -> None:
     progress = not arguments.quiet
     examples = read_examples(arguments.data_dir, splits, progress=progress and state.is_main_process)
     prepare_output(arguments.output)
-    results = {
-        split: evaluate_counting(
-            model, processor, items, arguments.threshold, arguments.batch_size, progress, description=split
-        )
-        for split, items in examples.items()
+    settings = describe_maker(arguments.model, model, processor) | {
+        "threshold": arguments.threshold,
+        "images": {
+            split: hash_of((item.path.name, len(item.points)) for item in items) for split, items in examples.items()
+        },
     }
-    publish(table({arguments.model: results}), results, arguments.output)
+    with EvaluationRecord(arguments.output, settings, arguments.resume, arguments.overwrite) as record:
+        results = {
+            split: evaluate_counting(
+                model, processor, items, arguments.threshold, arguments.batch_size, progress, split, record
+            )
+            for split, items in examples.items()
+        }
+        publish(table({arguments.model: results}), results, arguments.output)
+        record.finish()
 
 
 def table(rows: dict[str, dict[str, dict[str, float]]]) -> str:

@@ -13,6 +13,8 @@ padded.
     --save_predictions predictions/deeplab     PNGs like the masks
 
 With --save_predictions a stopped run goes on where it was: images that are there are read instead of segmented. With
+--output, what is compared is kept beside it as it comes (.results.json.run.jsonl), and --resume goes on from that. A
+file that no evaluation has written is only replaced with --overwrite. With
 --config FILE, the part `evaluation` of the file says the same; options on the command line win.
 
 --output gets mean_iou, per_class_iou by class name (null for a class that does not occur), pixel_accuracy and others,
@@ -26,10 +28,11 @@ from dense_hf.errors import InvalidDataError
 from dense_hf.inference.checkpoints import load_model
 from dense_hf.inference.checks import check_label_maps
 from dense_hf.inference.evaluation_options import parse_evaluation
+from dense_hf.inference.evaluation_records import EvaluationRecord
 from dense_hf.inference.evaluations import prepare_output, publish, weak_split_of
 from dense_hf.inference.label_maps import SegmentationPredictions, evaluate_segmentation
 from dense_hf.inference.processes import closes_process_group, one_line_errors, start_processes
-from dense_hf.inference.result_folders import describe_maker
+from dense_hf.inference.result_folders import describe_maker, hash_of
 from dense_hf.reports.segmenter import scores_table
 from dense_hf.weak_segmentation.modeling_deeplab_largefov import DeepLabLargeFOVForSemanticSegmentation
 
@@ -51,14 +54,16 @@ def main() -> None:
     segmenter = arguments.segmenter(model, processor)
     check_label_maps(folder.images, rule, "Checking masks", progress=not arguments.quiet)
     predictions = None
+    maker = describe_maker(Path(arguments.model).name, model, processor) | {"split": split, **arguments.settings()}
     if arguments.save_predictions is not None:
-        maker = describe_maker(Path(arguments.model).name, model, processor)
-        maker |= {"split": split, **arguments.settings()}
         predictions = SegmentationPredictions(arguments.save_predictions, rule, maker)
     prepare_output(arguments.output)
-    results = evaluate_segmentation(segmenter, folder, predictions, progress=not arguments.quiet, description=split)
-    about = {"model": arguments.model, "split": split, "settings": arguments.settings()}
-    publish(scores_table(results), about | results, arguments.output)
+    settings = {**maker, "images": hash_of((image.name, image.labels) for image in folder.images)}
+    with EvaluationRecord(arguments.output, settings, arguments.resume, arguments.overwrite) as record:
+        results = evaluate_segmentation(segmenter, folder, predictions, not arguments.quiet, split, record)
+        about = {"model": arguments.model, "split": split, "settings": arguments.settings()}
+        publish(scores_table(results), about | results, arguments.output)
+        record.finish()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,10 @@ classes. --protocol thesis follows the text (see `evaluate_videos` for the diffe
 CFFM++ needs prototypes of a video before its first frame: they are made first, from frames of the whole video, or read
 from a folder (--prototypes), which gets those that it lacks. They are not in the frames per second.
 
-With --save_predictions a stopped run goes on where it was: videos that are there are read instead of segmented.
+With --save_predictions a stopped run goes on where it was: videos that are there are read instead of segmented. With
+--output, what is compared is kept beside it, a video at a time (.numbers.json.run.jsonl), and --resume goes on from
+that; the frames per second are those of all runs. A file that no evaluation has written is only replaced with
+--overwrite.
 With --config FILE, the part `evaluation` of the file says the same; options on the command line win.
 """
 
@@ -22,10 +25,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dense_hf.inference.checkpoints import load_video_model
+from dense_hf.inference.evaluation_records import EvaluationRecord
 from dense_hf.inference.evaluations import prepare_output, publish, split_of
 from dense_hf.inference.processes import closes_process_group, one_line_errors, start_processes
 from dense_hf.inference.prototype_files import PrototypeMaker, make_prototypes
-from dense_hf.inference.result_folders import describe_maker
+from dense_hf.inference.result_folders import describe_maker, hash_of
 from dense_hf.inference.video_folder_options import VideoFolderArguments
 from dense_hf.inference.video_label_maps import VideoPredictions, evaluate_videos
 from dense_hf.methods import method_of
@@ -49,6 +53,8 @@ class EvaluationArguments:
         default=None, metadata={"help": "For CFFM++: a folder of prototypes. Default: they are made and not kept."}
     )
     output: str | None = field(default=None, metadata={"help": "A JSON file for the numbers."})
+    resume: bool = field(default=False, metadata={"help": "Go on with what a stopped evaluation kept by --output."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace an --output that no evaluation has written."})
     quiet: bool = field(default=False, metadata={"help": "No progress bars."})
 
 
@@ -72,32 +78,41 @@ def main() -> None:
     elif arguments.prototypes is not None:
         raise ValueError(f"--prototypes is for CFFM++. Received: {model.config.model_type}")
     predictions = None
+    maker = describe_maker(arguments.model, model, processor)
     if arguments.save_predictions is not None:
-        maker = describe_maker(arguments.model, model, processor)
         predictions = VideoPredictions(arguments.save_predictions, videos, maker)
-    results = evaluate_videos(
-        model,
-        processor,
-        videos,
-        members,
-        data.protocol,
-        predictions,
-        extra_inputs,
-        measure_speed=True,
-        progress=not arguments.quiet,
-        description=split,
-    )
-    names = videos.rule.names
-    tables = [
-        results_row(method_of(model.config).title, model, results),
-        f"\n{split}: {results['num_videos']} videos, {results['num_skipped_videos']} too short to count.",
-        about_the_speed(state.device),
-    ]
-    if "per_class_iou" in results:
-        tables.append(f"\n{class_table(names, results)}")
-    numbers = {"model": arguments.model, "split": split, "protocol": data.protocol}
-    numbers |= {"parameters": count_parameters(model), **results, "classes": list(names)}
-    publish("\n".join(tables), numbers, arguments.output)
+    settings = {
+        **maker,
+        "protocol": data.protocol,
+        "videos": hash_of((video.video_id, [frame.frame_id for frame in video.frames]) for video in members),
+        "classes": list(videos.rule.names),
+    }
+    with EvaluationRecord(arguments.output, settings, arguments.resume, arguments.overwrite) as record:
+        results = evaluate_videos(
+            model,
+            processor,
+            videos,
+            members,
+            data.protocol,
+            predictions,
+            extra_inputs,
+            measure_speed=True,
+            progress=not arguments.quiet,
+            description=split,
+            record=record,
+        )
+        names = videos.rule.names
+        tables = [
+            results_row(method_of(model.config).title, model, results),
+            f"\n{split}: {results['num_videos']} videos, {results['num_skipped_videos']} too short to count.",
+            about_the_speed(state.device),
+        ]
+        if "per_class_iou" in results:
+            tables.append(f"\n{class_table(names, results)}")
+        numbers = {"model": arguments.model, "split": split, "protocol": data.protocol}
+        numbers |= {"parameters": count_parameters(model), **results, "classes": list(names)}
+        publish("\n".join(tables), numbers, arguments.output)
+        record.finish()
 
 
 if __name__ == "__main__":

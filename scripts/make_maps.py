@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from dense_hf.data.extra_sources import ExtraSources
 from dense_hf.data.weak_source import read_weak_training
 from dense_hf.inference.checkpoints import load_mcis
+from dense_hf.inference.console import say
 from dense_hf.inference.evaluations import weak_split_of
 from dense_hf.inference.localization_maps import make_maps
 from dense_hf.inference.processes import closes_process_group, one_line_errors, start_processes
@@ -47,6 +48,9 @@ class LocalizationArguments:
     cache_gb: float = field(default=1.0, metadata={"help": "Gigabytes of memory for features, in each process."})
     cache_folder: str | None = field(
         default=None, metadata={"help": "Where features go that do not fit. Default: they are computed again."}
+    )
+    resume: bool = field(
+        default=True, metadata={"help": "Go on with an OUTPUT that was begun; --no_resume refuses one."}
     )
     quiet: bool = field(default=False, metadata={"help": "No progress bar."})
 
@@ -75,11 +79,12 @@ def main() -> None:
         cache_bytes=int(arguments.cache_gb * 2**30),
         cache_folder=arguments.cache_folder,
         progress=not arguments.quiet,
+        resume=arguments.resume,
     )
     if state.is_main_process:
         without = summary["num_images_without_label"]
         remark = f" ({without} have no class and no map)" if without else ""
-        print(f"{summary['num_maps']} maps of {summary['num_images']} images are in {arguments.output}{remark}")
+        say(f"{summary['num_maps']} maps of {summary['num_images']} images are in {arguments.output}{remark}")
 
 
 if __name__ == "__main__":

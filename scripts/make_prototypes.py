@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from dense_hf.data.video_folder import read_video_folder
 from dense_hf.errors import InvalidDataError
 from dense_hf.inference.checkpoints import load_video_model
+from dense_hf.inference.console import say
 from dense_hf.inference.evaluations import split_of
 from dense_hf.inference.processes import closes_process_group, one_line_errors, start_processes
 from dense_hf.inference.prototype_files import PrototypeMaker, make_prototypes
@@ -81,7 +82,7 @@ def main() -> None:
     members = [video for split in splits for video in videos.splits[split]]
     make_prototypes(maker, members, arguments.output, progress=not arguments.quiet)
     if state.is_main_process:
-        print(f"Prototypes of {sum(bool(video.frames) for video in members)} videos are in {arguments.output}")
+        say(f"Prototypes of {sum(bool(video.frames) for video in members)} videos are in {arguments.output}")
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from typing import Any
 
 from dense_hf.data.extra_sources import ExtraSources
 from dense_hf.data.weak_source import read_weak_training, weak_masks_dir
+from dense_hf.inference.console import say
 from dense_hf.inference.evaluations import weak_split_of
 from dense_hf.inference.processes import one_line_errors
 from dense_hf.inference.pseudo_label_files import LabelMaker, make_labels
@@ -56,6 +57,9 @@ class PseudoLabelArguments:
     saliency: str | None = field(default=None, metadata={"help": "A folder of saliency maps. Default: none."})
     masks: str = field(default="auto", metadata={"help": "Compare with masks where there are: auto or no."})
     num_workers: int = field(default=0, metadata={"help": "Processes beside this one; the result is the same."})
+    resume: bool = field(
+        default=True, metadata={"help": "Go on with an OUTPUT that was begun; --no_resume refuses one."}
+    )
     quiet: bool = field(default=False, metadata={"help": "No progress bar."})
 
     def __post_init__(self):
@@ -80,10 +84,10 @@ def main() -> None:
         saliency=None if arguments.saliency is None else Path(arguments.saliency),
         masks=weak_masks_dir(arguments.data_dir, split) if arguments.masks == "auto" else None,
     )
-    summary = make_labels(maker, images, arguments.num_workers, progress=not arguments.quiet)
-    print(f"{summary['num_labels']} pseudo labels of {summary['num_images']} images are in {arguments.output}")
+    summary = make_labels(maker, images, arguments.num_workers, not arguments.quiet, arguments.resume)
+    say(f"{summary['num_labels']} pseudo labels of {summary['num_images']} images are in {arguments.output}")
     if summary["quality"] is not None:
-        print(quality_table(summary["quality"]))
+        say(quality_table(summary["quality"]))
 
 
 def quality_table(quality: dict[str, Any]) -> str:

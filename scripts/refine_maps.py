@@ -26,6 +26,7 @@ from pathlib import Path
 from dense_hf.data.extra_sources import ExtraSources
 from dense_hf.data.weak_source import read_weak_training
 from dense_hf.inference.checkpoints import load_model
+from dense_hf.inference.console import say
 from dense_hf.inference.evaluations import weak_split_of
 from dense_hf.inference.processes import closes_process_group, one_line_errors, start_processes
 from dense_hf.inference.refined_maps import refine_maps
@@ -68,7 +69,7 @@ def main() -> None:
         progress=not arguments.quiet,
     )
     if state.is_main_process:
-        print(f"{summary['num_maps']} maps of {summary['num_images']} images are in {arguments.output}")
+        say(f"{summary['num_maps']} maps of {summary['num_images']} images are in {arguments.output}")
 
 
 if __name__ == "__main__":

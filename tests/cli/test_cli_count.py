@@ -63,7 +63,6 @@ def test_tables_say_what_the_library_counts(counter_checkpoint, survey, tmp_path
         assert float(row["mean_score"]) == pytest.approx(float(expected["scores"].mean()))
         np.testing.assert_allclose(own_points, expected["points"], atol=1e-3)
         np.testing.assert_allclose([[p["x"], p["y"]] for p in entry["points"]], own_points)
-        assert float(row["seconds"]) > 0
     assert (document["threshold"], document["tile_size"], document["errors"]) == (0.4, 64, [])
     assert f"{survey / files[1]}: {images[1]['count']}" in capsys.readouterr().out
 

@@ -5,10 +5,11 @@ its `run` only, so that `--help` is quick.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from ..inference.console import accept_any_letter, say
+from ..inference.signals import Terminated, ending_on_terminate
 from .errors import CommandError
 
 COMMANDS = ("count", "segment", "localize", "convert")
@@ -27,13 +28,20 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return the exit code: 0 done, 1 done but for some files, 2 not possible, 130 interrupted."""
+    """Run a command and return the exit code.
+
+    0 done, 1 done but for some files, 2 not possible, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
+    """
+    accept_any_letter()
     args = build_parser().parse_args(argv)
     try:
-        return args.run(args)
+        with ending_on_terminate():
+            return args.run(args)
     except CommandError as error:
-        sys.stderr.write(f"dense-hf: {error}\n")
+        say(f"dense-hf: {error}", error=True)
         return 2
+    except Terminated:
+        return 143
     except KeyboardInterrupt:
         return 130
 

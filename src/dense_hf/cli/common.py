@@ -2,10 +2,15 @@
 
 import argparse
 import logging
+import os
+from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from ..inference.console import say, shown
+from ..inference.image_files import tell_left_out
 from .errors import CommandError
 
 
@@ -21,7 +26,20 @@ def add_output_option(parser: argparse.ArgumentParser, default: str) -> None:
         type=Path,
         default=Path(default),
         metavar="DIR",
-        help=f"folder for the results (default: {default}); files of an earlier run are replaced",
+        help=f"folder for the results (default: {default}); those of an earlier run are replaced, other files never",
+    )
+    add_earlier_results_options(parser)
+
+
+def add_earlier_results_options(parser: argparse.ArgumentParser) -> None:
+    """`--resume` and `--overwrite`."""
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with what a stopped run of the same command has left, also one that was killed",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace files that no earlier run of this command has written, too"
     )
 
 
@@ -40,7 +58,7 @@ def loading(name: str) -> Generator[None]:
     try:
         yield
     except ValueError as error:
-        raise CommandError(f"--model {name} cannot be loaded: {error}") from error
+        raise CommandError(f"--model {shown(name)} cannot be loaded: {shown(str(error))}") from error
 
 
 @contextmanager
@@ -53,7 +71,7 @@ def writing() -> Generator[None]:
     try:
         yield
     except OSError as error:
-        raise CommandError(f"cannot write the results: {error}") from error
+        raise CommandError(f"cannot write the results: {shown(str(error))}") from error
 
 
 @contextmanager
@@ -75,4 +93,27 @@ def computing(hint: str = "") -> Generator[None]:
     except torch.OutOfMemoryError as error:
         raise CommandError(f"out of memory{hint}: {error}") from error
     except ValueError as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(shown(str(error))) from error
+
+
+def report_left_out(left_out: Counter[str]) -> None:
+    """Say what of a folder is no picture, by kind."""
+    for sentence in tell_left_out(left_out):
+        say(sentence, error=True)
+
+
+def stamp_of(path: Path) -> list[int]:
+    """What tells that a file is as it was when its result was made: its size and the time of its last change."""
+    try:
+        status = os.stat(path)
+    except OSError:  # reading it tells
+        return []
+    return [status.st_size, status.st_mtime_ns]
+
+
+def hash_of_model(name: str, model: Any, processor: Any) -> dict[str, Any]:
+    """What results depend on: the name of the model, and a hash of its weights and its processor."""
+    from ..inference.result_folders import describe_maker
+
+    described = describe_maker(name, model, processor)
+    return {"model": described["model"], "model_hash": described["hash"]}

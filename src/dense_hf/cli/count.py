@@ -1,15 +1,27 @@
 """`dense-hf count`: images in; tables and pictures out."""
 
 import argparse
-import io
-import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..inference.image_files import find_images, output_names, shown
-from .common import add_device_option, add_model_option, add_output_option, computing, loading, writing
+from ..inference.console import say, shown
+from ..inference.image_files import find_images, output_names
+from .common import (
+    add_device_option,
+    add_model_option,
+    add_output_option,
+    computing,
+    hash_of_model,
+    loading,
+    report_left_out,
+    stamp_of,
+    writing,
+)
 from .errors import CommandError
 
 if TYPE_CHECKING:
@@ -18,8 +30,10 @@ if TYPE_CHECKING:
     from ..counting.image_processing_iocformer import IOCFormerImageProcessor
     from ..counting.tile_merging import ObjectCount
     from ..inference.count_tables import CountRow
+    from ..inference.run_records import RunRecord
 
 DEFAULT_OUTPUT = "counts"
+RECORD = "counts.jsonl"
 
 _EXAMPLES = """\
 examples:
@@ -33,13 +47,18 @@ examples:
     dense-hf count "survey/**/*.jpg" --no-overlays --threshold 0.5 --model checkpoints/iocformer
 
 files in the output folder:
-  counts.csv   one line per image: file, width, height, count, density_count (the second opinion of the density
-               branch), mean_score, crowded_tiles (where the count may be too low), seconds
-  points.csv   one line per object: file, x, y (pixels, from the upper left corner), score
-  counts.json  both, with the settings, and what was wrong with images that could not be read
-  overlays/    per image a picture with the points and one with the density
+  counts.csv    one line per image: file, width, height, count, density_count (the second opinion of the density
+                branch), mean_score, crowded_tiles (where the count may be too low)
+  points.csv    one line per object: file, x, y (pixels, from the upper left corner), score
+  counts.json   both, with the settings, and what was wrong with images that could not be read; at the end
+  overlays/     per image a picture with the points and one with the density
+  counts.jsonl  what was written, for the next run: a line per image with its result and its seconds
 
-exit code: 0 all images were counted, 1 some could not be read, 2 nothing could be done
+Lines of the tables are on the disk as soon as an image is counted. Ctrl-C and SIGTERM end a run with whole tables; the
+same command with --resume goes on, also after the process was killed, and its tables are those of a run that nothing
+has stopped. In the tables a name that begins like a formula (= + - @) has a ' before it.
+
+exit code: 0 all images were counted, 1 some could not be read, 2 nothing could be done, 130 Ctrl-C, 143 SIGTERM
 """
 
 
@@ -73,15 +92,21 @@ def run(args: argparse.Namespace) -> int:
     """Count all images that can be read, and report the others."""
     from .. import __version__
     from ..inference.checkpoints import best_device, load_counter
+    from ..inference.count_tables import TABLES
+    from ..inference.run_records import RunRecord, listed_files
 
     if not 0 <= args.threshold <= 1:
         raise CommandError(f"--threshold is a score in [0, 1]. Received: {args.threshold}")
     if args.batch_size < 1:
         raise CommandError(f"--batch-size is at least 1. Received: {args.batch_size}")
-    images, problems = find_images(args.images, args.recursive, exclude=args.output)
+    record = args.output / RECORD
+    left_out: Counter[str] = Counter()
+    images, problems = find_images(args.images, args.recursive, listed_files(record), left_out)
+    report_left_out(left_out)
     if not images:
         hint = "" if args.recursive else " With --recursive, folders inside folders are searched."
-        raise CommandError("; ".join(f"{source}: {problem}" for source, problem in problems.items()) + f".{hint}")
+        told = "; ".join(f"{source}: {problem}" for source, problem in problems.items())
+        raise CommandError(f"{told}.{hint}")
     changes: dict[str, Any] = {} if args.tile_overlap is None else {"tile_overlap": args.tile_overlap}
     with loading(args.model):
         model, processor = load_counter(args.model, args.device or best_device(), **changes)
@@ -92,58 +117,83 @@ def run(args: argparse.Namespace) -> int:
         "tile_size": processor.tile_size,
         "tile_overlap": processor.tile_overlap,
     }
-    with writing():
+    overlays = _overlay_kinds(model) if not args.no_overlays else ()
+    files = {
+        str(path): [f"overlays/{name}_{kind}.png" for kind in overlays]
+        for path, name in zip(images, output_names(images))
+    }
+    with writing(), computing("; try a smaller --batch-size"):
         args.output.mkdir(parents=True, exist_ok=True)
-        return count_images(
-            images,
-            model,
-            processor,
-            args.output,
-            problems,
-            settings,
-            threshold=args.threshold,
-            batch_size=args.batch_size,
-            overlays=not args.no_overlays,
-        )
+        with RunRecord(
+            record,
+            "count",
+            settings | hash_of_model(args.model, model, processor) | {"overlays": list(overlays)},
+            resume=args.resume,
+            overwrite=args.overwrite,
+            files=TABLES,
+            reserved=[file for names in files.values() for file in names],
+        ) as run_record:
+            counter = partial(
+                _count_file, model=model, processor=processor, threshold=args.threshold, batch_size=args.batch_size
+            )
+            return count_images(images, counter, run_record, files, problems, settings)
 
 
 def count_images(
     images: Sequence[Path],
-    model: Any,
-    processor: "IOCFormerImageProcessor",
-    output: Path,
+    counter: Callable[..., "CountRow"],
+    record: "RunRecord",
+    files: Mapping[str, Sequence[str]],
     errors: dict[str, str],
     settings: dict[str, Any],
-    *,
-    threshold: float,
-    batch_size: int,
-    overlays: bool,
 ) -> int:
-    """Count, draw, and write the tables, also when interrupted. Returns the exit code."""
+    """Count, draw, and append to the tables, which are whole also when interrupted. Returns the exit code.
+
+    Args:
+        images: their files.
+        counter: of an image and the files of its overlays.
+        record: of this run.
+        files: of each image, by its path: its overlays.
+        errors: what is wrong with others, by the name that is shown.
+        settings: for the tables.
+    """
     from tqdm import tqdm
 
     from ..errors import InvalidDataError
-    from ..inference.count_tables import write_tables
+    from ..inference.count_tables import CountRow, CountTables
 
-    rows: list[CountRow] = []
-    bar = tqdm(total=len(images), unit="image", disable=None)
-    try:
-        with bar as progress, computing("; try a smaller --batch-size"):
-            for path, name in zip(images, output_names(images)):
+    stamps = {str(path): stamp_of(path) for path in images}
+    found = {name: record.result(name, stamp) for name, stamp in stamps.items()}
+    rows = {name: CountRow.of(result) for name, result in found.items() if result is not None}
+    with (
+        CountTables(record.folder, [rows[name] for name in stamps if name in rows]) as tables,
+        tqdm(total=len(images), initial=len(rows), unit="image", disable=None) as progress,
+    ):
+        try:
+            for path, (name, stamp) in zip(images, stamps.items()):
+                if name in rows:
+                    continue
+                start = time.perf_counter()
+                record.begin(name, files[name])
                 try:
-                    row = _count_file(path, name, model, processor, output, threshold, batch_size, overlays)
+                    row = counter(path, [record.folder / file for file in files[name]])
                 except InvalidDataError as error:
-                    errors[shown(path)] = shown(str(error))
-                    progress.write(f"not counted: {shown(str(error))}", file=sys.stderr)
+                    errors[shown(name)] = shown(str(error))
+                    say(f"not counted: {shown(str(error))}", error=True)
                 else:
-                    rows.append(row)
-                    progress.write(_line(row), file=sys.stdout)
+                    record.add(name, stamp, {**asdict(row), "seconds": round(time.perf_counter() - start, 3)})
+                    rows[name] = row
+                    tables.add(row)
+                    say(_line(row))
                 progress.update()
-    finally:
-        write_tables(output, rows, errors, settings)
-    sys.stdout.write(f"{sum(row.count for row in rows)} objects in {len(rows)} images; results in {shown(output)}\n")
+            record.remove_others(rows)
+        finally:
+            tables.finish([rows[name] for name in stamps if name in rows], errors, settings)
+    say(f"{sum(row.count for row in rows.values())} objects in {len(rows)} images; results in {shown(record.folder)}")
     if errors:
-        sys.stderr.write(f"{len(errors)} could not be counted: {', '.join(errors)}\n")
+        say(f"{len(errors)} could not be counted: {', '.join(errors)}", error=True)
+    if not rows:
+        raise CommandError("no image could be counted")
     return 1 if errors else 0
 
 
@@ -154,22 +204,23 @@ def _line(row: "CountRow") -> str:
     return f"{row.file}: {row.count}" + (f" ({'; '.join(remarks)})" if remarks else "")
 
 
+def _overlay_kinds(model: Any) -> tuple[str, ...]:
+    return ("points", "density") if getattr(model.config, "density_branch", True) else ("points",)
+
+
 def _count_file(
     path: Path,
-    name: Path,
+    overlays: Sequence[Path],
     model: Any,
     processor: "IOCFormerImageProcessor",
-    output: Path,
     threshold: float,
     batch_size: int,
-    overlays: bool,
 ) -> "CountRow":
     from tqdm import tqdm
 
     from ..data import open_image
     from ..inference.count_tables import CountRow
 
-    start = time.perf_counter()
     image = open_image(path)
     tiles = len(processor.tile_layout(image.height, image.width))
     with tqdm(total=tiles, unit="tile", desc=shown(path.name), leave=False, disable=None) as progress:
@@ -182,7 +233,7 @@ def _count_file(
             on_batch=progress.update,
         )
     if overlays:
-        _write_overlays(output / "overlays" / name, image, result)
+        _write_overlays(overlays, image, result)
     scores = result["scores"]
     return CountRow(
         file=shown(path),
@@ -192,24 +243,20 @@ def _count_file(
         density_count=result["density_count"],
         mean_score=float(scores.mean()) if len(scores) else None,
         crowded_tiles=result["crowded_tiles"],
-        seconds=round(time.perf_counter() - start, 3),
         points=[(x, y, score) for (x, y), score in zip(result["points"].tolist(), scores.tolist())],
     )
 
 
-def _write_overlays(stem: Path, image: "Image.Image", result: "ObjectCount") -> None:
-    """`<image>_points.png` and, where there is a density, `<image>_density.png`."""
+def _write_overlays(files: Sequence[Path], image: "Image.Image", result: "ObjectCount") -> None:
+    """The image with its points and, where there is a density, with that."""
     from ..data import write_file
+    from ..data.images import png_bytes
     from ..visualization import draw_density, draw_points
 
     count = result["count"]
-    pictures = {"points": draw_points(image, result["points"].numpy(), f"{count} object{'' if count == 1 else 's'}")}
+    pictures = [draw_points(image, result["points"].numpy(), f"{count} object{'' if count == 1 else 's'}")]
     if "density_map" in result:
-        pictures["density"] = draw_density(
-            image, result["density_map"].numpy(), f"density: {result['density_count']:.1f}"
-        )
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    for kind, picture in pictures.items():
-        content = io.BytesIO()
-        picture.save(content, "PNG")
-        write_file(stem.with_name(f"{stem.name}_{kind}.png"), content.getvalue())
+        pictures.append(draw_density(image, result["density_map"].numpy(), f"density: {result['density_count']:.1f}"))
+    for file, picture in zip(files, pictures):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_file(file, png_bytes(picture))

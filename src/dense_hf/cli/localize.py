@@ -1,22 +1,34 @@
 """`dense-hf localize`: a folder of related images in; masks of their classes out."""
 
 import argparse
-import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..inference.image_files import find_images, shown
-from .common import add_device_option, add_model_option, add_output_option, computing, loading, writing
+from ..inference.console import say, shown
+from ..inference.image_files import find_images
+from .common import (
+    add_device_option,
+    add_model_option,
+    add_output_option,
+    computing,
+    hash_of_model,
+    loading,
+    report_left_out,
+    stamp_of,
+    writing,
+)
 from .errors import CommandError
 
 if TYPE_CHECKING:
     from ..data import WeakImage
-    from ..weak_segmentation import LocalizationSettings, PseudoLabelSettings
+    from ..inference.mask_outputs import MaskRow
+    from ..inference.run_records import RunRecord
 
 DEFAULT_OUTPUT = "localized"
+RECORD = "areas.jsonl"
 
 _EXAMPLES = """\
 examples:
@@ -44,9 +56,14 @@ files in the output folder:
   masks/NAME.png     0 background, ID + 1, 255 undecided; with the colors of PASCAL VOC
   overlays/NAME.png  the image with the colors of its mask and a legend
   areas.csv          a line per image and class: file, class, pixels, share
-  areas.json         the same with the settings, and what was wrong with images that could not be read
+  areas.json         the same with the settings, and what was wrong with images that could not be read; at the end
+  areas.jsonl        what was written, for the next run
 
-exit code: 0 all images have a mask, 1 some could not be read, 2 nothing could be done
+Files and lines are on the disk as soon as an image has its mask. Ctrl-C and SIGTERM end a run with whole tables; the
+same command with --resume goes on, also after the process was killed, and its results are those of a run that nothing
+has stopped. In the table a name that begins like a formula (= + - @) has a ' before it.
+
+exit code: 0 all images have a mask, 1 some could not be read, 2 nothing could be done, 130 Ctrl-C, 143 SIGTERM
 """
 
 
@@ -89,13 +106,17 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make masks of all images that can be read, and report the others."""
     from .. import __version__
+    from ..data import open_image
     from ..inference.checkpoints import best_device, load_mcis
-    from ..weak_segmentation import LocalizationSettings, PseudoLabelSettings
+    from ..inference.mask_outputs import TABLES, output_files
+    from ..inference.result_folders import hash_of
+    from ..inference.run_records import RunRecord, listed_files
+    from ..weak_segmentation import ImageGroup, LocalizationSettings, Localizer, PseudoLabelSettings
 
     if not 0 <= args.threshold <= 1:
         raise CommandError(f"--threshold is a score in [0, 1]. Received: {args.threshold}")
     if not Path(args.folder).is_dir():
-        raise CommandError(f"FOLDER must be a folder of images. Received: {args.folder}")
+        raise CommandError(f"FOLDER must be a folder of images. Received: {shown(args.folder)}")
     with writing(), computing():
         localization = LocalizationSettings(num_references=args.num_references, seed=args.seed)
         rules = PseudoLabelSettings(background_score=args.background_score, crf=args.crf)
@@ -104,7 +125,8 @@ def run(args: argparse.Namespace) -> int:
         with loading(args.model):
             model, processor = load_mcis(args.model, args.device or best_device())
         class_names = [name for _, name in sorted((model.config.id2label or {}).items())]
-        images = list_images(args.folder, args.labels, class_names)
+        record = args.output / RECORD
+        images, errors = list_images(args.folder, args.labels, class_names, listed_files(record))
         settings = {
             "dense_hf_version": __version__,
             "model": args.model,
@@ -115,12 +137,33 @@ def run(args: argparse.Namespace) -> int:
             **asdict(rules),
             "classes": class_names,
         }
+        usable = readable_images(images, model, processor, args, errors)
+        group = hash_of((image.name, image.labels, stamp_of(image.path)) for image in usable)
+        files = {image.name: output_files(image.name, image.labels, not args.no_overlays) for image in usable}
         args.output.mkdir(parents=True, exist_ok=True)
-        return localize_images(images, model, processor, localization, rules, args, settings)
+        with RunRecord(
+            record,
+            "localize",
+            settings | hash_of_model(args.model, model, processor) | {"overlays": not args.no_overlays},
+            resume=args.resume,
+            overwrite=args.overwrite,
+            files=TABLES,
+            reserved=[file for names in files.values() for file in names],
+        ) as run_record:
+            paths = {image.name: image.path for image in usable}
+            compared = ImageGroup({image.name: image.labels for image in usable}, lambda name: open_image(paths[name]))
+            with Localizer(model, processor, compared, localization) as localizer:
+                maker = MaskMaker(localizer, rules, args.saliency, class_names)
+                return localize_images(usable, maker, run_record, files, group, errors, settings)
 
 
-def list_images(folder: str, table: Path | None, class_names: Sequence[str]) -> list["WeakImage"]:
-    """The images of a table, or all of the folder, then without classes.
+def list_images(
+    folder: str, table: Path | None, class_names: Sequence[str], exclude: Collection[Path]
+) -> tuple[list["WeakImage"], dict[str, str]]:
+    """The images of a table, or all of the folder but those of an earlier run, then without classes.
+
+    Returns:
+        The images, and what is wrong with others.
 
     Raises:
         CommandError: no images, or two of the same name without suffix.
@@ -128,72 +171,119 @@ def list_images(folder: str, table: Path | None, class_names: Sequence[str]) -> 
     """
     from ..data import WeakImage, read_labels_csv
 
-    paths, _ = find_images([folder])
+    left_out: Counter[str] = Counter()
+    paths, errors = find_images([folder], exclude=exclude, left_out=left_out)
+    report_left_out(left_out)
     if table is None:
         if not paths:
-            raise CommandError(f"{shown(folder)}: no images found")
+            raise CommandError("; ".join(f"{name}: {problem}" for name, problem in errors.items()))
         counts = Counter(path.stem for path in paths)
         if repeated := [path.name for path in paths if counts[path.stem] > 1]:
-            raise CommandError(f"names must differ without their suffix. Received: {', '.join(repeated[:5])}")
-        return [WeakImage(path.stem, path, ()) for path in paths]
+            raise CommandError(f"names must differ without their suffix. Received: {shown(', '.join(repeated[:5]))}")
+        return [WeakImage(path.stem, path, ()) for path in paths], errors
     images = list(read_labels_csv(table, folder, class_names).images)
     listed = {image.path.name for image in images}
     if missing := [path.name for path in paths if path.name not in listed]:
         names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        sys.stderr.write(f"{len(missing)} images are not in {shown(table)} and passed over: {shown(names)}\n")
-    return images
+        say(f"{len(missing)} images are not in {shown(table)} and passed over: {shown(names)}", error=True)
+    return images, {}
+
+
+@dataclass(frozen=True)
+class MaskMaker:
+    """Makes the mask of an image of a group.
+
+    Attributes:
+        localizer: compares the images of the group.
+        rules: how maps become a mask.
+        saliency: folder of saliency maps, or None.
+        class_names: of all classes.
+    """
+
+    localizer: Any
+    rules: Any
+    saliency: Path | None
+    class_names: Sequence[str]
+
+    def __call__(self, image: "WeakImage", output: Path, overlay: bool) -> "MaskRow":
+        """Write the maps, the mask and perhaps the overlay of an image.
+
+        Raises:
+            InvalidDataError: the image or its saliency is bad.
+        """
+        from ..data import open_image
+        from ..inference.mask_outputs import mask_row, write_pictures
+
+        picture = open_image(image.path)
+        saliency = read_saliency(self.saliency, image.name, picture.size)
+        maps = self.localizer.attention(image.name)
+        mask = self.rules(maps, saliency, len(self.class_names), picture)
+        write_pictures(output, image.name, picture, maps, mask, self.class_names, overlay)
+        return mask_row(shown(image.path), picture, image.labels, mask, self.class_names)
 
 
 def localize_images(
     images: Sequence["WeakImage"],
-    model: Any,
-    processor: Any,
-    localization: "LocalizationSettings",
-    rules: "PseudoLabelSettings",
-    args: argparse.Namespace,
+    maker: MaskMaker,
+    record: "RunRecord",
+    files: Mapping[str, Sequence[str]],
+    group: str,
+    errors: dict[str, str],
     settings: dict[str, Any],
 ) -> int:
-    """Look at all images, then compare, draw, and write the tables, also when interrupted. Returns the exit code."""
+    """Compare, draw, and append to the tables, which are whole also when interrupted. Returns the exit code.
+
+    Args:
+        images: those that can be read.
+        maker: of an image.
+        record: of this run.
+        files: of each image, by name.
+        group: a hash of all images: each mask depends on others.
+        errors: what is wrong with others, by the name that is shown.
+        settings: for the tables.
+    """
     from tqdm import tqdm
 
-    from ..data import open_image
     from ..errors import InvalidDataError
-    from ..inference.mask_outputs import MaskRow, mask_row, write_pictures, write_tables
-    from ..weak_segmentation import ImageGroup, Localizer
+    from ..inference.mask_outputs import MaskRow, MaskTables
 
-    rows: list[MaskRow] = []
-    errors: dict[str, str] = {}
-    names: list[str] = settings["classes"]
-    try:
-        usable = readable_images(images, model, processor, args, errors)
-        paths = {image.name: image.path for image in usable}
-        group = ImageGroup({image.name: image.labels for image in usable}, lambda name: open_image(paths[name]))
-        with (
-            Localizer(model, processor, group, localization) as localizer,
-            tqdm(total=len(usable), desc="Masks", unit="image", disable=None) as progress,
-        ):
-            for image in usable:
+    found = {image.name: record.result(image.name, group) for image in images}
+    rows = {name: MaskRow(**result) for name, result in found.items() if result is not None}
+    with (
+        MaskTables(record.folder, [rows[image.name] for image in images if image.name in rows]) as tables,
+        tqdm(total=len(images), initial=len(rows), desc="Masks", unit="image", disable=None) as progress,
+    ):
+        try:
+            for image in images:
+                if image.name in rows:
+                    continue
+                record.begin(image.name, files[image.name])
                 try:
-                    picture = open_image(image.path)
-                    saliency = read_saliency(args.saliency, image.name, picture.size)
-                    maps = localizer.attention(image.name)
-                    mask = rules(maps, saliency, len(names), picture)
+                    row = maker(image, record.folder, any(file.startswith("overlays/") for file in files[image.name]))
                 except InvalidDataError as error:
                     report(image.path, error, errors)
                 else:
-                    write_pictures(args.output, image.name, picture, maps, mask, names, not args.no_overlays)
-                    rows.append(mask_row(shown(image.path), picture, image.labels, mask, names))
+                    record.add(image.name, group, asdict(row))
+                    rows[image.name] = row
+                    tables.add(row)
                 progress.update()
-    finally:
-        write_tables(args.output, rows, errors, settings)
-    sys.stdout.write(f"{len(rows)} masks; results in {shown(args.output)}\n")
-    counts = Counter(class_id for image in usable for class_id in image.labels)
-    if alone := [names[class_id] for class_id in sorted(counts) if counts[class_id] == 1 and args.num_references]:
-        sys.stderr.write(f"classes with a single image, which was compared with itself: {', '.join(alone)}\n")
-    if without := [row.file for row in rows if not row.classes]:
-        sys.stderr.write(f"{len(without)} images have no class and no map: {', '.join(without[:5])}\n")
+            record.remove_others(rows)
+        finally:
+            tables.finish([rows[image.name] for image in images if image.name in rows], errors, settings)
+    say(f"{len(rows)} masks; results in {shown(record.folder)}")
+    counts = Counter(class_id for image in images for class_id in image.labels)
+    names = maker.class_names
+    if alone := [
+        names[class_id] for class_id in sorted(counts) if counts[class_id] == 1 and settings["num_references"]
+    ]:
+        told = shown(", ".join(alone))
+        say(f"classes with a single image, which was compared with itself: {told}", error=True)
+    if without := [row.file for row in rows.values() if not row.classes]:
+        say(f"{len(without)} images have no class and no map: {', '.join(without[:5])}", error=True)
     if errors:
-        sys.stderr.write(f"{len(errors)} have no mask: {', '.join(errors)}\n")
+        say(f"{len(errors)} have no mask: {', '.join(errors)}", error=True)
+    if not rows:
+        raise CommandError("no image has a mask")
     return 1 if errors else 0
 
 
@@ -229,7 +319,5 @@ def read_saliency(folder: Path | None, name: str, size: tuple[int, int]) -> Any:
 
 def report(path: Path, error: Exception, errors: dict[str, str]) -> None:
     """Remember what is wrong with an image, and say it above the progress bar."""
-    from tqdm import tqdm
-
     errors[shown(path)] = shown(str(error))
-    tqdm.write(f"no mask: {shown(str(error))}", file=sys.stderr)
+    say(f"no mask: {shown(str(error))}", error=True)

@@ -1,26 +1,35 @@
 """`dense-hf segment`: a video, a folder of frames or a camera in; the classes of every pixel out."""
 
 import argparse
-import signal
-import sys
-import threading
+import os
 import time
-from collections.abc import Generator
-from contextlib import ExitStack, closing, contextmanager
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
 from fractions import Fraction
-from itertools import tee
+from itertools import chain, tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..inference.image_files import shown
-from .common import add_device_option, add_model_option, computing, loading, writing
+from ..inference.console import say, shown
+from ..inference.signals import stopping
+from .common import (
+    add_device_option,
+    add_earlier_results_options,
+    add_model_option,
+    computing,
+    hash_of_model,
+    loading,
+    writing,
+)
 from .errors import CommandError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..inference.video_outputs import LabelFolder, Overlay, ShareTable
+    from ..inference.video_outputs import KeptLabels, Overlay, ShareTable
     from ..pipelines import VideoSemanticSegmentationPipeline
+    from ..pipelines.video_semantic_segmentation import FrameSegmentation
     from .frame_sources import FrameSource
 
 _EXAMPLES = """\
@@ -45,9 +54,15 @@ examples:
 A frame that cannot be read is reported, and the video goes on; the overlay shows the frame before it once more. A
 frame of another size starts anew, because frames are compared with those before them.
 
-Ctrl-C ends after the frame that is being segmented, a second one at once; what was written until then is complete.
+Ctrl-C and SIGTERM end after the frame that is being segmented, a second one at once; what was written until then is
+complete, also the video. The same command with --resume goes on, also after the process was killed, and its results
+are those of a run that nothing has stopped. For that, the labels of the frames are kept beside the first of the
+results (.NAME.labels, without --labels-dir) until all frames are done; those of a camera or an address are not.
 
-exit code: 0 all frames were segmented, 1 some could not be read, 2 nothing could be done, 130 interrupted
+What an earlier run has written is replaced, other files never (.NAME.run.jsonl beside a result says what it is of).
+The labels of another model are refused, because they would change the meaning of those that are there.
+
+exit code: 0 all frames were segmented, 1 some could not be read, 2 nothing could be done, 130 Ctrl-C, 143 SIGTERM
 """
 
 
@@ -68,7 +83,7 @@ def add_parser(subparsers: Any) -> None:
         type=Path,
         metavar="PATH",
         help="overlay of the classes over the frames: a video (.mp4, .mov, .mkv, .m4v), or a folder of pictures; "
-        "an odd side of a video becomes one pixel longer. Files of an earlier run are replaced",
+        "an odd side of a video becomes one pixel longer",
     )
     parser.add_argument("--opacity", type=float, default=0.5, help="of the colors, 0 to 1 (default: 0.5)")
     parser.add_argument(
@@ -88,6 +103,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--fps", type=_fps, metavar="FPS", help="frames per second of a folder, such as 30 or 30000/1001 (default: 25)"
     )
+    add_earlier_results_options(parser)
     add_device_option(parser)
     parser.set_defaults(run=run)
 
@@ -107,30 +123,124 @@ def run(args: argparse.Namespace) -> int:
     """Segment the frames that can be read, and report the others."""
     _check(args)
     from ..inference.checkpoints import load_segmenter
-    from ..inference.video_outputs import LabelFolder, Overlay, ShareTable
-    from .frame_sources import open_source
+    from ..inference.video_outputs import LabelFolder, Overlay, ShareTable, check_class_file
+    from .frame_sources import is_live, open_source
 
+    if args.resume and is_live(args.source):
+        raise CommandError(f"--resume: {shown(args.source)} does not give its frames twice")
     source = open_source(args.source, args.start, args.max_frames, args.fps)
     with loading(args.model):
         segmenter = load_segmenter(args.model, args.device)
     names, palette = class_names(segmenter.model.config), class_colors(segmenter.model.config)
     if args.labels_dir is not None and len(names) > 254:
         raise CommandError(f"--labels-dir: the files of VSPW hold 254 classes. Received: a model with {len(names)}")
-    with writing(), ExitStack() as files:
+    settings = {
+        "source": os.path.abspath(args.source),
+        "source_stamp": source.stamp,
+        "start": args.start,
+        "fps": str(source.fps),
+        "opacity": args.opacity,
+        **hash_of_model(args.model, segmenter.model, segmenter.image_processor),
+    }
+    with writing(), computing(), ExitStack() as files:
+        if args.labels_dir is not None:
+            check_class_file(args.labels_dir, names)
+        targets = Targets(args, source.video, settings, files)
+        if (code := targets.finished(args.max_frames)) is not None:
+            say("all frames were segmented before")
+            return code
         overlay = labels = table = None
-        for path in (args.output, args.table):
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
         if args.output is not None:
-            overlay = Overlay(args.output, source.fps, names, palette, args.opacity)
-            files.enter_context(closing(overlay))
+            record = targets.records.get(args.output)
+            overlay = files.enter_context(
+                closing(Overlay(args.output, source.fps, names, palette, args.opacity, record))
+            )
             if not overlay.is_video:
                 args.output.mkdir(exist_ok=True)
         if args.labels_dir is not None:
-            labels = LabelFolder(args.labels_dir, source.video, names, palette)
+            record = targets.records.get(targets.label_folder)
+            labels = LabelFolder(args.labels_dir, source.video, names, palette, record)
+        else:
+            labels = None if is_live(args.source) else targets.kept_labels()
         if args.table is not None:
             table = files.enter_context(closing(ShareTable(args.table, source.fps, names)))
-        return segment_frames(source, segmenter, args.start, overlay, labels, table)
+        results = segmented_frames(source, segmenter, args.start, labels if targets.resumed else None)
+        code = write_frames(results, source.num_frames, overlay, labels, table)
+        if code < 2:
+            targets.finish(args.max_frames, code)
+        return code
+
+
+class Targets:
+    """Where the results of a run go, each with the record of what it is of; nobody else can have them.
+
+    Args:
+        args: the options of the command.
+        video: its name.
+        settings: what all results depend on.
+        files: the records are closed with them.
+
+    Raises:
+        InvalidDataError: results of other settings, which cannot be gone on with.
+        ValueError: another run writes there, or files are in the way that no earlier run has written.
+    """
+
+    def __init__(self, args: argparse.Namespace, video: str, settings: dict[str, Any], files: ExitStack):
+        from ..inference.run_records import RunRecord, record_of
+        from ..inference.video_outputs import VIDEO_SUFFIXES, label_folder
+
+        self.label_folder = None if args.labels_dir is None else label_folder(args.labels_dir, video)
+        self.records: dict[Path | None, RunRecord] = {}
+        for path in (args.output, self.label_folder, args.table):
+            if path is None or (path.exists() and not path.is_file() and not path.is_dir()):  # a pipe is no file
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            is_file = path == args.table or (path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir())
+            # no folder is mixed: which pictures there will be is not known yet
+            inside = [f"{path.name}/{file.name}" for file in path.iterdir()] if path.is_dir() else []
+            record = RunRecord(
+                record_of(path),
+                "segment",
+                settings,
+                resume=args.resume,
+                overwrite=args.overwrite,
+                files=[path.name] if is_file else [],
+                reserved=[name for name in inside if name.lower().endswith((".jpg", ".png"))],
+            )
+            self.records[path] = files.enter_context(record)
+            if path == self.label_folder and not record.resumed:  # only with --overwrite there are any
+                for file in path.glob("*.png"):
+                    file.unlink()
+
+    @property
+    def resumed(self) -> bool:
+        """Whether there is a run to go on with."""
+        return any(record.resumed for record in self.records.values())
+
+    def finished(self, max_frames: int | None) -> int | None:
+        """The exit code of an earlier run with all frames; None if there is something to do."""
+        there = all(path is not None and path.exists() for path in self.records)
+        codes = [(record.result("", [max_frames]) or {}).get("code") for record in self.records.values()]
+        return codes[0] if there and codes and None not in codes else None
+
+    def finish(self, max_frames: int | None, code: int) -> None:
+        """All frames are done."""
+        for record in self.records.values():
+            record.add("", [max_frames], {"code": code})
+        if self.label_folder is None and (kept := self.kept_labels()) is not None:
+            kept.remove()
+
+    def kept_labels(self) -> "KeptLabels | None":
+        """Labels to go on from, beside the first of the results; empty for a new run."""
+        from ..inference.video_outputs import KeptLabels
+
+        paths = [path for path in self.records if path is not None]
+        if not paths:
+            return None
+        kept = KeptLabels(paths[0].with_name(f".{paths[0].name}.labels"))
+        if not self.resumed:
+            kept.remove()
+        return kept
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -185,12 +295,58 @@ def class_colors(config: Any) -> "np.ndarray":
     return colors
 
 
-def segment_frames(
+def segmented_frames(
     source: "FrameSource",
     segmenter: "VideoSemanticSegmentationPipeline",
     start: int,
+    known: "KeptLabels | None" = None,
+) -> Iterator[tuple[str, Any, "FrameSegmentation"]]:
+    """Name, pixels and result of each frame; of damaged ones the error, as the pipeline has it.
+
+    The model does not see frames whose labels are known, but for those that it looks back at: what it remembers of a
+    frame is made of that frame alone.
+
+    Args:
+        source: of the frames.
+        segmenter: the pipeline.
+        start: number of the first frame.
+        known: labels of an earlier run.
+    """
+    number, frames = start, source.frames
+    seen: deque[tuple[str, Any]] = deque(maxlen=_reach(segmenter.model))
+    if known is not None:
+        for name, frame in frames:
+            labels = None
+            if not isinstance(frame, Exception):
+                labels = known.read(name, frame.shape[1::-1])
+                if labels is None:
+                    frames = chain([(name, frame)], frames)
+                    break
+                seen.append((name, frame))
+            result: Any = {"frame": number, "segmentation": labels, "class_statistics": {}}
+            yield name, frame, result if labels is not None else {**result, "error": str(frame)}
+            number += 1
+        else:
+            return
+    frames, copies = tee(chain(seen, frames))  # in step with each other, so that one frame at a time is kept
+    results = segmenter.segment((frame for _, frame in frames), number - len(seen))
+    for (name, frame), result in zip(copies, results):
+        if result["frame"] >= number:
+            yield name, frame, result
+
+
+def _reach(model: Any) -> int:
+    """How many frames a model looks back."""
+    from ..methods import frame_offsets
+
+    return max(frame_offsets(model.config)) if hasattr(model, "new_session") else 0
+
+
+def write_frames(
+    frames: Iterable[tuple[str, Any, "FrameSegmentation"]],
+    num_frames: int | None,
     overlay: "Overlay | None",
-    labels: "LabelFolder | None",
+    labels: "KeptLabels | None",
     table: "ShareTable | None",
 ) -> int:
     """Segment and write frame by frame; nothing is kept but what the model remembers. Returns the exit code."""
@@ -198,49 +354,26 @@ def segment_frames(
 
     begin, done, damaged = time.perf_counter(), 0, 0
     layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
-    progress = tqdm(total=source.num_frames, unit=" frames", bar_format=layout, disable=None)
-    frames, copies = tee(source.frames)  # in step with each other, so that one frame at a time is kept
-    results = segmenter.segment((frame for _, frame in frames), start)
-    with interruptible() as interrupted, progress, computing():
-        for (name, frame), result in zip(copies, results):
+    with stopping() as stop, tqdm(total=num_frames, unit=" frames", bar_format=layout, disable=None) as progress:
+        for name, frame, result in frames:
             segmentation = result["segmentation"]
-            if overlay is not None:
-                overlay.write(name, None if isinstance(frame, Exception) else frame, segmentation)
             if labels is not None and segmentation is not None:
                 labels.write(name, segmentation)
+            if overlay is not None:
+                overlay.write(name, None if isinstance(frame, Exception) else frame, segmentation)
             if table is not None:
-                table.write(result["frame"], name, segmentation, shown(result.get("error", "")))
+                table.write(result["frame"], shown(name), segmentation, shown(result.get("error", "")))
             done += 1
             damaged += segmentation is None
             progress.update()
-            if interrupted.is_set():
+            if stop.is_set():
                 break
     seconds = time.perf_counter() - begin
-    if done == damaged and not interrupted.is_set():
+    if done == damaged and not stop.is_set():
         raise CommandError(f"none of {done} frames could be read")
     remark = f"; {damaged} could not be read" if damaged else ""
-    sys.stdout.write(f"{done} frames in {seconds:.1f} s ({done / seconds:.2f} frames/s){remark}\n")
-    if interrupted.is_set():
-        sys.stderr.write("interrupted; what was written is complete\n")
-        return 130
+    say(f"{done} frames in {seconds:.1f} s ({done / seconds:.2f} frames/s){remark}")
+    if stop.is_set():
+        say("interrupted; what was written is complete, --resume goes on", error=True)
+        return stop.code
     return 1 if damaged else 0
-
-
-@contextmanager
-def interruptible() -> Generator[threading.Event]:
-    """An event that the first Ctrl-C sets. A second one raises `KeyboardInterrupt`, as Ctrl-C does elsewhere."""
-    interrupted = threading.Event()
-
-    def handle(number: int, stack: object) -> None:
-        if interrupted.is_set():
-            raise KeyboardInterrupt
-        interrupted.set()
-
-    if threading.current_thread() is not threading.main_thread():  # only the main thread is told
-        yield interrupted
-        return
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -35,14 +35,15 @@ def make_certain_labels(
         InvalidDataError: images or maps that are missing or bad, or labels in the folder that were made otherwise.
     """
     require_maps(maps, images)
-    claim_folder(directory, {**describe_maps(maps, images), **asdict(settings)}, SETTINGS_FILE, "labels")
     rule = mask_rule(images.class_names)
-    for image in each_of_share(images.images, "Certain labels", " images", progress):
-        path, header = directory / f"{image.name}.png", read_image_header(image.path)
-        if path.exists():
-            with suppress(InvalidDataError):  # a damaged one is made again
-                read_mask(path, (header.width, header.height), rule)
-                continue
-        label = settings(read_maps(maps, image), np.asarray(open_image(image.path)))
-        write_file(path, label_map_png(label))
-    PartialState().wait_for_everyone()
+    made_with = {**describe_maps(maps, images), **asdict(settings)}
+    with claim_folder(directory, made_with, SETTINGS_FILE, "labels"):
+        for image in each_of_share(images.images, "Certain labels", " images", progress):
+            path, header = directory / f"{image.name}.png", read_image_header(image.path)
+            if path.exists():
+                with suppress(InvalidDataError):  # a damaged one is made again
+                    read_mask(path, (header.width, header.height), rule)
+                    continue
+            label = settings(read_maps(maps, image), np.asarray(open_image(image.path)))
+            write_file(path, label_map_png(label))
+        PartialState().wait_for_everyone()

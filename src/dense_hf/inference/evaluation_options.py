@@ -32,6 +32,8 @@ class SegmentationEvaluationArguments:
         default=None, metadata={"help": "A folder for label maps as PNG files.", "aliases": ["--predictions"]}
     )
     output: str | None = field(default=None, metadata={"help": "A JSON file for the numbers."})
+    resume: bool = field(default=False, metadata={"help": "Go on with what a stopped evaluation kept by --output."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace an --output that no evaluation has written."})
     quiet: bool = field(default=False, metadata={"help": "No progress bars."})
 
     def settings(self) -> dict[str, Any]:

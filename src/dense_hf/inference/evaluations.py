@@ -1,7 +1,6 @@
 """What all evaluations do: the model's mode, the name of a split, and at the end a table and a file of numbers."""
 
 import os
-import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from accelerate import PartialState
 from transformers import PreTrainedModel
 
 from ..data.weak_source import weak_list_path
+from .console import say
 from .result_folders import write_json
 
 _SAME_SPLIT = {"val": "validation", "validation": "val"}
@@ -63,6 +63,6 @@ def publish(text: str, numbers: Mapping[str, Any], output: str | os.PathLike | N
     """
     if not PartialState().is_main_process:
         return
-    sys.stdout.write(f"{text}\n")
     if output is not None:
         write_json(output, numbers)
+    say(text)

@@ -2,29 +2,38 @@
 
 import glob
 import os
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable
 from pathlib import Path
+
+from .console import shown
 
 IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 
 
 def find_images(
-    sources: Iterable[str], recursive: bool = False, exclude: str | os.PathLike | None = None
+    sources: Iterable[str],
+    recursive: bool = False,
+    exclude: str | os.PathLike | Collection[str | os.PathLike] = (),
+    left_out: Counter[str] | None = None,
 ) -> tuple[list[Path], dict[str, str]]:
     """Image files of files, folders and globs, each once, in the order of the sources and sorted within one.
 
     Args:
         sources: A file is taken whatever its name is (also if it does not exist: reading it tells). Of a folder or a
             glob, such as "reef/**/*.jpg", the files with the ending of an image are taken.
-        recursive: whether folders inside folders are searched.
-        exclude: a folder whose files are not taken from folders and globs: the output of an earlier run.
+        recursive: whether folders inside folders are searched. Links to folders are not.
+        exclude: files that are not taken from folders and globs, such as those of an earlier run; of a folder all.
+        left_out: gets the number of the other files of each kind, see `kind_left_out`.
 
     Returns:
-        The files; and for each folder and glob without any, why.
+        The files; and what is wrong with each folder and glob without any, and with each link to nothing.
     """
     found: dict[str, Path] = {}
     problems: dict[str, str] = {}
-    excluded = None if exclude is None else Path(exclude).absolute()
+    excluded = {
+        Path(os.path.abspath(path)) for path in ([exclude] if isinstance(exclude, (str, os.PathLike)) else exclude)
+    }
     for source in sources:
         path = Path(source)
         if path.is_dir():
@@ -34,26 +43,57 @@ def find_images(
         else:
             found.setdefault(os.path.abspath(path), path)
             continue
+        images = []
         try:
-            images = sorted(
-                match
-                for match in matches
-                if match.suffix.lower() in IMAGE_SUFFIXES
-                and match.is_file()
-                and not (excluded is not None and match.absolute().is_relative_to(excluded))
-            )
+            for match in sorted(matches):
+                absolute = Path(os.path.abspath(match))
+                if absolute in excluded or not excluded.isdisjoint(absolute.parents):
+                    continue
+                kind = kind_left_out(match, IMAGE_SUFFIXES)
+                if kind is None:
+                    images.append(match)
+                elif not match.exists():
+                    problems[shown(match)] = "a link to nothing"
+                elif left_out is not None and not (kind == FOLDERS and recursive):
+                    left_out[kind] += 1
         except OSError as error:  # a folder that may not be read
-            images, problems[source] = [], str(error)
+            images, problems[shown(source)] = [], shown(str(error))
         if not images:
-            problems.setdefault(source, "no images found")
+            problems.setdefault(shown(source), "no images found")
         for image in images:
             found.setdefault(os.path.abspath(image), image)
     return list(found.values()), problems
 
 
-def shown(path: str | os.PathLike) -> str:
-    """A path, or a message with one, as text for people and tables: bytes that are no UTF-8 become a question mark."""
-    return os.fsencode(path).decode("utf-8", "replace")
+FOLDERS, LINKED_FOLDERS, NO_SUFFIX, APPLE_DOUBLE = "folders", "links to folders", "without an ending", "._ of macOS"
+
+
+def kind_left_out(path: Path, suffixes: Collection[str]) -> str | None:
+    """What a file of a folder is, if it is not taken for a picture: its ending, or one of the above.
+
+    Args:
+        path: the file.
+        suffixes: the endings of pictures, in small letters.
+    """
+    if path.is_dir():
+        return LINKED_FOLDERS if path.is_symlink() else FOLDERS
+    if path.name.startswith("._"):
+        return APPLE_DOUBLE
+    if path.suffix.lower() in suffixes and path.is_file():
+        return None
+    return path.suffix or NO_SUFFIX
+
+
+def tell_left_out(left_out: Counter[str]) -> list[str]:
+    """Sentences with the number of each kind, the most frequent first."""
+    files = {kind: number for kind, number in left_out.items() if kind not in (FOLDERS, LINKED_FOLDERS)}
+    kinds = ", ".join(
+        f"{number} {shown(kind)}" for kind, number in sorted(files.items(), key=lambda item: (-item[1], item[0]))
+    )
+    total = sum(files.values())
+    told = [f"{total} file{'' if total == 1 else 's'} left out: {kinds}"] if total else []
+    folders = [f"{left_out[kind]} {kind}" for kind in (FOLDERS, LINKED_FOLDERS) if left_out[kind]]
+    return told + ([f"not searched: {', '.join(folders)}"] if folders else [])
 
 
 def output_names(paths: Iterable[Path]) -> list[Path]:

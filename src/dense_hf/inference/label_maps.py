@@ -21,6 +21,7 @@ from ..data.labels import LabelRule, label_map_png, read_mask
 from ..data.weak_folder import WeakFolder, WeakImage
 from ..data.weak_source import mask_rule, read_weak_mask
 from ..metrics.segmentation import MeanIoU
+from .evaluation_records import EvaluationRecord, dense, sparse
 from .result_folders import claim_folder
 from .shares import each_of_share
 
@@ -42,7 +43,7 @@ class SegmentationPredictions:
     def __init__(self, directory: str | os.PathLike, rule: LabelRule, maker: Mapping[str, Any]):
         self.directory = Path(directory)
         self.rule = rule
-        claim_folder(self.directory, maker)
+        self._lock = claim_folder(self.directory, maker)
 
     def read(self, image: WeakImage) -> np.ndarray | None:
         """Labels uint8 [H, W] of an image; `None` if they are not there yet.
@@ -70,6 +71,7 @@ def evaluate_segmentation(
     predictions: SegmentationPredictions | None = None,
     progress: bool = True,
     description: str = "Segmenting",
+    record: EvaluationRecord | None = None,
 ) -> dict[str, Any]:
     """Mean IoU over all labels, at the size of the images.
 
@@ -82,6 +84,7 @@ def evaluate_segmentation(
         predictions: Where label maps are written. Images that it holds already are read instead of segmented.
         progress: Whether process 0 shows a bar.
         description: Text of the bar.
+        record: What an evaluation that was stopped has found out; it gets the rest.
 
     Returns:
         The same in every process: `num_images` and what `MeanIoU` computes; `per_class_iou` and `per_class_accuracy`
@@ -93,7 +96,11 @@ def evaluate_segmentation(
     """
     rule = mask_rule(folder.class_names)
     metrics = MeanIoU(rule.num_labels)
+    record = record or EvaluationRecord(None, {})
     for image in each_of_share(folder.images, description, "image", progress):
+        if (known := record.get(image.name)) is not None:
+            metrics.merge(dense(known["pixels"], rule.num_labels))
+            continue
         labels = None if predictions is None else predictions.read(image)
         if labels is None:
             probabilities = segment(open_image(image.path))
@@ -105,7 +112,9 @@ def evaluate_segmentation(
             labels = probabilities.argmax(axis=0).astype(np.uint8)
             if predictions is not None:
                 predictions.write(image, labels)
-        metrics.update([labels], [read_weak_mask(image, rule)])
+        pixels = MeanIoU(rule.num_labels).update([labels], [read_weak_mask(image, rule)]).state
+        metrics.merge(pixels)
+        record.add(image.name, {"pixels": sparse(pixels)})
     gathered = gather_object([metrics.state])
     metrics.reset()
     for matrix in gathered:

@@ -79,6 +79,7 @@ def make_maps(
     cache_bytes: int = DEFAULT_BYTES,
     cache_folder: str | os.PathLike | None = None,
     progress: bool = True,
+    resume: bool = True,
 ) -> dict[str, Any]:
     """Make the maps that are not there yet, and wait until all processes have.
 
@@ -94,6 +95,7 @@ def make_maps(
         model_name: for the files of the folder.
         cache_bytes, cache_folder: of [`Localizer`], of each process.
         progress: whether process 0 shows a bar.
+        resume: whether the directory may have been begun.
 
     Returns:
         What localization.json holds, in every process.
@@ -109,11 +111,13 @@ def make_maps(
         "images": hash_of((image.name, image.labels, image.domain) for image in images.images),
         **asdict(settings),
     }
-    with Localizer(model, processor, group, settings, cache_bytes, cache_folder) as localizer:
-        claim_folder(Path(directory), maker, SETTINGS_FILE, "maps")
+    with (
+        Localizer(model, processor, group, settings, cache_bytes, cache_folder) as localizer,
+        claim_folder(Path(directory), maker, SETTINGS_FILE, "maps", resume),
+    ):
         write_maps(directory, images, lambda image: localizer.attention(image.name), "Maps", progress)
-    summary = {**maker, **_counts(images)}
-    finish_folder(directory, SUMMARY_FILE, summary)
+        summary = {**maker, **_counts(images)}
+        finish_folder(directory, SUMMARY_FILE, summary)
     return summary
 
 

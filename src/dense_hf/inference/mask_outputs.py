@@ -1,9 +1,8 @@
 """What `dense-hf localize` writes: maps, masks, overlays and tables."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,10 @@ from ..data.files import write_file
 from ..data.images import png_bytes, write_gray_map
 from ..data.labels import IGNORED, distinct_colors, label_map_png
 from ..visualization import draw_labels
+from .appending import AppendedTable, csv_bytes
 
 COLUMNS = ("file", "class", "pixels", "share")
+TABLES = ("areas.csv", "areas.json")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,12 @@ class MaskRow:
     height: int
     classes: list[str]
     pixels: dict[str, int]
+
+
+def output_files(name: str, classes: Sequence[int], overlay: bool) -> list[str]:
+    """What `write_pictures` writes, below its folder."""
+    maps = [f"maps/{name}_{class_id}.png" for class_id in classes]
+    return [*maps, f"masks/{name}.png", *([f"overlays/{name}.png"] if overlay else [])]
 
 
 def write_pictures(
@@ -71,22 +78,42 @@ def mask_row(
     return MaskRow(file, image.width, image.height, [class_names[k] for k in classes], pixels)
 
 
-def write_tables(folder: Path, rows: Sequence[MaskRow], errors: Mapping[str, str], settings: dict[str, Any]) -> None:
-    """Write `areas.csv` (a line per image and class) and `areas.json`, each whole.
+class MaskTables(ExitStack):
+    """`areas.csv` (a line per image and class) grows; `areas.json` has the same at the end.
 
     Args:
         folder: where they go.
-        rows: the images that have a mask.
-        errors: what was wrong with each of the others.
-        settings: how masks were made; goes to the JSON file.
+        rows: images that have a mask already.
     """
-    failures = [{"file": file, "error": error} for file, error in errors.items()]
-    document = {**settings, "images": [asdict(row) for row in rows], "errors": failures}
-    write_file(folder / "areas.json", json.dumps(document, indent=1, allow_nan=False).encode())
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    for row in rows:
-        total = row.width * row.height
-        writer.writerows((row.file, name, pixels, f"{pixels / total:.6g}") for name, pixels in row.pixels.items())
-    write_file(folder / "areas.csv", text.getvalue().encode())
+
+    def __init__(self, folder: Path, rows: Sequence[MaskRow]):
+        super().__init__()
+        self.folder = folder
+        (folder / TABLES[1]).unlink(missing_ok=True)
+        self._areas = self.enter_context(AppendedTable(folder / TABLES[0], COLUMNS, _areas(rows)))
+
+    def add(self, row: MaskRow) -> None:
+        """Append an image."""
+        self._areas.add(_areas([row]))
+
+    def finish(self, rows: Sequence[MaskRow], errors: Mapping[str, str], settings: Mapping[str, Any]) -> None:
+        """Write both in the order of the images, each whole.
+
+        Args:
+            rows: the images that have a mask.
+            errors: what was wrong with each of the others.
+            settings: how masks were made; goes to the JSON file.
+        """
+        self.close()
+        failures = [{"file": file, "error": error} for file, error in errors.items()]
+        document = {**settings, "images": [asdict(row) for row in rows], "errors": failures}
+        write_file(self.folder / TABLES[0], csv_bytes(COLUMNS, _areas(rows)))
+        write_file(self.folder / TABLES[1], json.dumps(document, indent=1, allow_nan=False).encode())
+
+
+def _areas(rows: Sequence[MaskRow]) -> list[tuple[object, ...]]:
+    return [
+        (row.file, name, pixels, f"{pixels / (row.width * row.height):.6g}")
+        for row in rows
+        for name, pixels in row.pixels.items()
+    ]

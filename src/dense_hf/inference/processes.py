@@ -3,8 +3,10 @@
 import functools
 import gc
 import inspect
+import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -14,6 +16,8 @@ from accelerate.utils import broadcast_object_list
 from torch import distributed
 
 from ..errors import InvalidDataError
+from .console import accept_any_letter, say, shown
+from .signals import Terminated, ending_on_terminate
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,15 +44,25 @@ def closes_process_group(main: Callable[P, T]) -> Callable[P, T]:
 
 
 def one_line_errors(main: Callable[P, T]) -> Callable[P, T]:
-    """Decorates the main function of a script: what is wrong with files and options ends it with one line."""
+    """Decorates the main function of a script: what is wrong with files and options ends it with one line.
+
+    Ctrl-C ends it with exit code 130 and SIGTERM with 143; what was written until then is whole. Where there are
+    several processes, SIGTERM stays as it is: the one that waits for others in a library could not answer it.
+    """
     script = Path(inspect.getfile(main)).name
 
     @functools.wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        accept_any_letter()
+        alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
         try:
-            return main(*args, **kwargs)
+            with ending_on_terminate() if alone else nullcontext():
+                return main(*args, **kwargs)
         except (OSError, ValueError, FloatingPointError) as error:  # InvalidDataError is a ValueError
-            sys.exit(f"{script}: {error}")
+            sys.exit(f"{script}: {shown(str(error))}")
+        except KeyboardInterrupt as error:
+            say(f"{script}: stopped; what was written is whole", error=True)
+            sys.exit(143 if isinstance(error, Terminated) else 130)
 
     return run
 

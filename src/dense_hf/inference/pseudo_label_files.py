@@ -92,7 +92,9 @@ class LabelMaker:
         return PseudoLabelQuality(rule.num_labels).update([label], [mask]).state
 
 
-def make_labels(maker: LabelMaker, images: WeakFolder, num_workers: int = 0, progress: bool = True) -> dict[str, Any]:
+def make_labels(
+    maker: LabelMaker, images: WeakFolder, num_workers: int = 0, progress: bool = True, resume: bool = True
+) -> dict[str, Any]:
     """Make the labels that are not there yet.
 
     Args:
@@ -100,6 +102,7 @@ def make_labels(maker: LabelMaker, images: WeakFolder, num_workers: int = 0, pro
         images: the images.
         num_workers: processes; 0 for this one. The files are the same.
         progress: whether there is a bar.
+        resume: whether the output may have been begun.
 
     Returns:
         What pseudo_labels.json holds.
@@ -116,7 +119,13 @@ def make_labels(maker: LabelMaker, images: WeakFolder, num_workers: int = 0, pro
         "saliency": None if maker.saliency is None else str(maker.saliency),
         **asdict(maker.settings),
     }
-    claim_folder(maker.output, made_with, SETTINGS_FILE, "pseudo labels")
+    with claim_folder(maker.output, made_with, SETTINGS_FILE, "pseudo labels", resume):
+        return _make_all(maker, images, made_with, num_workers, progress)
+
+
+def _make_all(
+    maker: LabelMaker, images: WeakFolder, made_with: dict[str, Any], num_workers: int, progress: bool
+) -> dict[str, Any]:
     pixels, judged = np.zeros(256, np.int64), PseudoLabelQuality(len(maker.class_names) + 1)
     skipped, ignored = [], []
     results = _run(maker, images.images, num_workers)

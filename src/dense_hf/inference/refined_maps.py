@@ -55,15 +55,15 @@ def refine_maps(
     """
     require_maps(maps, images)
     maker = {**describe_maker(model_name, model, processor), **describe_maps(maps, images), **asdict(walk)}
-    claim_folder(directory, maker, SETTINGS_FILE, "refined maps")
 
     def refined(image: WeakImage) -> dict[int, np.ndarray]:
         affinities = affinities_of(model, processor, open_image(image.path))
         return walk(read_maps(maps, image), affinities, model.offsets, model.config.feature_stride)
 
-    write_maps(directory, images, refined, "Refined maps", progress)
-    summary = {**maker, "num_images": len(images), "num_maps": sum(len(image.labels) for image in images.images)}
-    finish_folder(directory, SUMMARY_FILE, summary)
+    with claim_folder(directory, maker, SETTINGS_FILE, "refined maps"):
+        write_maps(directory, images, refined, "Refined maps", progress)
+        summary = {**maker, "num_images": len(images), "num_maps": sum(len(image.labels) for image in images.images)}
+        finish_folder(directory, SUMMARY_FILE, summary)
     return summary
 
 

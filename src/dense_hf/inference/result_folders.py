@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers import PreTrainedModel
 
 from ..data.files import read_bytes, without_nan, write_file
 from ..errors import InvalidDataError
+from .locks import Lock
 
 MANIFEST, SETTINGS_FILE = "predictions.json", "settings.json"
 _MAX_MANIFEST_BYTES = 2**16
@@ -24,8 +26,12 @@ _NAMES_OF_PROCESSORS = ("auto_map", "image_processor_type", "processor_class")
 
 
 def claim_folder(
-    directory: Path, maker: Mapping[str, Any], manifest: str = MANIFEST, what: str = "predictions"
-) -> None:
+    directory: Path,
+    maker: Mapping[str, Any],
+    manifest: str = MANIFEST,
+    what: str = "predictions",
+    resume: bool = True,
+) -> AbstractContextManager:
     """Make a folder for what `maker` makes, or find that it is one.
 
     Args:
@@ -33,12 +39,20 @@ def claim_folder(
         maker: all that its content depends on, in values that JSON has.
         manifest: the file that says so.
         what: its content, for the message.
+        resume: whether it may have been begun.
+
+    Returns:
+        A lock: until it is closed or forgotten, no other run can claim the folder.
 
     Raises:
-        InvalidDataError: the folder has files of another maker, or no manifest at all.
+        InvalidDataError: the folder has files of another maker, or no manifest at all, or another run works in it.
     """
-    with PartialState().main_process_first():
+    state = PartialState()
+    with state.main_process_first():
+        if state.is_main_process and not resume and os.path.lexists(directory / manifest):
+            raise InvalidDataError(directory, f"a new or empty folder for {what}, or --resume", "one that was begun")
         _check_maker(directory, dict(maker), directory / manifest, what)
+        return Lock(directory / manifest, directory) if state.is_main_process else nullcontext()
 
 
 def finish_folder(directory: str | os.PathLike, name: str, summary: Mapping[str, Any]) -> None:

@@ -28,6 +28,7 @@ from ..methods import frame_offsets
 from ..metrics.consistency import VideoConsistency
 from ..metrics.segmentation import MeanIoU
 from ..video_segmentation.image_processing_clip import ClipImageProcessor
+from .evaluation_records import EvaluationRecord, dense, sparse
 from .evaluations import evaluation_mode
 from .result_folders import claim_folder
 from .shares import own_share, share_bar
@@ -55,7 +56,7 @@ class VideoPredictions:
         self.videos = videos
         numbers = {label: number for number, label in videos.rule.labels.items()}
         self._numbers = np.array([numbers[label] for label in range(videos.rule.num_labels)], dtype=np.uint8)
-        claim_folder(self.directory, maker)
+        self._lock = claim_folder(self.directory, maker)
 
     def _folder(self, video: Video) -> Path:
         return self.directory / "data" / video.video_id / "mask"
@@ -97,6 +98,7 @@ def evaluate_videos(
     measure_speed: bool = False,
     progress: bool = True,
     description: str = "Segmenting",
+    record: EvaluationRecord | None = None,
 ) -> dict[str, Any]:
     """mIoU, weighted IoU, VC8 and VC16 over whole videos, frame by frame at the size of the frames.
 
@@ -123,6 +125,7 @@ def evaluate_videos(
         measure_speed: whether `frames_per_second` is measured, which waits for the device after every frame.
         progress: Whether process 0 shows a bar.
         description: Text of the bar.
+        record: What an evaluation that was stopped has found out; it gets the rest, a video at a time.
 
     Returns:
         The same in every process: `num_videos`, `num_skipped_videos`, and what `MeanIoU` and `VideoConsistency`
@@ -143,25 +146,40 @@ def evaluate_videos(
     overlap = MeanIoU(num_labels, classes="annotated" if protocol == "released" else "occurring")
     consistency = VideoConsistency(protocol="released" if protocol == "released" else "thesis")
     seconds: list[float] = []
+    record = record or EvaluationRecord(None, {})
+
+    def judge(video: Video) -> dict[str, Any]:
+        """Segment a video and compare it with its masks: states of metrics, in values that JSON has."""
+        of_video = MeanIoU(num_labels), VideoConsistency(protocol=consistency.protocol)
+        times = []
+        maps = {} if predictions is None else predictions.read(video)
+        if not maps:
+            extra = {} if extra_inputs is None else extra_inputs(video)
+            numbers = frames_to_segment(video, frame_offsets(model.config), predictions is not None)
+            for number, labels, elapsed in segment_video(model, processor, videos, video, numbers, extra):
+                maps[number] = labels
+                if elapsed is not None and measure_speed:
+                    times.append(elapsed)
+                bar.update()
+            if predictions is not None:
+                predictions.write(video, maps)
+        if is_counted(video, protocol):
+            judge_video(videos, video, maps, *of_video)
+        pixels, windows = (metric.state for metric in of_video)
+        return {"pixels": sparse(pixels), "windows": windows.tolist(), "seconds": times, "frames": len(maps)}
+
     share = own_share([video for video in members if predictions is not None or is_counted(video, protocol)])
     bar = share_bar(description, "frame", progress, total=sum(len(video.frames) for video in share))
     with evaluation_mode(model), bar:
         for video in share:
             bar.set_postfix_str(video.video_id, refresh=False)
-            maps = {} if predictions is None else predictions.read(video)
-            if not maps:
-                extra = {} if extra_inputs is None else extra_inputs(video)
-                numbers = frames_to_segment(video, frame_offsets(model.config), predictions is not None)
-                for number, labels, elapsed in segment_video(model, processor, videos, video, numbers, extra):
-                    maps[number] = labels
-                    if elapsed is not None and measure_speed:
-                        seconds.append(elapsed)
-                    bar.update()
-                if predictions is not None:
-                    predictions.write(video, maps)
-            if is_counted(video, protocol):
-                judge_video(videos, video, maps, overlap, consistency)
-            bar.update(len(video.frames) - len(maps))
+            if (known := record.get(video.video_id)) is None:
+                known = judge(video)
+                record.add(video.video_id, known)
+            overlap.merge(dense(known["pixels"], num_labels))
+            consistency.merge(np.array(known["windows"], np.int64).reshape(-1, 4))
+            seconds += known["seconds"]
+            bar.update(len(video.frames) - known["frames"])
 
     gathered = gather_object([(overlap.state, consistency.state, seconds)])
     overlap.reset()

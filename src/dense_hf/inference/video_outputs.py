@@ -3,9 +3,10 @@
 K: number of classes; labels are whole numbers [height, width] below K.
 """
 
-import csv
 import io
 import json
+import os
+import shutil
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -15,14 +16,19 @@ from PIL import Image
 from transformers.utils import logging
 
 from ..data import VideoWriter, write_file
+from ..data.files import read_bytes
 from ..data.images import png_bytes
 from ..data.video_folder import CLASS_FILE
+from ..errors import InvalidDataError, first_of
 from ..visualization import draw_labels
 from ..visualization.labels import largest_labels, legend_lines
+from .appending import AppendedTable
+from .run_records import RunRecord
 
 logger = logging.get_logger(__name__)
 
 VIDEO_SUFFIXES = (".m4v", ".mkv", ".mov", ".mp4")
+_MAX_CLASS_FILE_BYTES = 2**22
 _MEMORY = 0.9  # of how large a class was, from frame to frame
 
 
@@ -38,10 +44,20 @@ class Overlay:
         names: of the K classes.
         palette: uint8 [K, 3].
         opacity: of the colours, in [0, 1].
+        record: where the pictures of a folder are listed.
     """
 
-    def __init__(self, path: Path, fps: Fraction, names: Sequence[str], palette: np.ndarray, opacity: float):
+    def __init__(
+        self,
+        path: Path,
+        fps: Fraction,
+        names: Sequence[str],
+        palette: np.ndarray,
+        opacity: float,
+        record: RunRecord | None = None,
+    ):
         self.path, self.fps, self.names, self.palette, self.opacity = path, fps, names, palette, opacity
+        self._record = record
         self.is_video = path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()
         self._video: VideoWriter | None = None
         self._last: np.ndarray | None = None
@@ -56,6 +72,8 @@ class Overlay:
             if not self.is_video:
                 content = io.BytesIO()
                 image.save(content, "JPEG", quality=95)
+                if self._record is not None:
+                    self._record.begin(name, [f"{self.path.name}/{name}.jpg"])
                 write_file(self.path / f"{name}.jpg", content.getvalue())
                 return
             if self._video is None:
@@ -80,43 +98,121 @@ class Overlay:
             self._video.close()
 
 
-class LabelFolder:
+class KeptLabels:
+    """The labels of the frames so far, to go on from after a stop.
+
+    Args:
+        folder: DIR/NAME.png, number k for label k.
+    """
+
+    offset = 0
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def write(self, name: str, labels: np.ndarray) -> None:
+        """Write the labels of a frame."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_file(self._path(name), self._png(labels))
+
+    def read(self, name: str, size: tuple[int, int]) -> np.ndarray | None:
+        """The labels of a frame of this width and height; None if they are not there, or not whole."""
+        try:
+            with Image.open(self._path(name)) as image:
+                labels = np.asarray(image)
+        except (OSError, ValueError, SyntaxError):  # Pillow on a file that is not there, or damaged
+            return None
+        return labels - labels.dtype.type(self.offset) if labels.shape == size[::-1] else None
+
+    def remove(self) -> None:
+        """Remove all of them."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.png"
+
+    def _png(self, labels: np.ndarray) -> bytes:
+        return png_bytes(Image.fromarray(labels))
+
+
+class LabelFolder(KeptLabels):
     """Labels as `data.read_video_folder` reads them: data/VIDEO/mask/NAME.png, the names of the classes beside data.
 
     As in VSPW, number k + 1 in a file is label k. The files have colours, for the eye.
 
     Args:
-        directory: the folder; it may have other videos.
+        directory: the folder; it may have other videos, of a model with the same classes.
         video: name of the video.
         names: of the K classes, at most 254.
         palette: uint8 [K, 3].
+        record: where the files are listed.
+
+    Raises:
+        InvalidDataError: the folder has the labels of other classes.
     """
 
-    def __init__(self, directory: Path, video: str, names: Sequence[str], palette: np.ndarray):
-        self.folder = directory / "data" / video / "mask"
-        self.folder.mkdir(parents=True, exist_ok=True)
+    offset = 1
+
+    def __init__(
+        self, directory: Path, video: str, names: Sequence[str], palette: np.ndarray, record: RunRecord | None = None
+    ):
+        super().__init__(label_folder(directory, video))
+        self._record = record
         self.palette = np.concatenate([np.zeros((1, 3), np.uint8), palette])
-        numbers = {"others": 0} | {name: number for number, name in enumerate(names, start=1)}
-        write_file(directory / CLASS_FILE, json.dumps(numbers, indent=1, ensure_ascii=False).encode())
+        check_class_file(directory, names)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (directory / CLASS_FILE).exists():
+            write_file(directory / CLASS_FILE, json.dumps(_numbers(names), indent=1, ensure_ascii=False).encode())
 
     def write(self, name: str, labels: np.ndarray) -> None:
         """Write the labels of a frame."""
+        if self._record is not None:
+            self._record.begin(name, [f"{self.folder.name}/{name}.png"])
+        super().write(name, labels)
+
+    def _png(self, labels: np.ndarray) -> bytes:
         image = Image.fromarray((labels + 1).astype(np.uint8))
         image.putpalette(self.palette.flatten().tolist())
-        write_file(self.folder / f"{name}.png", png_bytes(image))
+        return png_bytes(image)
+
+
+def label_folder(directory: Path, video: str) -> Path:
+    """Where the labels of a video are."""
+    return directory / "data" / video / "mask"
+
+
+def check_class_file(directory: Path, names: Sequence[str]) -> None:
+    """Nothing, if a folder has no labels yet, or labels of these classes.
+
+    Raises:
+        InvalidDataError: it has those of others, which would change their meaning.
+    """
+    path = directory / CLASS_FILE
+    if not os.path.lexists(path):
+        return
+    expected = "the classes of this model, in their order, or another folder"
+    try:
+        found = json.loads(read_bytes(path, _MAX_CLASS_FILE_BYTES))
+    except ValueError as error:
+        raise InvalidDataError(path, expected, "another file") from error
+    if found != _numbers(names):
+        received = first_of(list(found), 5) if isinstance(found, dict) else f"{found!r:.100}"
+        raise InvalidDataError(path, expected, f"{received:.300}")
+
+
+def _numbers(names: Sequence[str]) -> dict[str, int]:
+    return {"others": 0} | {name: number for number, name in enumerate(names, start=1)}
 
 
 class ShareTable:
     """A CSV file with a line per frame: number, name, seconds, the share of each class in [0, 1], what was wrong.
 
-    Lines are there as soon as they are written, so a process that is killed leaves whole ones.
+    Lines are whole and on the disk as soon as they are written.
     """
 
     def __init__(self, path: Path, fps: Fraction, names: Sequence[str]):
         self.fps, self.names = fps, names
-        self._file = open(path, "w", newline="", encoding="utf-8", buffering=1)  # noqa: SIM115  see `close`
-        self._writer = csv.writer(self._file, lineterminator="\n")
-        self._writer.writerow(["frame", "name", "seconds", *names, "error"])
+        self._table = AppendedTable(path, ["frame", "name", "seconds", *names, "error"], line_end="\n")
 
     def write(self, number: int, name: str, labels: np.ndarray | None, error: str = "") -> None:
         """Append a frame; `labels` is `None` for a damaged one, whose shares stay empty."""
@@ -124,8 +220,8 @@ class ShareTable:
         if labels is not None:
             pixels = np.bincount(labels.ravel(), minlength=len(self.names))
             shares = [f"{share:.6g}" for share in pixels / labels.size]
-        self._writer.writerow([number, name, f"{float(number / self.fps):.3f}", *shares, error])
+        self._table.add([[number, name, f"{float(number / self.fps):.3f}", *shares, error]])
 
     def close(self) -> None:
         """Complete the file."""
-        self._file.close()
+        self._table.close()

@@ -1,4 +1,4 @@
-"""Finding the last checkpoint that was written to its end.
+"""One run at a time in a folder, and finding the last checkpoint that was written to its end.
 
 A killed run can leave a folder whose files are missing or cut off; resuming from it would fail hours later or, worse,
 go on without its optimizer. Completeness is judged by content, so copies and checkpoints of the stock Trainer count.
@@ -7,16 +7,29 @@ go on without its optimizer. Completeness is judged by content, so copies and ch
 import json
 import re
 import zipfile
+from functools import partial
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from transformers.utils import logging
+
+from ..inference.locks import lock_folder
+from ..inference.processes import check_in_first_process
 
 logger = logging.get_logger(__name__)
 
 _FOLDER = re.compile(r"checkpoint-(\d+)")
 # trainer_state.json is the last file that a checkpoint gets (see CalendarTrainer._save_rng_state)
 _TORCH_FILES = ("optimizer.pt", "scheduler.pt")
+
+
+def lock_output(output_dir: str | Path) -> None:
+    """Keep other trainings out of a folder until this process ends, however it does; process 0 does it for all.
+
+    Raises:
+        InvalidDataError: in all processes, if another training works there.
+    """
+    check_in_first_process(partial(lock_folder, output_dir))
 
 
 def checkpoint_problem(folder: Path) -> str | None:
