@@ -164,7 +164,6 @@ def test_two_steps_of_our_trainer(case, tmp_path):
             logging_steps=1,
         ),
         train_dataset=Samples(),
-        train_samples=len(Samples()),
         data_collator=collate_pairs,
         processor=MCISImageProcessor(),
     )

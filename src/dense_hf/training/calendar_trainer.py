@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from accelerate.utils import gather_object
@@ -50,13 +50,18 @@ class CalendarArguments(TrainingArguments):
         default=2, metadata={"help": "Checkpoints that are kept; the best and the last always are."}
     )
     metric_for_best_model: str | None = field(default=None, metadata={"help": "What best means."})
-    greater_is_better: bool | None = field(default=None, metadata={"help": "Whether more is better."})
+    greater_is_better: bool | None = field(
+        default=None, metadata={"help": "Whether more is better. Default: unless its name ends in loss."}
+    )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Data sets here have no columns."})
     ddp_find_unused_parameters: bool | None = field(
         default=False, metadata={"help": "All parameters are used in every step; looking for others costs time."}
     )
     label_names: list[str] | None = field(default_factory=lambda: ["labels"], metadata={"help": "For the Trainer."})
     logging_steps: float = field(default=50, metadata={"help": "Steps from one line of the log to the next."})
+    seed: int = field(default=1, metadata={"help": "Decides initial weights, order, augmentation and dropout."})
+
+    positive: ClassVar[tuple[str, ...]] = ("learning_rate", "num_train_epochs")  # options that must be
 
     def find_problems(self) -> list[str]:
         """What cannot work, one sentence each; recipes add their own."""
@@ -74,7 +79,7 @@ class CalendarArguments(TrainingArguments):
         ]
         problems += [
             f"{name} must be positive, received {getattr(self, name)}"
-            for name in ("learning_rate", "num_train_epochs")
+            for name in self.positive
             if not getattr(self, name) > 0
         ]
         fields: dict[str, Any] = type(self).__dataclass_fields__
@@ -166,7 +171,6 @@ class CalendarTrainer(Trainer):
     """Trainer for data sets that are indexed by (epoch, index), see [`EpochSampler`].
 
     Args:
-        train_samples: Samples of an epoch.
         encoder: Name of the model's encoder; the other parameters are "the head".
         judge: `judge(model, data, description)` gives the numbers of an evaluation, the same in all processes;
             `description` is what progress bars say. Without it there is no evaluation.
@@ -179,7 +183,6 @@ class CalendarTrainer(Trainer):
     def __init__(
         self,
         *,
-        train_samples: int = 1,
         encoder: str = "backbone",
         judge: Callable[[Any, Any, str], dict[str, Any]] | None = None,
         write_card: Callable[[Path], None] | None = None,
@@ -194,6 +197,7 @@ class CalendarTrainer(Trainer):
         self.model_accepts_loss_kwargs = False
         args = self.args
         global_batch = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
+        train_samples = 1 if self.train_dataset is None else len(self.train_dataset)  # ty: ignore[invalid-argument-type]
         self.epoch_sampler = EpochSampler(train_samples, args.seed, multiple_of=global_batch)
         self.steps_per_epoch = len(self.epoch_sampler) // global_batch
         self.pop_callback(DefaultFlowCallback)
@@ -208,15 +212,16 @@ class CalendarTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The model's own loss, whose terms (`loss_dict`) are kept for the log."""
-        outputs = model(**inputs)
-        self.keep_terms(outputs.get("loss_dict"))
-        return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
-
-    def keep_terms(self, terms: Mapping[str, Tensor] | None) -> None:
-        """Remember the terms of the loss of a batch for the next line of the log."""
-        for name, value in (terms or {}).items():
+        """The loss that `loss_of` gives, whose terms are kept for the next line of the log."""
+        loss, terms, outputs = self.loss_of(model, inputs)
+        for name, value in terms.items():
             self._terms.setdefault(name, []).append(value.detach())
+        return (loss, outputs) if return_outputs else loss
+
+    def loss_of(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[Tensor, Mapping[str, Tensor], Any]:
+        """The loss of a batch, its terms by name, and the outputs of the model; here the model's own loss."""
+        outputs = model(**inputs)
+        return outputs["loss"], outputs.get("loss_dict") or {}, outputs
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """As in the parent; beside the loss stand the means of its terms over the steps that had them.

@@ -17,9 +17,6 @@ class SGDArguments(CalendarArguments):
 
     The rate may rise from near zero over `warmup_steps` (0 is released). Everything but the encoder is the head, whose
     rate is `head_lr_factor` times that of the encoder.
-
-    Raises:
-        ValueError: Values that cannot work; the message lists all.
     """
 
     head_lr_factor: float = field(default=10.0, metadata={"help": "Of the learning rate, for all but the backbone."})
@@ -37,7 +34,8 @@ class SGDArguments(CalendarArguments):
     )
     lr_decay: float = field(default=0.1, metadata={"help": "Factor of the learning rate at each milestone."})
     lr_power: float = field(default=0.9, metadata={"help": "Of poly."})
-    seed: int = field(default=1, metadata={"help": "Decides initial weights, order, augmentation and dropout."})
+
+    positive = (*CalendarArguments.positive, "lr_decay", "lr_power", "head_lr_factor")
 
     def find_problems(self) -> list[str]:
         """As in the parent, and what this optimizer adds."""
@@ -51,11 +49,7 @@ class SGDArguments(CalendarArguments):
             problems.append(f"momentum must be at least 0 and below 1, received {self.momentum}")
         if self.nesterov and not self.momentum:
             problems.append("nesterov needs a momentum, received 0")
-        return problems + [
-            f"{name} must be positive, received {getattr(self, name)}"
-            for name in ("lr_decay", "lr_power", "head_lr_factor")
-            if not getattr(self, name) > 0
-        ]
+        return problems
 
     def parameter_options(self, name: str, in_encoder: bool) -> dict[str, float]:
         """The rate of a parameter; weight decay is the same for all."""

@@ -26,11 +26,7 @@ MORE_SECTIONS = {"labels": CertainLabels, "walk": RandomWalk}
 
 @dataclass
 class AffinityDataArguments(ImageArguments):
-    """The images, their maps, and what becomes of pixels.
-
-    Raises:
-        ValueError: values that cannot work; the message lists all.
-    """
+    """The images, their maps, and what becomes of pixels."""
 
     data_dir: str | None = field(
         default=None, metadata={"help": "PASCAL VOC 2012, or a folder with images/ and labels.csv."}
@@ -44,9 +40,6 @@ class AffinityTrainingArguments(SGDArguments):
 
     Without momentum: the released optimizer hands its weight decay to SGD as momentum, 5e-4, which is next to none,
     and its learning rate is meant for that.
-
-    Raises:
-        ValueError: Values that cannot work; the message lists all.
     """
 
     per_device_train_batch_size: int = field(default=8, metadata={"help": "Crops per process and step."})

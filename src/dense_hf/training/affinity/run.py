@@ -43,7 +43,6 @@ def train_affinity_net(run: TrainingRun) -> dict[str, Any]:
         args=run.training,
         encoder=run.method.encoder,
         train_dataset=train_set,
-        train_samples=len(train_set),
         processing_class=processor,
         write_card=partial(write_affinity_card, run=card),
     )

@@ -26,11 +26,7 @@ class MCISModelArguments(ModelArguments):
 
 @dataclass
 class MCISDataArguments(ImageArguments):
-    """The images and how they become pixels.
-
-    Raises:
-        ValueError: values that cannot work; the message lists all.
-    """
+    """The images and how they become pixels."""
 
     least = {"image_size": 16, "image_cache_size": 0}
 
@@ -63,9 +59,6 @@ class MCISTrainingArguments(SGDArguments):
     """`SGDArguments` whose defaults are the released recipe: 15 epochs of batches of 5 pairs on one GPU.
 
     The published maps are those of the released `epoch_10`, which is after 11 epochs: `num_train_epochs=11`.
-
-    Raises:
-        ValueError: Values that cannot work; the message lists all.
     """
 
     per_device_train_batch_size: int = field(default=5, metadata={"help": "Pairs per process and step."})
@@ -92,19 +85,13 @@ class MCISTrainingArguments(SGDArguments):
     metric_for_best_model: str | None = field(
         default="mean_average_precision", metadata={"help": "What best means, with load_best_model_at_end."}
     )
-    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more is better."})
+
+    positive = (*SGDArguments.positive, "bias_lr_factor")
 
     def __post_init__(self):
         if self.lr_schedule == "steps" and not self.lr_milestones:
             self.lr_milestones = list(RELEASED_MILESTONES)
         super().__post_init__()
-
-    def find_problems(self) -> list[str]:
-        """As in the parent, and what this recipe adds."""
-        problems = super().find_problems()
-        if not self.bias_lr_factor > 0:
-            problems.append(f"bias_lr_factor must be positive, received {self.bias_lr_factor}")
-        return problems
 
     def parameter_options(self, name: str, in_encoder: bool) -> dict[str, float]:
         """As in the parent, with a rate of its own for biases."""

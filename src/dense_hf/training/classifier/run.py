@@ -46,7 +46,6 @@ def train_classifier(run: TrainingRun) -> dict[str, Any]:
         args=run.training,
         encoder=run.method.encoder,
         train_dataset=train_set,
-        train_samples=len(train_set),
         eval_dataset=judged.get(run.data.eval_split),
         data_collator=collate_pairs,
         processing_class=processor,

@@ -32,11 +32,7 @@ class CountingModelArguments(ModelArguments):
 
 @dataclass
 class CountingDataArguments(ImageArguments):
-    """The images and how they are cut into tiles.
-
-    Raises:
-        ValueError: Values that cannot work; the message lists all.
-    """
+    """The images and how they are cut into tiles."""
 
     least = {"samples_per_image": 1, "image_cache_size": 0, "tile_overlap": 0}
 
@@ -63,17 +59,12 @@ class CountingDataArguments(ImageArguments):
 
 @dataclass
 class CountingTrainingArguments(CalendarArguments):
-    """`CalendarArguments` whose defaults are the released recipe of IOCFormer: Adam, a rate that drops at epochs.
-
-    Raises:
-        ValueError: Values that cannot work; the message lists all.
-    """
+    """`CalendarArguments` whose defaults are the released recipe of IOCFormer: Adam, a rate that drops at epochs."""
 
     per_device_train_batch_size: int = field(default=8, metadata={"help": "Images per process and step."})
     learning_rate: float = field(default=1e-5, metadata={"help": "Of all parameters (CLTR: 1e-4)."})
     weight_decay: float = field(default=5e-4, metadata={"help": "L2 penalty inside Adam, on all parameters."})
     num_train_epochs: float = field(default=1500, metadata={"help": "Passes over the training set."})
-    seed: int = field(default=1, metadata={"help": "Decides initial weights, order, augmentation and dropout."})
     lr_milestones: list[float] = field(
         default_factory=lambda: [1200.0], metadata={"help": "Epochs after which the learning rate drops."}
     )
@@ -94,11 +85,11 @@ class CountingTrainingArguments(CalendarArguments):
     metric_for_best_model: str | None = field(default="mae", metadata={"help": "What best means."})
     greater_is_better: bool | None = field(default=False, metadata={"help": "Whether more is better."})
 
+    positive = (*CalendarArguments.positive, "lr_decay")
+
     def find_problems(self) -> list[str]:
         """As in the parent, and what milestones and factors add. `lr_factors` is a dictionary afterwards."""
         problems = super().find_problems()
-        if not self.lr_decay > 0:
-            problems.append(f"lr_decay must be positive, received {self.lr_decay}")
         try:
             self.lr_factors = (
                 dict(json.loads(self.lr_factors)) if isinstance(self.lr_factors, str) else self.lr_factors

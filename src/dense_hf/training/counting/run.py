@@ -47,7 +47,6 @@ def train_counter(run: TrainingRun) -> dict[str, Any]:
         args=run.training,
         encoder=run.method.encoder,
         train_dataset=train_set,
-        train_samples=len(train_set),
         eval_dataset=examples.get("validation"),
         data_collator=collate_crops,
         processing_class=processor,

@@ -18,11 +18,7 @@ CLASS_BIAS = "classifier.bias"
 
 @dataclass
 class SegmenterDataArguments(ImageArguments):
-    """The images, their labels, and what becomes of pixels.
-
-    Raises:
-        ValueError: Values that cannot work.
-    """
+    """The images, their labels, and what becomes of pixels."""
 
     data_dir: str | None = field(
         default=None, metadata={"help": "A folder in the layout of PASCAL VOC, or TRAIN/{images/,labels.csv}."}
@@ -81,9 +77,6 @@ class SegmenterTrainingArguments(SGDArguments):
 
     The released code takes images one by one and accumulates ten; the loss is a mean over images, so any product of
     batch size, accumulation steps and processes that is 10 does the same (up to rounding).
-
-    Raises:
-        ValueError: Values that cannot work; the message lists all.
     """
 
     per_device_train_batch_size: int = field(
@@ -104,14 +97,8 @@ class SegmenterTrainingArguments(SGDArguments):
         },
     )
     metric_for_best_model: str | None = field(default="mean_iou", metadata={"help": "What best means."})
-    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more is better."})
 
-    def find_problems(self) -> list[str]:
-        """As in the parent, and what this recipe adds."""
-        problems = super().find_problems()
-        if not self.class_bias_lr_factor > 0:
-            problems.append(f"class_bias_lr_factor must be positive, received {self.class_bias_lr_factor}")
-        return problems
+    positive = (*SGDArguments.positive, "class_bias_lr_factor")
 
     def parameter_options(self, name: str, in_encoder: bool) -> dict[str, float]:
         """As in the parent; the bias of the class layer has a rate of its own (released: 1, 10 and 20)."""

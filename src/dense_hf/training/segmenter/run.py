@@ -45,7 +45,6 @@ def train_segmenter(run: TrainingRun) -> dict[str, Any]:
         args=run.training,
         encoder=run.method.encoder,
         train_dataset=train_set,
-        train_samples=len(train_set),
         eval_dataset=folders.get("validation"),
         processing_class=processor,
         judge=partial(judge, run=run, processor=processor),

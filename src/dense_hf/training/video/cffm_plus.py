@@ -19,11 +19,7 @@ from .run import build_frame_processor, build_trainer, evaluated_splits, finish_
 
 @dataclass
 class CFFMPlusTrainingArguments(VideoTrainingArguments):
-    """`VideoTrainingArguments` whose defaults are the released finetuning: 40,000 steps, one learning rate.
-
-    Raises:
-        ValueError: Values that cannot work; the message lists all.
-    """
+    """`VideoTrainingArguments` whose defaults are the released finetuning: 40,000 steps, one learning rate."""
 
     learning_rate: float = field(default=2e-4, metadata={"help": "Of the branch; nothing else learns."})
     head_lr_factor: float = field(default=1.0, metadata={"help": "Of the learning rate; the branch is in the head."})

@@ -31,11 +31,7 @@ class VideoModelArguments(ModelArguments):
 
 @dataclass
 class VideoDataArguments(VideoFolderArguments, DataArguments):
-    """The videos, and how frames are prepared.
-
-    Raises:
-        ValueError: Values that cannot work; the message lists all.
-    """
+    """The videos, and how frames are prepared."""
 
     least = {"samples_per_video": 1, "frame_cache_size": 0, "size_divisor": 1}
 
@@ -73,11 +69,7 @@ class VideoDataArguments(VideoFolderArguments, DataArguments):
 
 @dataclass
 class VideoTrainingArguments(CalendarArguments):
-    """`CalendarArguments` whose defaults are the released recipe of CFFM and MRCFA: 160,000 steps of 8 clips.
-
-    Raises:
-        ValueError: Values that cannot work; the message lists all.
-    """
+    """`CalendarArguments` whose defaults are the released recipe of CFFM and MRCFA: 160,000 steps of 8 clips."""
 
     per_device_train_batch_size: int = field(
         default=8, metadata={"help": "Clips per process and step; 8 in all is released (4 GPUs with 2)."}
@@ -89,7 +81,6 @@ class VideoTrainingArguments(CalendarArguments):
     )
     max_steps: int = field(default=160_000, metadata={"help": "Steps of the run; -1: num_train_epochs decides."})
     warmup_steps: float = field(default=1500, metadata={"help": "Steps in which the learning rate rises from zero."})
-    seed: int = field(default=1, metadata={"help": "Decides initial weights, order, augmentation and dropout."})
     eval_strategy: IntervalStrategy | str = field(
         default="no",
         metadata={"help": "steps: every eval_steps; epoch: by the calendar; the end is always evaluated."},
@@ -97,13 +88,12 @@ class VideoTrainingArguments(CalendarArguments):
     save_strategy: SaveStrategy | str = field(default="steps", metadata={"help": "epoch: by the calendar."})
     save_steps: float = field(default=4000, metadata={"help": "Steps from one checkpoint to the next."})
     metric_for_best_model: str | None = field(default="mean_iou", metadata={"help": "What best means."})
-    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more is better."})
+
+    positive = (*CalendarArguments.positive, "head_lr_factor")
 
     def find_problems(self) -> list[str]:
         """As in the parent, and what this recipe adds."""
         problems = super().find_problems()
-        if not self.head_lr_factor > 0:
-            problems.append(f"head_lr_factor must be positive, received {self.head_lr_factor}")
         if self.warmup_steps < 0 or 0 < self.max_steps <= self.warmup_steps:
             problems.append(
                 f"warmup_steps must be at least 0 and less than max_steps={self.max_steps}, received "
