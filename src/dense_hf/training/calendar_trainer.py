@@ -11,7 +11,7 @@ What differs from the stock Trainer, and why:
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,9 +20,10 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import DefaultFlowCallback, PreTrainedModel, Trainer, TrainerControl, TrainerState, TrainingArguments
+from transformers import DefaultFlowCallback, Trainer, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
+from ..options import option
 from .batch_norm import share_statistics
 from .epoch_sampler import EpochSampler, StartEpoch
 from .optimizers import parameter_groups
@@ -42,24 +43,20 @@ class CalendarArguments(TrainingArguments):
         ValueError: Values that cannot work; the message lists all that `find_problems` names.
     """
 
-    max_grad_norm: float = field(default=0.0, metadata={"help": "Gradient clipping; 0 is off (released)."})
-    eval_start_epoch: int = field(default=0, metadata={"help": "No evaluation after fewer epochs than this."})
-    eval_every_epochs: int = field(default=1, metadata={"help": "Epochs from one evaluation to the next."})
-    save_every_epochs: int = field(default=1, metadata={"help": "Epochs from one checkpoint to the next."})
-    save_total_limit: int | None = field(
-        default=2, metadata={"help": "Checkpoints that are kept; the best and the last always are."}
+    max_grad_norm: float = option(0.0, "Gradient clipping; 0 is off (released).")
+    eval_start_epoch: int = option(0, "No evaluation after fewer epochs than this.")
+    eval_every_epochs: int = option(1, "Epochs from one evaluation to the next.")
+    save_every_epochs: int = option(1, "Epochs from one checkpoint to the next.")
+    save_total_limit: int | None = option(2, "Checkpoints that are kept; the best and the last always are.")
+    metric_for_best_model: str | None = option(None, "What best means.")
+    greater_is_better: bool | None = option(None, "Whether more is better. Default: unless its name ends in loss.")
+    remove_unused_columns: bool = option(False, "Data sets here have no columns.")
+    ddp_find_unused_parameters: bool | None = option(
+        False, "All parameters are used in every step; looking for others costs time."
     )
-    metric_for_best_model: str | None = field(default=None, metadata={"help": "What best means."})
-    greater_is_better: bool | None = field(
-        default=None, metadata={"help": "Whether more is better. Default: unless its name ends in loss."}
-    )
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Data sets here have no columns."})
-    ddp_find_unused_parameters: bool | None = field(
-        default=False, metadata={"help": "All parameters are used in every step; looking for others costs time."}
-    )
-    label_names: list[str] | None = field(default_factory=lambda: ["labels"], metadata={"help": "For the Trainer."})
-    logging_steps: float = field(default=50, metadata={"help": "Steps from one line of the log to the next."})
-    seed: int = field(default=1, metadata={"help": "Decides initial weights, order, augmentation and dropout."})
+    label_names: list[str] | None = option(["labels"], "For the Trainer.")
+    logging_steps: float = option(50, "Steps from one line of the log to the next.")
+    seed: int = option(1, "Decides initial weights, order, augmentation and dropout.")
 
     positive: ClassVar[tuple[str, ...]] = ("learning_rate", "num_train_epochs")  # options that must be
 
@@ -319,16 +316,10 @@ class CalendarTrainer(Trainer):
             self.control.should_training_stop = True
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if isinstance(self.model, PreTrainedModel):
-            load_weights(self.model, resume_from_checkpoint)
-        else:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        load_weights(self.model, resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
-        if isinstance(self.model, PreTrainedModel):
-            load_weights(self.model, str(self.state.best_model_checkpoint))
-        else:
-            super()._load_best_model()
+        load_weights(self.model, str(self.state.best_model_checkpoint))
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Our card instead of the stock one, which would say little and be written over ours by a push."""
@@ -343,7 +334,7 @@ class CalendarTrainer(Trainer):
         self.accelerator.wait_for_everyone()
 
 
-def load_weights(model: PreTrainedModel, folder: str) -> None:
+def load_weights(model: Any, folder: str) -> None:
     """Load what `model.save_pretrained(folder)` has written.
 
     Raises:

@@ -1,10 +1,11 @@
 """The recipe of chapter 3 (thesis sections 3.3.3 and 3.4.4): SGD whose rate depends on the parameter."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from ..options import option
 from .calendar_trainer import CalendarArguments
 from .optimizers import milestone_factor, poly_factor, warmup_factor
 
@@ -19,21 +20,16 @@ class SGDArguments(CalendarArguments):
     rate is `head_lr_factor` times that of the encoder.
     """
 
-    head_lr_factor: float = field(default=10.0, metadata={"help": "Of the learning rate, for all but the backbone."})
-    momentum: float = field(default=0.9, metadata={"help": "Of SGD."})
-    nesterov: bool = field(default=False, metadata={"help": "Whether the momentum is Nesterov's."})
-    weight_decay: float = field(default=5e-4, metadata={"help": "L2 penalty inside SGD, on all parameters."})
-    lr_schedule: str = field(
-        default="poly",
-        metadata={
-            "help": "steps: times lr_decay after each of lr_milestones; poly: (1 - step / steps)^lr_power; constant."
-        },
+    head_lr_factor: float = option(10.0, "Of the learning rate, for all but the backbone.")
+    momentum: float = option(0.9, "Of SGD.")
+    nesterov: bool = option(False, "Whether the momentum is Nesterov's.")
+    weight_decay: float = option(5e-4, "L2 penalty inside SGD, on all parameters.")
+    lr_schedule: str = option(
+        "poly", "steps: times lr_decay after each of lr_milestones; poly: (1 - step / steps)^lr_power; constant."
     )
-    lr_milestones: list[float] = field(
-        default_factory=list, metadata={"help": "Epochs after which the learning rate drops, with steps."}
-    )
-    lr_decay: float = field(default=0.1, metadata={"help": "Factor of the learning rate at each milestone."})
-    lr_power: float = field(default=0.9, metadata={"help": "Of poly."})
+    lr_milestones: list[float] = option([], "Epochs after which the learning rate drops, with steps.")
+    lr_decay: float = option(0.1, "Factor of the learning rate at each milestone.")
+    lr_power: float = option(0.9, "Of poly.")
 
     positive = (*CalendarArguments.positive, "lr_decay", "lr_power", "head_lr_factor")
 

@@ -36,8 +36,7 @@ def train_affinity_net(run: TrainingRun) -> dict[str, Any]:
         seed=run.training.seed,
         image_cache_size=run.data.image_cache_size,
     )
-    names = [image.name for image in images.images if image.source == 0]
-    card = describe(run, names, {"train": len(images)}, images)
+    card = describe(run, {"train": len(images)}, images=images)
     trainer = CalendarTrainer(
         model=model,
         args=run.training,

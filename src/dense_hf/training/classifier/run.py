@@ -38,8 +38,7 @@ def train_classifier(run: TrainingRun) -> dict[str, Any]:
         seed=run.training.seed,
         image_cache_size=run.data.image_cache_size,
     )
-    names = [image.name for image in train.images if image.source == 0]
-    card = describe(run, names, {split: len(folder) for split, folder in folders.items()}, train)
+    card = describe(run, {split: len(folder) for split, folder in folders.items()}, images=train)
     judged = {split: folder.images for split, folder in folders.items() if split != "train"}
     trainer = MCISTrainer(
         model=model,

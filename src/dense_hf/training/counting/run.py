@@ -41,7 +41,7 @@ def train_counter(run: TrainingRun) -> dict[str, Any]:
         image_cache_size=run.data.image_cache_size,
     )
     names = [example.path.name for example in examples["train"]]
-    card = describe(run, names, {split: len(items) for split, items in examples.items()})
+    card = describe(run, {split: len(items) for split, items in examples.items()}, names)
     trainer = CalendarTrainer(
         model=model,
         args=run.training,
