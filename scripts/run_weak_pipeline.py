@@ -57,6 +57,7 @@ from dense_hf.reports.weak_pipeline import write_report
 from dense_hf.training.classifier.options import known_keys
 
 SCRIPTS = Path(__file__).parent
+FOLDERS = ("classifier", "maps", "affinity", "refined_maps", "pseudo_labels", "segmenter", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -67,15 +68,15 @@ class Step:
         folder: of OUTPUT, where everything that it makes goes.
         script: its file.
         arguments: of its command line, without the configuration.
-        parts: of the configuration that it reads.
+        part: of the configuration, which it reads.
         distributed: whether it runs in several processes.
     """
 
     folder: str
     script: str
     arguments: tuple[str, ...]
-    parts: tuple[str, ...]
-    distributed: bool = False
+    part: str
+    distributed: bool
 
 
 def read_extra_sources(path: Path, config: dict[str, Any]) -> list[str]:
@@ -96,69 +97,38 @@ def read_extra_sources(path: Path, config: dict[str, Any]) -> list[str]:
 
 def plan(options: argparse.Namespace, config: dict[str, Any], extra_sources: Sequence[str] = ()) -> list[Step]:
     """The steps in their order; those behind the classifier, which reads its file, are told its sources."""
-    output, data = options.output, ("--data_dir", str(options.data_dir))
-    maps = output / "maps"
-    trained = ("--seed", str(options.seed), "--resume_from_checkpoint", "auto")
+    classifier, maps, affinity, refined, labels, segmenter, evaluation = (options.output / name for name in FOLDERS)
+    data = ("--data_dir", options.data_dir)
     all_data = (*data, "--extra_sources", *extra_sources) if extra_sources else data
+    trained = ("--seed", options.seed, "--resume_from_checkpoint", "auto")
+
+    def step(folder: Path, script: str, part: str, *words: object, distributed: bool = True) -> Step:
+        return Step(folder.name, script, tuple(map(str, words)), part, distributed)
+
+    given = (*all_data, "--model", classifier, "--split", "train")
     steps = [
-        Step(
-            "classifier",
-            "train_mcis.py",
-            (*data, *trained, "--output_dir", str(output / "classifier")),
-            ("classifier",),
-            distributed=True,
-        ),
-        Step(
-            "maps",
-            "make_maps.py",
-            (*all_data, "--model", str(output / "classifier"), "--split", "train", "--output", str(maps)),
-            ("localization",),
-            distributed=True,
-        ),
+        step(classifier, "train_mcis.py", "classifier", *data, *trained, "--output_dir", classifier),
+        step(maps, "make_maps.py", "localization", *given, "--output", maps),
     ]
     if config.get("refinement") is not None:
-        affinity, refined = output / "affinity", output / "refined_maps"
-        given = ("--maps", str(maps))
+        given = (*all_data, "--maps", maps, "--model", affinity)
+        training = (*all_data, *trained, "--maps", maps, "--output_dir", affinity)
         steps += [
-            Step(
-                "affinity",
-                "train_affinity.py",
-                (*all_data, *trained, *given, "--output_dir", str(affinity)),
-                ("refinement",),
-                distributed=True,
-            ),
-            Step(
-                "refined_maps",
-                "refine_maps.py",
-                (*all_data, *given, "--model", str(affinity), "--output", str(refined)),
-                ("refinement",),
-            ),
+            step(affinity, "train_affinity.py", "refinement", *training),
+            step(refined, "refine_maps.py", "refinement", *given, "--output", refined, distributed=False),
         ]
         maps = refined
-    saliency = () if options.saliency is None else ("--saliency", str(options.saliency))
-    labels = output / "pseudo_labels"
+    saliency = () if options.saliency is None else ("--saliency", options.saliency)
+    given = (*all_data, "--maps", maps, "--split", "train", *saliency, "--output", labels)
+    training = (*all_data, *trained, "--pseudo_labels", labels, "--output_dir", segmenter)
     steps += [
-        Step(
-            "pseudo_labels",
-            "make_pseudo_labels.py",
-            (*all_data, "--maps", str(maps), "--split", "train", *saliency, "--output", str(labels)),
-            ("pseudo_labels",),
-        ),
-        Step(
-            "segmenter",
-            "train_deeplab.py",
-            (*all_data, *trained, "--pseudo_labels", str(labels), "--output_dir", str(output / "segmenter")),
-            ("segmenter",),
-            distributed=True,
-        ),
+        step(labels, "make_pseudo_labels.py", "pseudo_labels", *given, distributed=False),
+        step(segmenter, "train_deeplab.py", "segmenter", *training),
     ]
     if options.evaluation_split != "none":
-        folder = output / "evaluation"
-        arguments = (*data, "--model", str(output / "segmenter"), "--split", options.evaluation_split)
-        written = ("--save_predictions", str(folder / "predictions"), "--output", str(folder / "results.json"))
-        steps.append(
-            Step("evaluation", "evaluate_segmentation.py", (*arguments, *written), ("evaluation",), distributed=True)
-        )
+        given = (*data, "--model", segmenter, "--split", options.evaluation_split)
+        written = ("--save_predictions", evaluation / "predictions", "--output", evaluation / "results.json")
+        steps.append(step(evaluation, "evaluate_segmentation.py", "evaluation", *given, *written))
     return steps
 
 
@@ -198,7 +168,7 @@ def run_steps(steps: Sequence[Step], config: dict[str, Any], options: argparse.N
         settings = {
             "script": step.script,
             "arguments": list(step.arguments),
-            "config": {part: config.get(part) for part in step.parts},
+            "config": {step.part: config.get(step.part)},
             "step before done at": before,
         }
         record = records.read(step)

@@ -74,11 +74,7 @@ def judge(videos: VideoSet, video: Video, maps: dict[int, np.ndarray]) -> dict[s
         consistency = VideoConsistency(protocol=protocol)
         judge_video(videos, video, maps, overlap, consistency)
         overlaps, windows = overlap.compute(), consistency.compute()
-        results[protocol] = {
-            "mean_iou": overlaps["mean_iou"],
-            "vc8": windows["vc8"],
-            "vc16": windows["vc16"],
-        }
+        results[protocol] = {"mean_iou": overlaps["mean_iou"], "vc8": windows["vc8"], "vc16": windows["vc16"]}
         results["per_class_iou"] = {
             name: None if np.isnan(iou) else iou for name, iou in zip(videos.rule.names, overlaps["per_class_iou"])
         }

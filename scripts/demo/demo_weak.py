@@ -83,16 +83,13 @@ def picture_of(
         ways = [found[name][place] for name in ROUNDS]
         tiles = [open_image(crop.path).convert("RGB")]
         tiles += [draw_attention(tiles[0], way.maps[crop.labels[0]]) for way in ways]
-        tiles += [draw_labels(tiles[0], as_drawn(label), palette=palette) for label in (ways[-1].label, masks[place])]
+        for label in (ways[-1].label, masks[place]):
+            without_background = np.where(label == 0, 255, label)
+            tiles.append(draw_labels(tiles[0], without_background, palette=palette))
         for column, tile in enumerate(tiles):
             tile = tile.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
             sheet.paste(tile, (column * step, HEADING + row * step))
     return sheet
-
-
-def as_drawn(label: np.ndarray) -> np.ndarray:
-    """The background stays without color."""
-    return np.where(label == 0, 255, label)
 
 
 def run(options: runs.Namespace) -> runs.Results:

@@ -29,6 +29,8 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +120,7 @@ def checkpoint_card(name: str, results: dict[str, Any]) -> str:
             row["split"],
             row["metric"],
             f"{row['name']} (measured here)",
-            find_number(results, row["value"]),
+            float(reduce(getitem, row["value"].split("."), results)),
         )
         for row in facts["eval_results"]
     ]
@@ -145,18 +147,6 @@ def when_and_from_what(made: dict[str, Any], facts: dict[str, Any]) -> str:
 
 
 VERSIONS = {"python": "Python", "torch": "torch", "transformers": "transformers"}
-
-
-def find_number(results: dict[str, Any], path: str) -> float:
-    """A number of results.json.
-
-    Raises:
-        KeyError: there is none.
-    """
-    value: Any = results
-    for key in path.split("."):
-        value = value[key]
-    return float(value)
 
 
 def citation(facts: dict[str, Any]) -> str:

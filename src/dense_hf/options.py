@@ -32,7 +32,8 @@ import json
 import sys
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from copy import copy
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -338,3 +339,11 @@ def parse_part(
     elif line.path is not None:
         from_file = read_part_keys(line.path, part, field_names(*classes))
     return line.parse(from_file)
+
+
+def option(default: Any, text: str) -> Any:
+    """The field of a dataclass for an option: its default (of a list or dictionary, a copy) and what `--help` says."""
+    metadata = {"help": text}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: copy(default), metadata=metadata)
+    return field(default=default, metadata=metadata)

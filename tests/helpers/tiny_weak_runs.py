@@ -55,7 +55,6 @@ def make_weak_trainer(data_dir, output_dir, model=None, augmentation=None, **arg
         model=MCISForImageClassification(config),
         args=args,
         train_dataset=train_set,
-        train_samples=len(train_set),
         eval_dataset=evaluated.images if evaluated else None,
         data_collator=collate_pairs,
         processing_class=processor,

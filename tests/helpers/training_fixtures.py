@@ -99,7 +99,6 @@ def make_trainer(tiny_set):
             model=IOCFormerForObjectCounting(config),
             args=args,
             train_dataset=train_set,
-            train_samples=len(train_set),
             eval_dataset=examples["validation"],
             data_collator=collate_crops,
             processing_class=processor,

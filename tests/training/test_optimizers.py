@@ -44,7 +44,7 @@ def make_trainer(folder, bias_factor=1.0, **arguments):
     options = {"save_strategy": "no", "disable_tqdm": True, "logging_steps": 1}
     args = BiasArguments(output_dir=str(folder), head_lr_factor=1, **{**defaults, **options, **arguments})
     args.bias_factor = bias_factor
-    return CalendarTrainer(model=Slope(), args=args, train_dataset=Numbers(), train_samples=4)
+    return CalendarTrainer(model=Slope(), args=args, train_dataset=Numbers())
 
 
 def rates(trainer, steps):

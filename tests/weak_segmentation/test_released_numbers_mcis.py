@@ -9,7 +9,8 @@ from torch.testing import assert_close
 
 from dense_hf import MCISConfig, MCISForImageClassification, convert_original_checkpoint
 from dense_hf.training.classifier.dataset import collate_pairs
-from dense_hf.training.classifier.trainer import MCISArguments, MCISTrainer
+from dense_hf.training.classifier.options import MCISTrainingArguments
+from dense_hf.training.classifier.trainer import MCISTrainer
 from dense_hf.weak_segmentation import (
     ImageGroup,
     Localizer,
@@ -152,7 +153,7 @@ def test_two_steps_of_our_trainer(case, tmp_path):
 
     trainer = MCISTrainer(
         model=model_of(tensors),
-        args=MCISArguments(
+        args=MCISTrainingArguments(
             output_dir=str(tmp_path),
             num_train_epochs=2,
             per_device_train_batch_size=len(Samples()),
@@ -164,9 +165,8 @@ def test_two_steps_of_our_trainer(case, tmp_path):
             logging_steps=1,
         ),
         train_dataset=Samples(),
-        train_samples=len(Samples()),
         data_collator=collate_pairs,
-        processor=MCISImageProcessor(),
+        processing_class=MCISImageProcessor(),
     )
     trainer.train()
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]

@@ -1,15 +1,16 @@
 """`pipeline("object-counting")`: count the objects of images and say where they are (thesis chapter 2).
 
-This file is copied beside a saved pipeline, so it imports nothing of dense_hf: reading, tiling and merging are methods
+This file is copied beside a saved pipeline, so it imports only such files: reading, tiling and merging are methods
 of the image processor, which travels with the checkpoint.
 """
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import numpy as np
-from transformers import Pipeline
+
+from .image_pipeline import ImageProcessorPipeline, not_none
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,19 +24,16 @@ class CountedPoint(TypedDict):
     score: float
 
 
-class _ImageCount(TypedDict):
+class ImageCount(TypedDict):
+    """What the pipeline returns for one image; see [`ObjectCountingPipeline.__call__`]."""
+
     count: int
     points: list[CountedPoint]
     density_count: float | None
+    density_map: NotRequired[np.ndarray]
 
 
-class ImageCount(_ImageCount, total=False):
-    """What the pipeline returns for one image; see [`ObjectCountingPipeline.__call__`]."""
-
-    density_map: np.ndarray
-
-
-class ObjectCountingPipeline(Pipeline):
+class ObjectCountingPipeline(ImageProcessorPipeline):
     """
     Counts the objects of images of any size with a model like [`IOCFormerForObjectCounting`].
 
@@ -57,14 +55,7 @@ class ObjectCountingPipeline(Pipeline):
     Settings can be given here, for all calls, or to the call; they are explained there.
     """
 
-    # One that has `read_image` and `count_objects`; not its class, which this file must not import
-    image_processor: Any
-
-    _load_processor = False
-    _load_image_processor = True
-    _load_feature_extractor = False
-    _load_video_processor = False
-    _load_tokenizer = False
+    image_processor: Any  # one that has `read_image` and `count_objects`
 
     def __init__(self, *args: Any, batch_size: int | None = None, **kwargs: Any):
         # `batch_size` of transformers is images per forward pass. Here the model sees tiles, and an image has many
@@ -78,9 +69,8 @@ class ObjectCountingPipeline(Pipeline):
         return_density_map: bool | None = None,
         timeout: float | None = None,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        forward = {"threshold": threshold, "batch_size": tile_batch_size, "return_density_map": return_density_map}
-        preprocess = {} if timeout is None else {"timeout": timeout}
-        return preprocess, {name: value for name, value in forward.items() if value is not None}, {}
+        forward = not_none(threshold=threshold, batch_size=tile_batch_size, return_density_map=return_density_map)
+        return not_none(timeout=timeout), forward, {}
 
     def __call__(
         self,

@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from PIL import Image
-from transformers import Pipeline
 from transformers.utils import logging
 
+from .image_pipeline import ImageProcessorPipeline, class_shares
 from .picture_reading import read_picture
 
 logger = logging.get_logger(__name__)
@@ -24,19 +24,16 @@ logger = logging.get_logger(__name__)
 FRAME_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 
 
-class _FrameSegmentation(TypedDict):
+class FrameSegmentation(TypedDict):
+    """What the pipeline returns for one frame; see [`VideoSemanticSegmentationPipeline.__call__`]."""
+
     frame: int
     segmentation: np.ndarray | None
     class_statistics: dict[str, float]
+    error: NotRequired[str]
 
 
-class FrameSegmentation(_FrameSegmentation, total=False):
-    """What the pipeline returns for one frame; see [`VideoSemanticSegmentationPipeline.__call__`]."""
-
-    error: str
-
-
-class VideoSemanticSegmentationPipeline(Pipeline):
+class VideoSemanticSegmentationPipeline(ImageProcessorPipeline):
     """
     Segments videos, frame by frame, as long as they are.
 
@@ -57,16 +54,8 @@ class VideoSemanticSegmentationPipeline(Pipeline):
     ```
     """
 
-    # Not their classes, which this file must not import: a model for semantic segmentation, and one with
-    # `post_process_semantic_segmentation`
-    model: Any
-    image_processor: Any
-
-    _load_processor = False
-    _load_image_processor = True
-    _load_feature_extractor = False
-    _load_video_processor = False
-    _load_tokenizer = False
+    model: Any  # for semantic segmentation
+    image_processor: Any  # one that has `post_process_semantic_segmentation`
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -168,9 +157,7 @@ class VideoSemanticSegmentationPipeline(Pipeline):
         """Labels as an array, and what each class takes of the frame."""
         names: Mapping[int, str] = self.model.config.id2label
         labels = result["labels"].numpy().astype(np.uint8 if len(names) <= 256 else np.uint16)
-        pixels = np.bincount(labels.ravel(), minlength=len(names))
-        present = sorted(np.flatnonzero(pixels).tolist(), key=lambda label: (-pixels[label], label))
-        shares = {names[label]: float(pixels[label] / labels.size) for label in present}
+        shares = class_shares(labels, names)
         return FrameSegmentation(frame=result["frame"], segmentation=labels, class_statistics=shares)
 
 

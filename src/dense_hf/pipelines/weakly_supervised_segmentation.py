@@ -1,6 +1,6 @@
 """`pipeline("weakly-supervised-segmentation")`: masks of related images whose classes are known (thesis chapter 3).
 
-This file is copied beside a saved pipeline, so it imports nothing of dense_hf: maps and masks are made by a method of
+This file is copied beside a saved pipeline, so it imports only such files: maps and masks are made by a method of
 the image processor, which travels with the checkpoint.
 
 H, W: height and width of an image as it came; K: number of classes, without the background.
@@ -12,11 +12,11 @@ from typing import Any, TypedDict
 
 import numpy as np
 from PIL import Image
-from transformers import Pipeline
 
+from .image_pipeline import ImageProcessorPipeline, class_shares, not_none
 from .picture_reading import read_picture
 
-IGNORED = 255
+SETTINGS = ("num_references", "use_views", "seed", "background_score", "background_power", "crf", "threshold")
 
 
 class ImageSegmentation(TypedDict):
@@ -28,7 +28,7 @@ class ImageSegmentation(TypedDict):
     class_statistics: dict[str, float]
 
 
-class WeaklySupervisedSegmentationPipeline(Pipeline):
+class WeaklySupervisedSegmentationPipeline(ImageProcessorPipeline):
     """
     Segments a group of related images with a classifier like [`MCISForImageClassification`], which never saw a mask.
 
@@ -49,36 +49,13 @@ class WeaklySupervisedSegmentationPipeline(Pipeline):
     Settings can be given here, for all calls, or to the call; they are explained there.
     """
 
-    # Not their classes, which this file must not import: an MCIS, and a processor with `segment_group`
-    model: Any
-    image_processor: Any
+    model: Any  # an MCIS
+    image_processor: Any  # one that has `segment_group`
 
-    _load_processor = False
-    _load_image_processor = True
-    _load_feature_extractor = False
-    _load_video_processor = False
-    _load_tokenizer = False
-
-    def _sanitize_parameters(  # ty: ignore[incompatible-method-override]
-        self,
-        num_references: int | None = None,
-        use_views: bool | None = None,
-        seed: int | None = None,
-        background_score: float | None = None,
-        background_power: float | None = None,
-        crf: bool | None = None,
-        threshold: float | None = None,
-    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        forward = {
-            "num_references": num_references,
-            "use_views": use_views,
-            "seed": seed,
-            "background_score": background_score,
-            "background_power": background_power,
-            "crf": crf,
-            "threshold": threshold,
-        }
-        return {}, {name: value for name, value in forward.items() if value is not None}, {}
+    def _sanitize_parameters(self, **settings: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        if unknown := settings.keys() - SETTINGS:
+            raise TypeError(f"The settings are {', '.join(SETTINGS)}. Received: {', '.join(sorted(unknown))}")
+        return {}, not_none(**settings), {}
 
     def __call__(
         self, inputs: Any, labels: Any = None, saliency: Any = None, **kwargs: Any
@@ -183,22 +160,15 @@ class WeaklySupervisedSegmentationPipeline(Pipeline):
         """Names instead of ids, and what each class takes of the image."""
         names: Mapping[int, str] = self.model.config.id2label
         numbered = {0: "background"} | {class_id + 1: name for class_id, name in names.items()}
-        results = []
-        for result in outputs["results"]:
-            segmentation = result["segmentation"]
-            pixels = np.bincount(segmentation.ravel(), minlength=256)[:IGNORED]
-            present = sorted(np.flatnonzero(pixels).tolist(), key=lambda number: (-pixels[number], number))
-            results.append(
-                ImageSegmentation(
-                    labels=[names[class_id] for class_id in result["labels"]],
-                    segmentation=segmentation,
-                    maps={names[class_id]: attention for class_id, attention in result["maps"].items()},
-                    class_statistics={
-                        numbered[number]: float(pixels[number] / segmentation.size) for number in present
-                    },
-                )
+        return [
+            ImageSegmentation(
+                labels=[names[class_id] for class_id in result["labels"]],
+                segmentation=result["segmentation"],
+                maps={names[class_id]: attention for class_id, attention in result["maps"].items()},
+                class_statistics=class_shares(result["segmentation"], numbered),
             )
-        return results
+            for result in outputs["results"]
+        ]
 
 
 def read_saliency(saliency: Any) -> np.ndarray:

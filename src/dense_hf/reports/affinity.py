@@ -17,7 +17,7 @@ affinities = model(**processor(Image.open("image.jpg"), return_tensors="pt")).af
 
 
 def write_affinity_card(output_dir: Path, run: RunDescription) -> None:
-    """Write `README.md` beside the weights."""
+    """Write the card, see `write_card`."""
     about = _ABOUT.format(dataset=run.training_data)
     parts = [about, code_with_model("AutoModel", _CODE), _LIMITS]
     write_card(output_dir, run, parts, ["weakly-supervised-segmentation", "affinity_net"])

@@ -44,9 +44,7 @@ _LIMITS = (
 
 
 def write_weak_card(output_dir: Path, run: RunDescription, class_names: tuple[str, ...], license: str | None) -> None:
-    """Write `README.md` beside the weights. All numbers come from `results.json` in the same folder.
-
-    Without that file (a push in the middle of a run) the card says that there are no results yet.
+    """Write the card, see `write_card`.
 
     Args:
         output_dir: the folder.

@@ -17,10 +17,7 @@ count("image.jpg")
 
 
 def write_counting_card(output_dir: Path, run: RunDescription) -> None:
-    """Write `README.md` beside the weights. All numbers come from `results.json` in the same folder.
-
-    Without that file (a push in the middle of a run) the card says that there are no results yet.
-    """
+    """Write the card, see `write_card`."""
     results = read_results(output_dir)
     splits = splits_of(results)
     rows = [

@@ -55,12 +55,7 @@ class RunDescription:
 
 
 def command_line(words: Sequence[str], num_processes: int) -> str:
-    """The command that started a script, to be typed again; a token is not shown.
-
-    Args:
-        words: `sys.argv`.
-        num_processes: Processes of the run.
-    """
+    """The command (`sys.argv`) that started a script in some processes, to be typed again; a token is not shown."""
     launcher = (
         ["python"] if num_processes == 1 else ["torchrun", "--standalone", "--nproc_per_node", str(num_processes)]
     )
@@ -81,9 +76,9 @@ def write_results(output_dir: Path, results: Mapping[str, object]) -> None:
     (output_dir / RESULTS_FILE).write_text(text, encoding="utf-8")
 
 
-def read_results(output_dir: Path) -> dict[str, Any]:
-    """What `write_results` has written; nothing in the middle of a run, whose card says that there are none yet."""
-    file = output_dir / RESULTS_FILE
+def read_results(folder: Path, name: str = RESULTS_FILE) -> dict[str, Any]:
+    """What `write_results` or a step of the pipeline has written; nothing where it has not come to its end."""
+    file = folder / name
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
@@ -139,6 +134,9 @@ def write_card(
 ) -> None:
     """Write `README.md` beside the weights: title, parts, and how the model was made.
 
+    All numbers come from `results.json` in the same folder. Without that file (a push in the middle of a run) a card
+    says that there are no results yet.
+
     Args:
         output_dir: the folder.
         run: what was run.
@@ -188,12 +186,7 @@ def which_weights(results: Mapping[str, Any], chosen: str = "", further: str = "
 
 
 def how_it_was_made(run: RunDescription, unit: str) -> str:
-    """The section of a card with the command, the versions and the configuration.
-
-    Args:
-        run: what was run.
-        unit: what `num_images` counts, "images" or "videos".
-    """
+    """The section of a card with command, versions and configuration; `num_images` counts a unit, such as "videos"."""
     config = {name: {k: v for k, v in keys.items() if k != "hub_token"} for name, keys in run.config.items() if keys}
     return f"""## How it was made
 

@@ -64,11 +64,10 @@ def read_label_settings(labels_dir: Path) -> dict[str, Any]:
     path = labels_dir / SETTINGS_FILE
     if not path.exists():
         return {}
+    content = read_bytes(path, MAX_SETTINGS_BYTES)
     try:
-        settings = json.loads(read_bytes(path, MAX_SETTINGS_BYTES))
+        settings = json.loads(content)
     except ValueError as error:
-        if isinstance(error, InvalidDataError):
-            raise
         raise InvalidDataError(path, "a JSON object", error) from error
     if not isinstance(settings, dict):
         raise InvalidDataError(path, "a JSON object", f"{settings!r:.100}")
@@ -76,10 +75,7 @@ def read_label_settings(labels_dir: Path) -> dict[str, Any]:
 
 
 def write_segmenter_card(output_dir: Path, run: RunDescription, labels: LabelSource) -> None:
-    """Write `README.md` beside the weights. All numbers come from `results.json` in the same folder.
-
-    Without that file (a push in the middle of a run) the card says that there are no results yet.
-    """
+    """Write the card, see `write_card`."""
     results = read_results(output_dir)
     parts = [
         f"Gives every pixel of an image a class. Trained with dense_hf on: **{run.training_data}**.",

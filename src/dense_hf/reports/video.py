@@ -38,10 +38,7 @@ segment("frame.jpg")
 
 
 def write_video_card(output_dir: Path, run: RunDescription) -> None:
-    """Write `README.md` beside the weights. All numbers come from `results.json` in the same folder.
-
-    Without that file (a push in the middle of a run) the card says that there are no results yet.
-    """
+    """Write the card, see `write_card`."""
     results = read_results(output_dir)
     splits = splits_of(results)
     model_class = next((method.model_class for method in methods(VIDEO).values() if method.title == run.title), None)

@@ -6,7 +6,6 @@ Everything is read from the files that the steps have written. Pictures are insi
 import base64
 import html
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from ..data.images import open_image
 from ..data.weak_folder import WeakFolder, WeakImage
 from ..data.weak_source import mask_rule, read_weak_mask, read_weak_split
 from ..visualization import draw_attention, draw_labels, label_palette
+from .model_card import read_results
 
 SIDE = 240  # of a picture in the report, in pixels, the longer one
 STYLE = """
@@ -54,24 +54,20 @@ def write_report(output: Path, data_dir: Path, train: WeakFolder, evaluation_spl
         _steps(output / "steps"),
     ]
     if evaluation_split != "none":
-        scores = _read(output / "evaluation" / "results.json")
+        scores = read_results(output / "evaluation")
         title = f"Segmentation of the {evaluation_split} images"
         sections.append(f"<h2>{html.escape(title)}</h2>" + _numbers(scores) + _per_class(scores))
         sections.append(_predictions(output, read_weak_split(data_dir, evaluation_split, True), num_images))
-    pseudo = _read(output / "pseudo_labels" / "pseudo_labels.json")
+    pseudo = read_results(output / "pseudo_labels", "pseudo_labels.json")
     sections += [
         "<h2>Pseudo labels of the training images</h2>" + _numbers(pseudo) + _per_class(pseudo.get("quality") or {}),
         _maps(output, train, num_images),
-        "<h2>Classifier</h2>" + _numbers(_read(output / "classifier" / "results.json")),
+        "<h2>Classifier</h2>" + _numbers(read_results(output / "classifier")),
     ]
     head = f"<meta charset='utf-8'><title>From labels to masks</title><style>{STYLE}</style>"
     page = f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(sections)}</body></html>\n"
     write_file(output / "report.html", page.encode())
     return output / "report.html"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> str:
@@ -106,7 +102,7 @@ def _per_class(results: dict[str, Any]) -> str:
 
 
 def _steps(folder: Path) -> str:
-    records = {file.stem: _read(file) for file in folder.glob("*.json")}
+    records = {file.stem: read_results(folder, file.name) for file in folder.glob("*.json")}
     rows = [
         (name, " ".join([record["settings"]["script"], *record["settings"]["arguments"]]), record["seconds"])
         for name, record in sorted(records.items(), key=lambda item: item[1]["done"])

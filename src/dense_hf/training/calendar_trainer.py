@@ -11,18 +11,19 @@ What differs from the stock Trainer, and why:
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import DefaultFlowCallback, PreTrainedModel, Trainer, TrainerControl, TrainerState, TrainingArguments
+from transformers import DefaultFlowCallback, Trainer, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
+from ..options import option
 from .batch_norm import share_statistics
 from .epoch_sampler import EpochSampler, StartEpoch
 from .optimizers import parameter_groups
@@ -42,21 +43,22 @@ class CalendarArguments(TrainingArguments):
         ValueError: Values that cannot work; the message lists all that `find_problems` names.
     """
 
-    max_grad_norm: float = field(default=0.0, metadata={"help": "Gradient clipping; 0 is off (released)."})
-    eval_start_epoch: int = field(default=0, metadata={"help": "No evaluation after fewer epochs than this."})
-    eval_every_epochs: int = field(default=1, metadata={"help": "Epochs from one evaluation to the next."})
-    save_every_epochs: int = field(default=1, metadata={"help": "Epochs from one checkpoint to the next."})
-    save_total_limit: int | None = field(
-        default=2, metadata={"help": "Checkpoints that are kept; the best and the last always are."}
+    max_grad_norm: float = option(0.0, "Gradient clipping; 0 is off (released).")
+    eval_start_epoch: int = option(0, "No evaluation after fewer epochs than this.")
+    eval_every_epochs: int = option(1, "Epochs from one evaluation to the next.")
+    save_every_epochs: int = option(1, "Epochs from one checkpoint to the next.")
+    save_total_limit: int | None = option(2, "Checkpoints that are kept; the best and the last always are.")
+    metric_for_best_model: str | None = option(None, "What best means.")
+    greater_is_better: bool | None = option(None, "Whether more is better. Default: unless its name ends in loss.")
+    remove_unused_columns: bool = option(False, "Data sets here have no columns.")
+    ddp_find_unused_parameters: bool | None = option(
+        False, "All parameters are used in every step; looking for others costs time."
     )
-    metric_for_best_model: str | None = field(default=None, metadata={"help": "What best means."})
-    greater_is_better: bool | None = field(default=None, metadata={"help": "Whether more is better."})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Data sets here have no columns."})
-    ddp_find_unused_parameters: bool | None = field(
-        default=False, metadata={"help": "All parameters are used in every step; looking for others costs time."}
-    )
-    label_names: list[str] | None = field(default_factory=lambda: ["labels"], metadata={"help": "For the Trainer."})
-    logging_steps: float = field(default=50, metadata={"help": "Steps from one line of the log to the next."})
+    label_names: list[str] | None = option(["labels"], "For the Trainer.")
+    logging_steps: float = option(50, "Steps from one line of the log to the next.")
+    seed: int = option(1, "Decides initial weights, order, augmentation and dropout.")
+
+    positive: ClassVar[tuple[str, ...]] = ("learning_rate", "num_train_epochs")  # options that must be
 
     def find_problems(self) -> list[str]:
         """What cannot work, one sentence each; recipes add their own."""
@@ -74,7 +76,7 @@ class CalendarArguments(TrainingArguments):
         ]
         problems += [
             f"{name} must be positive, received {getattr(self, name)}"
-            for name in ("learning_rate", "num_train_epochs")
+            for name in self.positive
             if not getattr(self, name) > 0
         ]
         problems += [
@@ -171,7 +173,6 @@ class CalendarTrainer(Trainer):
     """Trainer for data sets that are indexed by (epoch, index), see [`EpochSampler`].
 
     Args:
-        train_samples: Samples of an epoch.
         encoder: Name of the model's encoder; the other parameters are "the head".
         judge: `judge(model, data, description)` gives the numbers of an evaluation, the same in all processes;
             `description` is what progress bars say. Without it there is no evaluation.
@@ -184,7 +185,6 @@ class CalendarTrainer(Trainer):
     def __init__(
         self,
         *,
-        train_samples: int = 1,
         encoder: str = "backbone",
         judge: Callable[[Any, Any, str], dict[str, Any]] | None = None,
         write_card: Callable[[Path], None] | None = None,
@@ -200,6 +200,7 @@ class CalendarTrainer(Trainer):
         self.model_accepts_loss_kwargs = False
         args = self.args
         global_batch = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
+        train_samples = 1 if self.train_dataset is None else len(self.train_dataset)  # ty: ignore[invalid-argument-type]
         self.epoch_sampler = EpochSampler(train_samples, args.seed, multiple_of=global_batch)
         self.steps_per_epoch = len(self.epoch_sampler) // global_batch
         self.pop_callback(DefaultFlowCallback)
@@ -214,15 +215,16 @@ class CalendarTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The model's own loss, whose terms (`loss_dict`) are kept for the log."""
-        outputs = model(**inputs)
-        self.keep_terms(outputs.get("loss_dict"))
-        return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
-
-    def keep_terms(self, terms: Mapping[str, Tensor] | None) -> None:
-        """Remember the terms of the loss of a batch for the next line of the log."""
-        for name, value in (terms or {}).items():
+        """The loss that `loss_of` gives, whose terms are kept for the next line of the log."""
+        loss, terms, outputs = self.loss_of(model, inputs)
+        for name, value in terms.items():
             self._terms.setdefault(name, []).append(value.detach())
+        return (loss, outputs) if return_outputs else loss
+
+    def loss_of(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[Tensor, Mapping[str, Tensor], Any]:
+        """The loss of a batch, its terms by name, and the outputs of the model; here the model's own loss."""
+        outputs = model(**inputs)
+        return outputs["loss"], outputs.get("loss_dict") or {}, outputs
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """As in the parent; the loss is remembered, so that one that is not finite ends the run (`require_finite`)."""
@@ -362,16 +364,10 @@ class CalendarTrainer(Trainer):
             self.control.should_training_stop = True
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if isinstance(self.model, PreTrainedModel):
-            load_weights(self.model, resume_from_checkpoint)
-        else:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        load_weights(self.model, resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
-        if isinstance(self.model, PreTrainedModel):
-            load_weights(self.model, str(self.state.best_model_checkpoint))
-        else:
-            super()._load_best_model()
+        load_weights(self.model, str(self.state.best_model_checkpoint))
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Our card instead of the stock one, which would say little and be written over ours by a push."""
@@ -386,7 +382,7 @@ class CalendarTrainer(Trainer):
         self.accelerator.wait_for_everyone()
 
 
-def load_weights(model: PreTrainedModel, folder: str) -> None:
+def load_weights(model: Any, folder: str) -> None:
     """Load what `model.save_pretrained(folder)` has written.
 
     Raises:

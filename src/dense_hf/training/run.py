@@ -10,6 +10,7 @@ from transformers import set_seed
 from transformers.utils import logging
 
 from ..data.extra_sources import count_extra_images
+from ..data.weak_folder import WeakFolder
 from ..inference.checkpoints import load_processor
 from ..reports.model_card import RunDescription, command_line, write_results
 from ..strict_loading import checkpoint_folder
@@ -118,20 +119,26 @@ def finish(
 
 
 def describe(
-    run: TrainingRun, files: Iterable[str], num_images: Mapping[str, int], images: Any = None, unit: str = "images"
+    run: TrainingRun,
+    num_images: Mapping[str, int],
+    files: Iterable[str] | None = None,
+    images: WeakFolder | None = None,
+    unit: str = "images",
 ) -> RunDescription:
     """What the card says about a run.
 
     Args:
         run: the run.
+        num_images: split to how many there are.
         files: names of what it learns from. Those that the miniature sets give are told from all others: nobody shall
             take numbers of such pictures for measurements.
-        num_images: split to how many there are.
-        images: all training images, in chapter 3, where those of extra sources are counted.
+        images: all training images, in chapter 3; they have the names, and those of extra sources are counted.
         unit: what is counted.
     """
+    if images is not None:
+        files = [image.name for image in images.images if image.source == 0]
     name = run.data.dataset_name or Path(str(run.data.data_dir)).resolve().name
-    if "synthetic" not in name and all(file.startswith("synthetic_") for file in files):
+    if "synthetic" not in name and all(file.startswith("synthetic_") for file in files or ()):
         name += f" (synthetic {unit}, drawn by a program)"
     return RunDescription(
         title=run.method.title_of(run.config),

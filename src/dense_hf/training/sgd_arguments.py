@@ -1,10 +1,11 @@
 """The recipe of chapter 3 (thesis sections 3.3.3 and 3.4.4): SGD whose rate depends on the parameter."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from ..options import option
 from .calendar_trainer import CalendarArguments
 from .optimizers import milestone_factor, poly_factor, warmup_factor
 
@@ -17,27 +18,20 @@ class SGDArguments(CalendarArguments):
 
     The rate may rise from near zero over `warmup_steps` (0 is released). Everything but the encoder is the head, whose
     rate is `head_lr_factor` times that of the encoder.
-
-    Raises:
-        ValueError: Values that cannot work; the message lists all.
     """
 
-    head_lr_factor: float = field(default=10.0, metadata={"help": "Of the learning rate, for all but the backbone."})
-    momentum: float = field(default=0.9, metadata={"help": "Of SGD."})
-    nesterov: bool = field(default=False, metadata={"help": "Whether the momentum is Nesterov's."})
-    weight_decay: float = field(default=5e-4, metadata={"help": "L2 penalty inside SGD, on all parameters."})
-    lr_schedule: str = field(
-        default="poly",
-        metadata={
-            "help": "steps: times lr_decay after each of lr_milestones; poly: (1 - step / steps)^lr_power; constant."
-        },
+    head_lr_factor: float = option(10.0, "Of the learning rate, for all but the backbone.")
+    momentum: float = option(0.9, "Of SGD.")
+    nesterov: bool = option(False, "Whether the momentum is Nesterov's.")
+    weight_decay: float = option(5e-4, "L2 penalty inside SGD, on all parameters.")
+    lr_schedule: str = option(
+        "poly", "steps: times lr_decay after each of lr_milestones; poly: (1 - step / steps)^lr_power; constant."
     )
-    lr_milestones: list[float] = field(
-        default_factory=list, metadata={"help": "Epochs after which the learning rate drops, with steps."}
-    )
-    lr_decay: float = field(default=0.1, metadata={"help": "Factor of the learning rate at each milestone."})
-    lr_power: float = field(default=0.9, metadata={"help": "Of poly."})
-    seed: int = field(default=1, metadata={"help": "Decides initial weights, order, augmentation and dropout."})
+    lr_milestones: list[float] = option([], "Epochs after which the learning rate drops, with steps.")
+    lr_decay: float = option(0.1, "Factor of the learning rate at each milestone.")
+    lr_power: float = option(0.9, "Of poly.")
+
+    positive = (*CalendarArguments.positive, "lr_decay", "lr_power", "head_lr_factor")
 
     def find_problems(self) -> list[str]:
         """As in the parent, and what this optimizer adds."""
@@ -51,11 +45,7 @@ class SGDArguments(CalendarArguments):
             problems.append(f"momentum must be at least 0 and below 1, received {self.momentum}")
         if self.nesterov and not self.momentum:
             problems.append("nesterov needs a momentum, received 0")
-        return problems + [
-            f"{name} must be positive, received {getattr(self, name)}"
-            for name in ("lr_decay", "lr_power", "head_lr_factor")
-            if not getattr(self, name) > 0
-        ]
+        return problems
 
     def parameter_options(self, name: str, in_encoder: bool) -> dict[str, float]:
         """The rate of a parameter; weight decay is the same for all."""

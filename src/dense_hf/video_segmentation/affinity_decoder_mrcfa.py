@@ -33,7 +33,8 @@ class ImageLayer(nn.Module):
         normed = torch.batch_norm(
             torch.cat(convolved), None, None, None, None, True, 0.0, self.norm.eps, torch.backends.cudnn.enabled
         )
-        return F.relu_((normed * _per_channel(self.norm.weight)).add_(_per_channel(self.norm.bias)))
+        scale, shift = (parameter[:, None, None, None] for parameter in (self.norm.weight, self.norm.bias))
+        return F.relu_((normed * scale).add_(shift))
 
     def _convolve(self, images: Tensor, kernels: Tensor, bias: Tensor) -> Tensor:
         """[c, M, h, w] and kernels [c, k, k] of one output channel -> [1, M, h, w]."""
@@ -114,7 +115,8 @@ class AffinityDecoder(GradientCheckpointingLayer):
         """
         images = self._refine(0, affinities[0], tokens_per_reference)
         for scale, size in enumerate(sizes[1:], start=1):
-            images = _enlarge(images, size)
+            # corners on corners, only here (released code)
+            images = F.interpolate(images, size=tuple(size), mode="bilinear", align_corners=True)
             if scale < len(affinities):
                 images = images + self._refine(scale, affinities[scale], tokens_per_reference)
                 if self.aggregations:
@@ -123,13 +125,3 @@ class AffinityDecoder(GradientCheckpointingLayer):
 
     def _refine(self, scale: int, images: Tensor, tokens_per_reference: int) -> Tensor:
         return self.refinements[scale](images, tokens_per_reference) if self.refinements else images
-
-
-def _per_channel(parameter: Tensor) -> Tensor:
-    """[c] -> [c, 1, 1, 1]."""
-    return parameter[:, None, None, None]
-
-
-def _enlarge(images: Tensor, size: Sequence[int]) -> Tensor:
-    """[c, M, h, w] -> [c, M, *size]; corners on corners, only here (released code)."""
-    return F.interpolate(images, size=tuple(size), mode="bilinear", align_corners=True)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..strict_loading import load_strictly
 from .configuration_cffm import CFFMConfig
-from .convert_segformer import DECODER_RENAMES, count, infer_encoder_config, rename, rename_encoder, with_prefix
+from .convert_segformer import DECODER_RENAMES, count, infer_encoder_config, merged, rename, rename_model, with_prefix
 from .modeling_cffm import CFFMForVideoSemanticSegmentation
 
 BLOCK = r"decoder_focal\.blocks\.(\d+)"
@@ -41,10 +41,8 @@ def convert_cffm(state_dict: dict[str, Tensor], **config_overrides) -> CFFMForVi
         ValueError: if tensors are missing, unexpected or of another shape.
         KeyError: if a tensor is missing that tells a size.
     """
-    inferred = infer_config(state_dict)
-    if isinstance(config_overrides.get("encoder_config"), dict):
-        config_overrides["encoder_config"] = inferred["encoder_config"] | config_overrides["encoder_config"]
-    model = CFFMForVideoSemanticSegmentation(CFFMConfig(**(inferred | config_overrides)))
+    config = CFFMConfig(**merged(infer_config(state_dict), config_overrides))
+    model = CFFMForVideoSemanticSegmentation(config)
     load_strictly(model, rename_checkpoint(state_dict))
     return model.eval()
 
@@ -89,7 +87,7 @@ def _taps(head: dict[str, Tensor], name: str, window_size: int) -> int:
 
 def rename_checkpoint(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """Our names and layouts for the authors' tensors; a name that no rule knows stays, so that loading refuses it."""
-    converted = {f"encoder.{n}": t for n, t in rename_encoder(with_prefix(state_dict, "backbone.")).items()}
+    converted = {}
     for name, tensor in with_prefix(state_dict, "decode_head.").items():
         if re.fullmatch(UNUSED, name):
             continue
@@ -102,8 +100,7 @@ def rename_checkpoint(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         else:
             renamed = rename(name, HEAD_RENAMES)
             converted[f"decode_head.{name}" if renamed == name else renamed] = _as_ours(renamed, tensor)
-    rest = {n: t for n, t in state_dict.items() if not n.startswith(("backbone.", "decode_head."))}
-    return converted | rest
+    return rename_model(state_dict, converted)
 
 
 def _as_ours(name: str, tensor: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 from ..strict_loading import load_strictly
 from .configuration_cffm_plus import CFFMPlusConfig
 from .convert_cffm import infer_config, rename_checkpoint
-from .convert_segformer import rename
+from .convert_segformer import merged, rename
 from .modeling_cffm_plus import CFFMPlusForVideoSemanticSegmentation
 
 BLOCK = r"decode_head\.decoder_swin\.blocks\.0"
@@ -27,16 +27,9 @@ UNUSED = BLOCK + r"\.attn\.(proj\.(weight|bias)|relative_position_bias_table|rel
 
 
 def convert_cffm_plus(state_dict: dict[str, Tensor], **config_overrides) -> CFFMPlusForVideoSemanticSegmentation:
-    """CFFM++ from the tensors of a released checkpoint; what is said of `convert_cffm` holds here.
-
-    Raises:
-        ValueError: if tensors are missing, unexpected or of another shape.
-        KeyError: if a tensor is missing that tells a size.
-    """
-    inferred = infer_config(state_dict)
-    if isinstance(config_overrides.get("encoder_config"), dict):
-        config_overrides["encoder_config"] = inferred["encoder_config"] | config_overrides["encoder_config"]
-    model = CFFMPlusForVideoSemanticSegmentation(CFFMPlusConfig(**(inferred | config_overrides)))
+    """CFFM++ from the tensors of a released checkpoint; what is said of `convert_cffm` holds here."""
+    config = CFFMPlusConfig(**merged(infer_config(state_dict), config_overrides))
+    model = CFFMPlusForVideoSemanticSegmentation(config)
     load_strictly(model, rename_plus_checkpoint(state_dict))
     return model.eval()
 

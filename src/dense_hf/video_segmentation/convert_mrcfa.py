@@ -7,7 +7,7 @@ from torch import Tensor
 from ..strict_loading import load_strictly
 from .configuration_mrcfa import MRCFAConfig
 from .configuration_video import MIX_TRANSFORMERS
-from .convert_segformer import DECODER_RENAMES, count, infer_encoder_config, rename, rename_encoder, with_prefix
+from .convert_segformer import DECODER_RENAMES, count, infer_encoder_config, merged, rename, rename_model, with_prefix
 from .modeling_mrcfa import MRCFAForVideoSemanticSegmentation
 
 # official number of a scale -> ours. Queries and keys count from the finest, refinements by the encoder's map
@@ -39,10 +39,7 @@ def convert_mrcfa(state_dict: dict[str, Tensor], **config_overrides) -> MRCFAFor
         ValueError: if tensors are missing, unexpected or of another shape.
         KeyError: if a tensor is missing that tells a size.
     """
-    inferred = infer_config(state_dict)
-    if isinstance(config_overrides.get("encoder_config"), dict):
-        config_overrides["encoder_config"] = inferred["encoder_config"] | config_overrides["encoder_config"]
-    config = MRCFAConfig(**(inferred | config_overrides))
+    config = MRCFAConfig(**merged(infer_config(state_dict), config_overrides))
     model = MRCFAForVideoSemanticSegmentation(config)
     load_strictly(model, rename_checkpoint(state_dict, config.num_scales))
     return model.eval()
@@ -81,7 +78,7 @@ def infer_config(state_dict: dict[str, Tensor]) -> dict:
 
 def rename_checkpoint(state_dict: dict[str, Tensor], num_scales: int = 3) -> dict[str, Tensor]:
     """Our names for the authors' tensors; a name that no rule knows stays, so that loading refuses it."""
-    converted = {f"encoder.{n}": t for n, t in rename_encoder(with_prefix(state_dict, "backbone.")).items()}
+    converted = {}
     head = with_prefix(state_dict, "decode_head.")
     last = count(head, CLASSIFIER)
     for name, tensor in head.items():
@@ -90,8 +87,7 @@ def rename_checkpoint(state_dict: dict[str, Tensor], num_scales: int = 3) -> dic
         renamed = _rename_affinity(name) or _rename_classifier(name, last) or rename(name, HEAD_RENAMES)
         if not _beyond(renamed, num_scales):
             converted[f"decode_head.{name}" if renamed == name else renamed] = tensor
-    rest = {n: t for n, t in state_dict.items() if not n.startswith(("backbone.", "decode_head."))}
-    return converted | rest
+    return rename_model(state_dict, converted)
 
 
 def _rename_affinity(name: str) -> str | None:

@@ -68,6 +68,13 @@ def infer_encoder_config(encoder: dict[str, Tensor]) -> dict:
     }
 
 
+def merged(inferred: dict, overrides: dict) -> dict:
+    """Fields of a configuration; those of `encoder_config` are overridden one by one, too, if it is a dictionary."""
+    if isinstance(overrides.get("encoder_config"), dict):
+        overrides = overrides | {"encoder_config": inferred["encoder_config"] | overrides["encoder_config"]}
+    return inferred | overrides
+
+
 def rename_encoder(encoder: dict[str, Tensor]) -> dict[str, Tensor]:
     """Names of `SegformerModel` for official encoder tensors; a name that no rule knows stays, to be refused."""
     converted = {}
@@ -81,11 +88,18 @@ def rename_encoder(encoder: dict[str, Tensor]) -> dict[str, Tensor]:
     return converted
 
 
+def rename_model(state_dict: dict[str, Tensor], head: dict[str, Tensor]) -> dict[str, Tensor]:
+    """All tensors of a video model by our names; `head` has its own so. What is of no part stays, to be refused."""
+    encoder = rename_encoder(with_prefix(state_dict, "backbone."))
+    rest = {name: t for name, t in state_dict.items() if not name.startswith(("backbone.", "decode_head."))}
+    return {f"encoder.{name}": tensor for name, tensor in encoder.items()} | head | rest
+
+
 def rename(name: str, rules: list[tuple[str, str]]) -> str:
     """The name by the first rule that fits, its first number, which counts stages, lowered by one."""
     for pattern, replacement in rules:
-        if re.fullmatch(pattern, name):
-            renamed = re.sub(pattern, replacement, name)
+        if match := re.fullmatch(pattern, name):
+            renamed = match.expand(replacement)
             return re.sub(r"(stages|projections)\.(\d)", lambda m: f"{m[1]}.{int(m[2]) - 1}", renamed, count=1)
     return name
 

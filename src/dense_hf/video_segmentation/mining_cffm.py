@@ -81,16 +81,8 @@ class CrossFrameMiningLayer(GradientCheckpointingLayer):
         windows = self._windows(normed, layout)
         own = self.key_value(normed)
         padding = self.key_value.bias.to(own.dtype).expand(len(pixels), 1, -1)
-        bank = torch.cat(
-            [
-                own,
-                padding,
-                torch.zeros_like(padding),
-                self.key_value(self.target_pooling(windows)),
-                *references,
-            ],
-            dim=1,
-        )
+        pooled = self.key_value(self.target_pooling(windows))
+        bank = torch.cat([own, padding, torch.zeros_like(padding), pooled, *references], dim=1)
         pixels = pixels + self.output(self._attend(windows, bank, layout))
         return pixels + self.mlp_out(F.gelu(self.mlp_in(self.layernorm_after(pixels))))
 

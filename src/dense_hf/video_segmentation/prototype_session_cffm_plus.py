@@ -39,12 +39,6 @@ class PrototypeSession(VideoSession):
                 f"This session has the prototypes of {len(self.prototypes[0])} videos. Received: {shape[0]} frames"
             )
 
-    def copy(self) -> Self:
-        """A session that goes on from here independently."""
-        twin = super().copy()
-        twin.prototypes = self.prototypes
-        return twin
-
     def to(self, *args, **kwargs) -> Self:
         """Move or cast the memory, in place, with the arguments of `torch.Tensor.to`."""
         super().to(*args, **kwargs)

@@ -6,6 +6,7 @@ frame leaves a state, a tuple of tensors that begin with the batch.
 
 from collections import deque
 from collections.abc import Sequence
+from copy import copy
 from typing import Self
 
 import torch
@@ -82,8 +83,7 @@ class VideoSession:
 
     def copy(self) -> Self:
         """A session that goes on from here independently."""
-        twin = type(self)(self.frame_offsets)
-        twin.num_frames, twin.frame_shape = self.num_frames, self.frame_shape
+        twin = copy(self)
         twin._states = [states.copy() for states in self._states]
         return twin
 

@@ -32,12 +32,7 @@ def draw_attention(image: Image.Image, attention: np.ndarray, label: str = "") -
 
 
 def glow(image: Image.Image, levels: Image.Image) -> Image.Image:
-    """A copy of the image, darkened, with colors for levels from 0 to 255 over it.
-
-    Args:
-        image: any mode.
-        levels: of mode L, as large as the image.
-    """
+    """A copy of the image, darkened, with colors over it for levels from 0 to 255, an image of mode L as large."""
     gray = image.convert("L").convert("RGB")
     background = Image.blend(gray, image.convert("RGB"), 0.4).point([round(0.6 * v) for v in range(256)] * 3)
     heat = levels.copy()

@@ -15,11 +15,7 @@ from .outputs_mcis import MCISImageClassificationOutput
 
 
 def sigmoid_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """L_CE, the mean over images and classes (the thesis leaves the reduction open, this is the released one).
-
-    Args:
-        logits, labels: [B, K]
-    """
+    """L_CE of [B, K], the mean over images and classes (the thesis leaves the reduction open, this is as released)."""
     return F.multilabel_soft_margin_loss(logits.float(), labels)
 
 

@@ -147,12 +147,7 @@ class MCISForImageClassification(PreTrainedModel):
         return head(features)
 
     def contrastive_features(self, features: Tensor, common: Tensor) -> Tensor:
-        """Features without what an image shares with its partner (Eq. 3.6-3.8).
-
-        Args:
-            features: F of the image, [B, C, h, w]
-            common: its co-attentive features, [B, C, h, w]
-        """
+        """F of images [B, C, h, w] without `common`, what they share with their partners (Eq. 3.6-3.8); as large."""
         return features * (1 - self.gate(common).sigmoid())
 
     def _extract(self, pixel_values: Tensor, **kwargs) -> tuple[Tensor, tuple[Tensor, ...]]:

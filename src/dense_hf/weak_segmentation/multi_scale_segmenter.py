@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .localization import evaluating
 from .logits_deeplab_largefov import enlarge
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
@@ -82,14 +83,10 @@ class MultiScaleSegmenter:
         inputs = self.processor(image, do_resize=False, return_tensors="pt")
         parameter = next(self.model.parameters())
         pixels = inputs["pixel_values"].to(parameter.device, parameter.dtype)
-        training = self.model.training
-        self.model.eval()
-        try:
+        with evaluating(self.model):
             total = self._all_scales(pixels)
             if self.flip:
                 total = (total + self._all_scales(pixels.flip(-1)).flip(-1)) / 2
-        finally:
-            self.model.train(training)
         # cubic enlarging, like the released one, leaves the range of probabilities at edges, but not their sum of 1
         total = total.clamp(min=0)
         probabilities = (total / total.sum(dim=0)).cpu().numpy()

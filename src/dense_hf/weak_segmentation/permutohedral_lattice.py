@@ -49,14 +49,7 @@ class PermutohedralLattice:
         self._blur = torch.tensor([1, 0.5, 0.5]).repeat(self.num_vertices + 1, 1)
 
     def filter(self, values: Tensor) -> Tensor:
-        """Sums of the values of all points, weighted by the Gaussian of their distance.
-
-        Args:
-            values: float32 [N, K]
-
-        Returns:
-            float32 [N, K]
-        """
+        """Sums, float32 [N, K], of the values [N, K] of all points, weighted by the Gaussian of their distance."""
         sums = F.embedding_bag(self._points, values, self._starts, mode="sum", per_sample_weights=self._point_weights)
         for neighbours in self._neighbours:
             sums = F.embedding_bag(neighbours, sums, mode="sum", per_sample_weights=self._blur)

@@ -45,7 +45,6 @@ def make_trainer(data, tmp_path):
             model=DeepLabLargeFOVForSemanticSegmentation(run.config),
             args=run.training,
             train_dataset=samples,
-            train_samples=len(samples),
             processing_class=processor,
         )
 

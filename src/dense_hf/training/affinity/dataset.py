@@ -7,7 +7,7 @@ H x W: size of an image. c: side of a crop; h x w its cells.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from ...data.labels import IGNORED
 from ...data.weak_folder import WeakFolder
+from ...options import option
 from ...weak_segmentation.affinity_labels import labels_of_cells
 from ..classifier.augmentation import WeakAugmentation, jitter_colors
 from ..epoch_sampler import SampleKey, sample_generator
@@ -33,11 +34,8 @@ class AffinityAugmentation(WeakAugmentation):
         ValueError: a number is out of range; the message lists all of them.
     """
 
-    crop_size: int = field(
-        default=448,
-        metadata={"help": "Side of the squares that are learned from, in pixels; smaller ones are padded."},
-    )
-    horizontal_flip: float = field(default=0.5, metadata={"help": "Probability of mirroring left and right."})
+    crop_size: int = option(448, "Side of the squares that are learned from, in pixels; smaller ones are padded.")
+    horizontal_flip: float = option(0.5, "Probability of mirroring left and right.")
 
     def crops(self) -> SegmenterAugmentation:
         """The part of it that moves pixels: crops and mirror images, without scaling."""

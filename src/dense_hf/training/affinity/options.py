@@ -9,11 +9,12 @@ refinement:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from transformers.trainer_utils import SaveStrategy
 
 from ...methods import method_of
+from ...options import option
 from ...weak_segmentation.affinity_labels import CertainLabels
 from ...weak_segmentation.random_walk import RandomWalk
 from ..run_options import ImageArguments, ModelArguments, TrainingRun, parse_run, section_keys
@@ -26,16 +27,10 @@ MORE_SECTIONS = {"labels": CertainLabels, "walk": RandomWalk}
 
 @dataclass
 class AffinityDataArguments(ImageArguments):
-    """The images, their maps, and what becomes of pixels.
+    """The images, their maps, and what becomes of pixels."""
 
-    Raises:
-        ValueError: values that cannot work; the message lists all.
-    """
-
-    data_dir: str | None = field(
-        default=None, metadata={"help": "PASCAL VOC 2012, or a folder with images/ and labels.csv."}
-    )
-    maps: str | None = field(default=None, metadata={"help": "A folder of localisation maps of all training images."})
+    data_dir: str | None = option(None, "PASCAL VOC 2012, or a folder with images/ and labels.csv.")
+    maps: str | None = option(None, "A folder of localisation maps of all training images.")
 
 
 @dataclass
@@ -44,16 +39,13 @@ class AffinityTrainingArguments(SGDArguments):
 
     Without momentum: the released optimizer hands its weight decay to SGD as momentum, 5e-4, which is next to none,
     and its learning rate is meant for that.
-
-    Raises:
-        ValueError: Values that cannot work; the message lists all.
     """
 
-    per_device_train_batch_size: int = field(default=8, metadata={"help": "Crops per process and step."})
-    learning_rate: float = field(default=0.1, metadata={"help": "Of the backbone."})
-    momentum: float = field(default=0.0, metadata={"help": "Of SGD."})
-    num_train_epochs: float = field(default=8, metadata={"help": "Passes over the training set."})
-    save_strategy: SaveStrategy | str = field(default="epoch", metadata={"help": "epoch: by the calendar."})
+    per_device_train_batch_size: int = option(8, "Crops per process and step.")
+    learning_rate: float = option(0.1, "Of the backbone.")
+    momentum: float = option(0.0, "Of SGD.")
+    num_train_epochs: float = option(8, "Passes over the training set.")
+    save_strategy: SaveStrategy | str = option("epoch", "epoch: by the calendar.")
 
     def find_problems(self) -> list[str]:
         """As in the parent, and what this recipe adds."""
@@ -77,11 +69,10 @@ def parse_affinity_run(
 
     See `run_options.parse_run`.
     """
+    classes = (ModelArguments, AffinityDataArguments, AffinityAugmentation)
     run = parse_run(
         method,
-        ModelArguments,
-        AffinityDataArguments,
-        AffinityAugmentation,
+        *classes,
         manual=manual,
         arguments=arguments,
         part=PART,

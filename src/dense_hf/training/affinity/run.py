@@ -36,14 +36,12 @@ def train_affinity_net(run: TrainingRun) -> dict[str, Any]:
         seed=run.training.seed,
         image_cache_size=run.data.image_cache_size,
     )
-    names = [image.name for image in images.images if image.source == 0]
-    card = describe(run, names, {"train": len(images)}, images)
+    card = describe(run, {"train": len(images)}, images=images)
     trainer = CalendarTrainer(
         model=model,
         args=run.training,
         encoder=run.method.encoder,
         train_dataset=train_set,
-        train_samples=len(train_set),
         processing_class=processor,
         write_card=partial(write_affinity_card, run=card),
     )

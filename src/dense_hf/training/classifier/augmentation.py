@@ -4,12 +4,14 @@ Everything random comes from the one `numpy.random.Generator` that a caller pass
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 from torchvision.transforms import functional
+
+from ...options import option
 
 # Property of a picture -> what changes it by a factor; Pillow does, as the annotations there do not say
 FACTORS: dict[str, Callable[[Any, float], Any]] = {
@@ -28,13 +30,12 @@ class WeakAugmentation:
         ValueError: a number is out of range; the message lists all of them.
     """
 
-    brightness: float = field(default=0.3, metadata={"help": "Brightness is multiplied by 1 - this to 1 + this."})
-    contrast: float = field(default=0.3, metadata={"help": "The same for the contrast."})
-    saturation: float = field(default=0.3, metadata={"help": "The same for the saturation."})
-    hue: float = field(default=0.1, metadata={"help": "The hue is turned by up to this share of the circle."})
-    horizontal_flip: float = field(
-        default=0.0,
-        metadata={"help": "Probability of mirroring an image left and right, with its views; 0 is released."},
+    brightness: float = option(0.3, "Brightness is multiplied by 1 - this to 1 + this.")
+    contrast: float = option(0.3, "The same for the contrast.")
+    saturation: float = option(0.3, "The same for the saturation.")
+    hue: float = option(0.1, "The hue is turned by up to this share of the circle.")
+    horizontal_flip: float = option(
+        0.0, "Probability of mirroring an image left and right, with its views; 0 is released."
     )
 
     def __post_init__(self):

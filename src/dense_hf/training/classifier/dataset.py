@@ -159,9 +159,6 @@ class PairDrawer:
 
     The released lists have no image without a class. Here such an image gets any image as its partner: nothing is
     common, which the co-attention then learns as for any class that only one of two has.
-
-    Args:
-        images: all images of a training set.
     """
 
     def __init__(self, images: Sequence[WeakImage]):

@@ -1,12 +1,13 @@
 """The options of a training run of MCIS, and the released recipe (thesis section 3.3.3)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from transformers.trainer_utils import SaveStrategy
 
 from ...methods import method_of
+from ...options import option
 from ..run_options import ImageArguments, ModelArguments, TrainingRun, parse_run, section_keys
 from ..sgd_arguments import SGDArguments
 from .augmentation import WeakAugmentation
@@ -19,37 +20,22 @@ RELEASED_MILESTONES = (5.0, 10.0)  # the other schedules have none
 class MCISModelArguments(ModelArguments):
     """Where weights come from before training. What describes the model are fields of `MCISConfig`, in the file."""
 
-    freeze_backbone: bool = field(
-        default=False, metadata={"help": "Keep the weights of the backbone as they are: for a few hundred images."}
-    )
+    freeze_backbone: bool = option(False, "Keep the weights of the backbone as they are: for a few hundred images.")
 
 
 @dataclass
 class MCISDataArguments(ImageArguments):
-    """The images and how they become pixels.
-
-    Raises:
-        ValueError: values that cannot work; the message lists all.
-    """
+    """The images and how they become pixels."""
 
     least = {"image_size": 16, "image_cache_size": 0}
 
-    data_dir: str | None = field(
-        default=None,
-        metadata={"help": "PASCAL VOC 2012, or a folder with train/images and train/labels.csv, or with these alone."},
+    data_dir: str | None = option(
+        None, "PASCAL VOC 2012, or a folder with train/images and train/labels.csv, or with these alone."
     )
-    license: str | None = field(
-        default=None, metadata={"help": "Of the trained weights, for the model card: apache-2.0, cc-by-4.0, ..."}
-    )
-    eval_split: str = field(
-        default="val", metadata={"help": "Judged by --eval_strategy and at the end, if the folder has it."}
-    )
-    image_size: int | None = field(
-        default=None,
-        metadata={
-            "help": "Side of the square that images are resized to. Default: as model_name_or_path, else 256 "
-            "(released)."
-        },
+    license: str | None = option(None, "Of the trained weights, for the model card: apache-2.0, cc-by-4.0, ...")
+    eval_split: str = option("val", "Judged by --eval_strategy and at the end, if the folder has it.")
+    image_size: int | None = option(
+        None, "Side of the square that images are resized to. Default: as model_name_or_path, else 256 (released)."
     )
 
     def processor_options(self) -> dict[str, Any]:
@@ -63,48 +49,29 @@ class MCISTrainingArguments(SGDArguments):
     """`SGDArguments` whose defaults are the released recipe: 15 epochs of batches of 5 pairs on one GPU.
 
     The published maps are those of the released `epoch_10`, which is after 11 epochs: `num_train_epochs=11`.
-
-    Raises:
-        ValueError: Values that cannot work; the message lists all.
     """
 
-    per_device_train_batch_size: int = field(default=5, metadata={"help": "Pairs per process and step."})
-    learning_rate: float = field(default=1e-3, metadata={"help": "Of the weights of the backbone."})
-    head_lr_factor: float = field(
-        default=10.0, metadata={"help": "Of the learning rate, for all but the backbone (thesis: 1)."}
+    per_device_train_batch_size: int = option(5, "Pairs per process and step.")
+    learning_rate: float = option(1e-3, "Of the weights of the backbone.")
+    head_lr_factor: float = option(10.0, "Of the learning rate, for all but the backbone (thesis: 1).")
+    bias_lr_factor: float = option(2.0, "Of the learning rate, for biases, those of the head as well (thesis: 1).")
+    nesterov: bool = option(True, "Whether the momentum is Nesterov's.")
+    num_train_epochs: float = option(15, "Passes over the training set; the published maps are made after 11.")
+    lr_schedule: str = option(
+        "steps", "steps: times lr_decay after each of lr_milestones; poly: (1 - step / steps)^lr_power."
     )
-    bias_lr_factor: float = field(
-        default=2.0, metadata={"help": "Of the learning rate, for biases, those of the head as well (thesis: 1)."}
+    lr_milestones: list[float] = option([], "Epochs after which the learning rate drops, with steps. Default: 5 10.")
+    save_strategy: SaveStrategy | str = option("epoch", "epoch: by the calendar.")
+    metric_for_best_model: str | None = option(
+        "mean_average_precision", "What best means, with load_best_model_at_end."
     )
-    nesterov: bool = field(default=True, metadata={"help": "Whether the momentum is Nesterov's."})
-    num_train_epochs: float = field(
-        default=15, metadata={"help": "Passes over the training set; the published maps are made after 11."}
-    )
-    lr_schedule: str = field(
-        default="steps",
-        metadata={"help": "steps: times lr_decay after each of lr_milestones; poly: (1 - step / steps)^lr_power."},
-    )
-    lr_milestones: list[float] = field(
-        default_factory=list,
-        metadata={"help": "Epochs after which the learning rate drops, with steps. Default: 5 10."},
-    )
-    save_strategy: SaveStrategy | str = field(default="epoch", metadata={"help": "epoch: by the calendar."})
-    metric_for_best_model: str | None = field(
-        default="mean_average_precision", metadata={"help": "What best means, with load_best_model_at_end."}
-    )
-    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more is better."})
+
+    positive = (*SGDArguments.positive, "bias_lr_factor")
 
     def __post_init__(self):
         if self.lr_schedule == "steps" and not self.lr_milestones:
             self.lr_milestones = list(RELEASED_MILESTONES)
         super().__post_init__()
-
-    def find_problems(self) -> list[str]:
-        """As in the parent, and what this recipe adds."""
-        problems = super().find_problems()
-        if not self.bias_lr_factor > 0:
-            problems.append(f"bias_lr_factor must be positive, received {self.bias_lr_factor}")
-        return problems
 
     def parameter_options(self, name: str, in_encoder: bool) -> dict[str, float]:
         """As in the parent, with a rate of its own for biases."""

@@ -38,15 +38,13 @@ def train_classifier(run: TrainingRun) -> dict[str, Any]:
         seed=run.training.seed,
         image_cache_size=run.data.image_cache_size,
     )
-    names = [image.name for image in train.images if image.source == 0]
-    card = describe(run, names, {split: len(folder) for split, folder in folders.items()}, train)
+    card = describe(run, {split: len(folder) for split, folder in folders.items()}, images=train)
     judged = {split: folder.images for split, folder in folders.items() if split != "train"}
     trainer = MCISTrainer(
         model=model,
         args=run.training,
         encoder=run.method.encoder,
         train_dataset=train_set,
-        train_samples=len(train_set),
         eval_dataset=judged.get(run.data.eval_split),
         data_collator=collate_pairs,
         processing_class=processor,

@@ -1,5 +1,6 @@
 """The loss of pairs that are spread over several processes (thesis section 3.3.1). B pairs of a process, K classes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,26 +17,12 @@ CONTRASTIVE_TERMS = {
 
 
 class MCISTrainer(CalendarTrainer):
-    """Trains MCIS on pairs.
+    """Trains MCIS on pairs. Several processes take the steps of one with the whole batch, see `loss_of`."""
 
-    Several processes take the steps of one with the whole batch, see `compute_loss`.
+    _contrast_was_used = False
 
-    Args:
-        kwargs: as for [`CalendarTrainer`].
-    """
-
-    def __init__(self, **kwargs: Any):
-        self._contrast_was_used = False
-        super().__init__(**kwargs)
-
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Any:
-        """The model's own loss, whose terms are kept for the log.
+    def loss_of(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[Tensor, Mapping[str, Tensor], Any]:
+        """The model's own loss.
 
         The model leaves a contrastive term out where no image *of its batch* has a label of its own. With several
         processes, the batch is that of all of them: if one process needs the term, the others add it, too.
@@ -44,8 +31,7 @@ class MCISTrainer(CalendarTrainer):
         loss, terms = outputs.loss, dict(outputs.loss_dict)
         if self.args.world_size > 1:
             loss = self._agree_on_contrast(outputs, loss, terms)
-        self.keep_terms(terms)
-        return (loss, outputs) if return_outputs else loss
+        return loss, terms, outputs
 
     def _agree_on_contrast(self, outputs: Any, loss: Tensor, terms: dict[str, Tensor]) -> Tensor:
         """The loss with the terms that another process has; they are also added to `terms`."""

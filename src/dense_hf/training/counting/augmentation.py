@@ -6,11 +6,13 @@ Everything random comes from the one `numpy.random.Generator` that a caller pass
 generator's seed and nothing else: not of the process, the worker or what was drawn before.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 from scipy.spatial import KDTree
+
+from ...options import option
 
 RELEASED_SCALE_RATES = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3)
 NUM_NEIGHBOURS = 3
@@ -25,19 +27,12 @@ class CountingAugmentation:
         ValueError: A number is out of range; the message lists all of them.
     """
 
-    horizontal_flip: float = field(default=0.5, metadata={"help": "Probability of mirroring left and right."})
-    vertical_flip: float = field(
-        default=0.0, metadata={"help": "Probability of mirroring top and bottom. For pictures without an up."}
-    )
-    rotation: float = field(
-        default=0.0,
-        metadata={"help": "Probability of turning by 90, 180 or 270 degrees. For pictures without an up."},
-    )
-    scale: float = field(default=0.3, metadata={"help": "Probability of resizing by one of the scale rates."})
-    scale_rates: list[float] = field(
-        default_factory=lambda: list(RELEASED_SCALE_RATES), metadata={"help": "The rates to choose from."}
-    )
-    grayscale: float = field(default=0.1, metadata={"help": "Probability of removing the colour."})
+    horizontal_flip: float = option(0.5, "Probability of mirroring left and right.")
+    vertical_flip: float = option(0.0, "Probability of mirroring top and bottom. For pictures without an up.")
+    rotation: float = option(0.0, "Probability of turning by 90, 180 or 270 degrees. For pictures without an up.")
+    scale: float = option(0.3, "Probability of resizing by one of the scale rates.")
+    scale_rates: list[float] = option(list(RELEASED_SCALE_RATES), "The rates to choose from.")
+    grayscale: float = option(0.1, "Probability of removing the colour.")
 
     def __post_init__(self):
         problems = [
@@ -52,16 +47,10 @@ class CountingAugmentation:
 
 
 def unique_pixels(points: np.ndarray) -> np.ndarray:
-    """The pixels that hold exactly one point.
+    """The pixels int64 [m, 2] that hold exactly one of the points [n, 2] of an image, by row, then column.
 
     The released code counts points per pixel and keeps the ones: **a pixel with two or more points trains as if it
     were empty**, while the reference count of the evaluation has them all.
-
-    Args:
-        points: float [n, 2], inside the image.
-
-    Returns:
-        int64 [m, 2], m <= n, ordered by row, then column.
     """
     if len(points) == 0:
         return np.zeros((0, 2), dtype=np.int64)
@@ -70,15 +59,9 @@ def unique_pixels(points: np.ndarray) -> np.ndarray:
 
 
 def neighbour_distances(points: np.ndarray) -> np.ndarray:
-    """Mean distance of each point to its 3 nearest others (thesis section 2.4.3, third number of a target).
+    """Mean distance, float64 [n], of each point [n, 2] to its 3 nearest others (section 2.4.3, third of a target).
 
     With fewer than 3 others it is the mean over those there are, and 0 for a lonely point.
-
-    Args:
-        points: [n, 2].
-
-    Returns:
-        float64 [n], in the unit of the points.
     """
     if len(points) < 2:
         return np.zeros(len(points))
@@ -107,14 +90,9 @@ def points_in_crop(points: np.ndarray, offset: tuple[int, int], rate: float, til
 
 
 def crop_labels(local: np.ndarray, side: int) -> np.ndarray:
-    """Targets of a crop; neighbours are searched inside of it only.
+    """Targets of the points [N, 2] of a window, float32 [N, 3]: x, y and mean neighbour distance, divided by its side.
 
-    Args:
-        local: [N, 2], see [`points_in_crop`].
-        side: Of the window that they are in.
-
-    Returns:
-        float32 [N, 3]: x, y and mean neighbour distance, all divided by the side.
+    Neighbours are searched inside of it only.
     """
     return (np.column_stack([local, neighbour_distances(local)]) / side).astype(np.float32)
 

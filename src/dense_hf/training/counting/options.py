@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from ...options import refuse_ignored
+from ...options import option, refuse_ignored
 from ..calendar_trainer import CalendarArguments
 from ..optimizers import milestone_factor, warmup_factor
 from ..run_options import ImageArguments, ModelArguments, TrainingRun, parse_run
@@ -21,32 +21,25 @@ class CountingModelArguments(ModelArguments):
 
     of_a_new_model = ("backbone_weights", "start_at_mean_density")
 
-    start_at_mean_density: bool = field(
-        default=False,
-        metadata={
-            "help": "Start the density branch as the constant that is right on average over the training images. The "
-            "released code starts it from random weights."
-        },
+    start_at_mean_density: bool = option(
+        False,
+        "Start the density branch as the constant that is right on average over the training images. The "
+        "released code starts it from random weights.",
     )
 
 
 @dataclass
 class CountingDataArguments(ImageArguments):
-    """The images and how they are cut into tiles.
-
-    Raises:
-        ValueError: Values that cannot work; the message lists all.
-    """
+    """The images and how they are cut into tiles."""
 
     least = {"samples_per_image": 1, "image_cache_size": 0, "tile_overlap": 0}
 
-    data_dir: str | None = field(default=None, metadata={"help": "A folder in the layout of IOCfish5K."})
-    samples_per_image: int = field(default=1, metadata={"help": "Crops of each image in an epoch."})
-    tile_overlap: int | None = field(
-        default=None,
-        metadata={"help": "Pixels that tiles share in evaluation. Default: as model_name_or_path, else 0 (released)."},
+    data_dir: str | None = option(None, "A folder in the layout of IOCfish5K.")
+    samples_per_image: int = option(1, "Crops of each image in an epoch.")
+    tile_overlap: int | None = option(
+        None, "Pixels that tiles share in evaluation. Default: as model_name_or_path, else 0 (released)."
     )
-    threshold: float = field(default=0.35, metadata={"help": "Least score that counts."})
+    threshold: float = option(0.35, "Least score that counts.")
 
     def find_problems(self) -> list[str]:
         """As in the parent, and what counting adds."""
@@ -63,42 +56,33 @@ class CountingDataArguments(ImageArguments):
 
 @dataclass
 class CountingTrainingArguments(CalendarArguments):
-    """`CalendarArguments` whose defaults are the released recipe of IOCFormer: Adam, a rate that drops at epochs.
+    """`CalendarArguments` whose defaults are the released recipe of IOCFormer: Adam, a rate that drops at epochs."""
 
-    Raises:
-        ValueError: Values that cannot work; the message lists all.
-    """
+    per_device_train_batch_size: int = option(8, "Images per process and step.")
+    learning_rate: float = option(1e-5, "Of all parameters (CLTR: 1e-4).")
+    weight_decay: float = option(5e-4, "L2 penalty inside Adam, on all parameters.")
+    num_train_epochs: float = option(1500, "Passes over the training set.")
+    lr_milestones: list[float] = option([1200.0], "Epochs after which the learning rate drops.")
+    lr_decay: float = option(0.1, "Factor of the learning rate at each milestone.")
+    lr_factors: dict[str, float] | str | None = option(
+        None,
+        "Factors of the learning rate for parameters whose names begin so, as JSON: "
+        '{"backbone.": 0.1}. The longest beginning counts. Default: one rate for all (released).',
+    )
+    eval_strategy: IntervalStrategy | str = option("epoch", "epoch: by the calendar.")
+    eval_start_epoch: int = option(1200, "No evaluation after fewer epochs than this.")
+    eval_every_epochs: int = option(20, "Epochs from one evaluation to the next.")
+    save_strategy: SaveStrategy | str = option("epoch", "epoch: by the calendar.")
+    save_every_epochs: int = option(20, "Epochs from one checkpoint to the next.")
+    load_best_model_at_end: bool = option(True, "End with the weights of the best epoch.")
+    metric_for_best_model: str | None = option("mae", "What best means.")
+    greater_is_better: bool | None = option(False, "Whether more is better.")
 
-    per_device_train_batch_size: int = field(default=8, metadata={"help": "Images per process and step."})
-    learning_rate: float = field(default=1e-5, metadata={"help": "Of all parameters (CLTR: 1e-4)."})
-    weight_decay: float = field(default=5e-4, metadata={"help": "L2 penalty inside Adam, on all parameters."})
-    num_train_epochs: float = field(default=1500, metadata={"help": "Passes over the training set."})
-    seed: int = field(default=1, metadata={"help": "Decides initial weights, order, augmentation and dropout."})
-    lr_milestones: list[float] = field(
-        default_factory=lambda: [1200.0], metadata={"help": "Epochs after which the learning rate drops."}
-    )
-    lr_decay: float = field(default=0.1, metadata={"help": "Factor of the learning rate at each milestone."})
-    lr_factors: dict[str, float] | str | None = field(
-        default=None,
-        metadata={
-            "help": "Factors of the learning rate for parameters whose names begin so, as JSON: "
-            '{"backbone.": 0.1}. The longest beginning counts. Default: one rate for all (released).'
-        },
-    )
-    eval_strategy: IntervalStrategy | str = field(default="epoch", metadata={"help": "epoch: by the calendar."})
-    eval_start_epoch: int = field(default=1200, metadata={"help": "No evaluation after fewer epochs than this."})
-    eval_every_epochs: int = field(default=20, metadata={"help": "Epochs from one evaluation to the next."})
-    save_strategy: SaveStrategy | str = field(default="epoch", metadata={"help": "epoch: by the calendar."})
-    save_every_epochs: int = field(default=20, metadata={"help": "Epochs from one checkpoint to the next."})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the weights of the best epoch."})
-    metric_for_best_model: str | None = field(default="mae", metadata={"help": "What best means."})
-    greater_is_better: bool | None = field(default=False, metadata={"help": "Whether more is better."})
+    positive = (*CalendarArguments.positive, "lr_decay")
 
     def find_problems(self) -> list[str]:
         """As in the parent, and what milestones and factors add. `lr_factors` is a dictionary afterwards."""
         problems = super().find_problems()
-        if not self.lr_decay > 0:
-            problems.append(f"lr_decay must be positive, received {self.lr_decay}")
         try:
             self.lr_factors = (
                 dict(json.loads(self.lr_factors)) if isinstance(self.lr_factors, str) else self.lr_factors

@@ -42,13 +42,12 @@ def train_counter(run: TrainingRun) -> dict[str, Any]:
         image_cache_size=run.data.image_cache_size,
     )
     names = [example.path.name for example in examples["train"]]
-    card = describe(run, names, {split: len(items) for split, items in examples.items()})
+    card = describe(run, {split: len(items) for split, items in examples.items()}, names)
     trainer = CalendarTrainer(
         model=model,
         args=run.training,
         encoder=run.method.encoder,
         train_dataset=train_set,
-        train_samples=len(train_set),
         eval_dataset=examples.get("validation"),
         data_collator=collate_crops,
         processing_class=processor,

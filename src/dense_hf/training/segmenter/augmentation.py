@@ -3,10 +3,12 @@
 H, W: image. All randomness comes from the one `numpy.random.Generator` that a caller passes in.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
+
+from ...options import option
 
 RELEASED_SCALES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
 
@@ -19,15 +21,9 @@ class SegmenterAugmentation:
         ValueError: A number is out of range; the message lists all of them.
     """
 
-    crop_size: int = field(
-        default=321,
-        metadata={"help": "Side of the squares that are learned from, in pixels; smaller images are padded."},
-    )
-    scales: list[float] = field(
-        default_factory=lambda: list(RELEASED_SCALES),
-        metadata={"help": "Factors of an image's sides, one of which is drawn."},
-    )
-    horizontal_flip: float = field(default=0.5, metadata={"help": "Probability of mirroring left and right."})
+    crop_size: int = option(321, "Side of the squares that are learned from, in pixels; smaller images are padded.")
+    scales: list[float] = option(list(RELEASED_SCALES), "Factors of an image's sides, one of which is drawn.")
+    horizontal_flip: float = option(0.5, "Probability of mirroring left and right.")
 
     def __post_init__(self):
         problems = []

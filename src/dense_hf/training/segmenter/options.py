@@ -1,12 +1,12 @@
 """The options of a training run of a segmenter, and the released recipe (thesis section 3.3.3)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from ...options import refuse_ignored
+from ...options import option, refuse_ignored
 from ...weak_segmentation.multi_scale_segmenter import STRIDE, WINDOW
 from ..run_options import ImageArguments, ModelArguments, TrainingRun, parse_run
 from ..sgd_arguments import SGDArguments
@@ -18,44 +18,29 @@ CLASS_BIAS = "classifier.bias"
 
 @dataclass
 class SegmenterDataArguments(ImageArguments):
-    """The images, their labels, and what becomes of pixels.
+    """The images, their labels, and what becomes of pixels."""
 
-    Raises:
-        ValueError: Values that cannot work.
-    """
-
-    data_dir: str | None = field(
-        default=None, metadata={"help": "A folder in the layout of PASCAL VOC, or TRAIN/{images/,labels.csv}."}
+    data_dir: str | None = option(None, "A folder in the layout of PASCAL VOC, or TRAIN/{images/,labels.csv}.")
+    pseudo_labels: str | None = option(
+        None,
+        "A folder with label maps NAME.png: 0 background, class + 1, 255 ignored. A folder of masks that "
+        "people have drawn has the same format: the fully supervised upper bound.",
     )
-    pseudo_labels: str | None = field(
-        default=None,
-        metadata={
-            "help": "A folder with label maps NAME.png: 0 background, class + 1, 255 ignored. A folder of masks that "
-            "people have drawn has the same format: the fully supervised upper bound."
-        },
+    drawn_labels: bool | None = option(
+        None,
+        "For the model card: whether people have drawn the labels. Default: only if they are the masks in data_dir.",
     )
-    drawn_labels: bool | None = field(
-        default=None,
-        metadata={
-            "help": "For the model card: whether people have drawn the labels. Default: only if they are the masks in "
-            "data_dir."
-        },
+    label_source: str | None = option(
+        None, "For the model card: what made the labels. Default: the name of their folder."
     )
-    label_source: str | None = field(
-        default=None, metadata={"help": "For the model card: what made the labels. Default: the name of their folder."}
+    eval_split: str = option("val", "Images with masks, if there is an eval_strategy.")
+    eval_window: int = option(WINDOW, "Side of the squares that are evaluated, in pixels.")
+    eval_stride: int = option(STRIDE, "From one of them to the next, in pixels.")
+    do_flip_channel_order: bool | None = option(
+        None, "Whether channels become blue, green, red. Default: as model_name_or_path, else true (Caffe)."
     )
-    eval_split: str = field(default="val", metadata={"help": "Images with masks, if there is an eval_strategy."})
-    eval_window: int = field(default=WINDOW, metadata={"help": "Side of the squares that are evaluated, in pixels."})
-    eval_stride: int = field(default=STRIDE, metadata={"help": "From one of them to the next, in pixels."})
-    do_flip_channel_order: bool | None = field(
-        default=None,
-        metadata={
-            "help": "Whether channels become blue, green, red. Default: as model_name_or_path, else true (Caffe)."
-        },
-    )
-    do_rescale: bool | None = field(
-        default=None,
-        metadata={"help": "Whether pixels are divided by 255. Default: as model_name_or_path, else false (Caffe)."},
+    do_rescale: bool | None = option(
+        None, "Whether pixels are divided by 255. Default: as model_name_or_path, else false (Caffe)."
     )
 
     def find_problems(self) -> list[str]:
@@ -81,37 +66,22 @@ class SegmenterTrainingArguments(SGDArguments):
 
     The released code takes images one by one and accumulates ten; the loss is a mean over images, so any product of
     batch size, accumulation steps and processes that is 10 does the same (up to rounding).
-
-    Raises:
-        ValueError: Values that cannot work; the message lists all.
     """
 
-    per_device_train_batch_size: int = field(
-        default=10, metadata={"help": "Images per process and step; 10 in all is released."}
+    per_device_train_batch_size: int = option(10, "Images per process and step; 10 in all is released.")
+    learning_rate: float = option(1e-3, "Of the backbone.")
+    class_bias_lr_factor: float = option(20.0, "Of the learning rate, for the bias of the class layer.")
+    max_steps: int = option(16_000, "Steps of the run; -1: num_train_epochs decides.")
+    save_strategy: SaveStrategy | str = option("steps", "epoch: by the calendar.")
+    save_steps: float = option(1000, "Steps from one checkpoint to the next.")
+    eval_strategy: IntervalStrategy | str = option(
+        "no",
+        "Whether images with masks are segmented, single-scale and without a CRF. no: never (released); "
+        "steps: every eval_steps; epoch: by the calendar; at the end, too, unless it is no.",
     )
-    learning_rate: float = field(default=1e-3, metadata={"help": "Of the backbone."})
-    class_bias_lr_factor: float = field(
-        default=20.0, metadata={"help": "Of the learning rate, for the bias of the class layer."}
-    )
-    max_steps: int = field(default=16_000, metadata={"help": "Steps of the run; -1: num_train_epochs decides."})
-    save_strategy: SaveStrategy | str = field(default="steps", metadata={"help": "epoch: by the calendar."})
-    save_steps: float = field(default=1000, metadata={"help": "Steps from one checkpoint to the next."})
-    eval_strategy: IntervalStrategy | str = field(
-        default="no",
-        metadata={
-            "help": "Whether images with masks are segmented, single-scale and without a CRF. no: never (released); "
-            "steps: every eval_steps; epoch: by the calendar; at the end, too, unless it is no."
-        },
-    )
-    metric_for_best_model: str | None = field(default="mean_iou", metadata={"help": "What best means."})
-    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more is better."})
+    metric_for_best_model: str | None = option("mean_iou", "What best means.")
 
-    def find_problems(self) -> list[str]:
-        """As in the parent, and what this recipe adds."""
-        problems = super().find_problems()
-        if not self.class_bias_lr_factor > 0:
-            problems.append(f"class_bias_lr_factor must be positive, received {self.class_bias_lr_factor}")
-        return problems
+    positive = (*SGDArguments.positive, "class_bias_lr_factor")
 
     def parameter_options(self, name: str, in_encoder: bool) -> dict[str, float]:
         """As in the parent; the bias of the class layer has a rate of its own (released: 1, 10 and 20)."""

@@ -39,13 +39,13 @@ def train_segmenter(run: TrainingRun) -> dict[str, Any]:
     train_set = SegmenterTrainingSet(
         folders["train"], processor, run.augmentation, run.training.seed, run.data.image_cache_size
     )
-    labels, card = describe_labels(run), describe_run(run, folders)
+    labels = describe_labels(run)
+    card = describe(run, {split: len(folder) for split, folder in folders.items()}, images=folders["train"])
     trainer = CalendarTrainer(
         model=with_synchronized_norms(model, run.training.world_size, run.training.device.type),
         args=run.training,
         encoder=run.method.encoder,
         train_dataset=train_set,
-        train_samples=len(train_set),
         eval_dataset=folders.get("validation"),
         processing_class=processor,
         judge=partial(judge, run=run, processor=processor),
@@ -68,6 +68,8 @@ def read_data(run: TrainingRun) -> dict[str, WeakFolder]:
     """Training images with their labels and, for an evaluation, images with masks; all label maps are checked."""
     progress = not run.training.disable_tqdm
     data_dir, labels_dir = str(run.data.data_dir), str(run.data.pseudo_labels)
+    if run.data.dataset_name is None and is_voc(data_dir):
+        run.data.dataset_name = "PASCAL VOC 2012"
     folders = {"train": with_pseudo_labels(read_weak_training(data_dir, run.sources), labels_dir, progress)}
     if run.training.eval_strategy != "no":
         judged = read_weak_split(data_dir, run.data.eval_split, with_masks=True)
@@ -121,12 +123,3 @@ def describe_labels(run: TrainingRun) -> LabelSource:
     drawn = labels_dir in own_masks if run.data.drawn_labels is None else run.data.drawn_labels
     source = run.data.label_source or f"the folder {labels_dir.name}"
     return LabelSource(drawn, source, {} if drawn else read_label_settings(labels_dir))
-
-
-def describe_run(run: TrainingRun, folders: dict[str, WeakFolder]) -> Any:
-    """What the card says about this run."""
-    train = folders["train"]
-    if run.data.dataset_name is None and is_voc(str(run.data.data_dir)):
-        run.data.dataset_name = "PASCAL VOC 2012"
-    names = [image.name for image in train.images if image.source == 0]
-    return describe(run, names, {split: len(folder) for split, folder in folders.items()}, train)

@@ -7,12 +7,13 @@ Everything random comes from the one `numpy.random.Generator` that a caller pass
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from ...data.labels import IGNORED
+from ...options import option
 
 MAX_CROP_REDRAWS = 10
 
@@ -25,24 +26,20 @@ class ClipAugmentation:
         ValueError: A number is out of range; the message lists all of them.
     """
 
-    scale: list[int] = field(
-        default_factory=lambda: [853, 480],
-        metadata={"help": "Long and short side that a frame is scaled to fit, before the random factor."},
+    scale: list[int] = option(
+        [853, 480], "Long and short side that a frame is scaled to fit, before the random factor."
     )
-    scale_factors: list[float] = field(
-        default_factory=lambda: [0.5, 2.0], metadata={"help": "Least and largest random factor of both."}
+    scale_factors: list[float] = option([0.5, 2.0], "Least and largest random factor of both.")
+    crop_size: list[int] = option([480, 480], "Height and width of a crop.")
+    max_class_share: float = option(
+        0.75, "A crop is drawn again if one class has this share of the target's labelled pixels."
     )
-    crop_size: list[int] = field(default_factory=lambda: [480, 480], metadata={"help": "Height and width of a crop."})
-    max_class_share: float = field(
-        default=0.75,
-        metadata={"help": "A crop is drawn again if one class has this share of the target's labelled pixels."},
-    )
-    horizontal_flip: float = field(default=0.5, metadata={"help": "Probability of mirroring left and right."})
-    colour: float = field(default=0.5, metadata={"help": "Probability of each of the four changes of colour."})
-    brightness: float = field(default=32.0, metadata={"help": "Largest change of brightness, of 255 levels."})
-    contrast: list[float] = field(default_factory=lambda: [0.5, 1.5], metadata={"help": "Range of its factor."})
-    saturation: list[float] = field(default_factory=lambda: [0.5, 1.5], metadata={"help": "Range of its factor."})
-    hue: int = field(default=18, metadata={"help": "Largest change of hue, in steps of 2 degrees."})
+    horizontal_flip: float = option(0.5, "Probability of mirroring left and right.")
+    colour: float = option(0.5, "Probability of each of the four changes of colour.")
+    brightness: float = option(32.0, "Largest change of brightness, of 255 levels.")
+    contrast: list[float] = option([0.5, 1.5], "Range of its factor.")
+    saturation: list[float] = option([0.5, 1.5], "Range of its factor.")
+    hue: int = option(18, "Largest change of hue, in steps of 2 degrees.")
 
     def __post_init__(self):
         problems = [

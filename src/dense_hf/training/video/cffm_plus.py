@@ -1,6 +1,6 @@
 """What training CFFM++ has of its own: a trained CFFM to start from, prototypes of all videos, another recipe."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from accelerate import PartialState
@@ -10,6 +10,7 @@ from ...data.videos import VideoSet
 from ...errors import InvalidDataError
 from ...inference.evaluations import evaluation_mode
 from ...inference.prototype_files import PrototypeFolder, PrototypeMaker, make_prototypes
+from ...options import option
 from ...video_segmentation.modeling_cffm_plus import CFFMPlusForVideoSemanticSegmentation
 from ..run import build_model, start
 from ..run_options import TrainingRun
@@ -19,18 +20,12 @@ from .run import build_frame_processor, build_trainer, evaluated_splits, finish_
 
 @dataclass
 class CFFMPlusTrainingArguments(VideoTrainingArguments):
-    """`VideoTrainingArguments` whose defaults are the released finetuning: 40,000 steps, one learning rate.
+    """`VideoTrainingArguments` whose defaults are the released finetuning: 40,000 steps, one learning rate."""
 
-    Raises:
-        ValueError: Values that cannot work; the message lists all.
-    """
-
-    learning_rate: float = field(default=2e-4, metadata={"help": "Of the branch; nothing else learns."})
-    head_lr_factor: float = field(default=1.0, metadata={"help": "Of the learning rate; the branch is in the head."})
-    max_steps: int = field(default=40_000, metadata={"help": "Steps of the run; -1: num_train_epochs decides."})
-    prototypes: str | None = field(
-        default=None, metadata={"help": "A folder of prototypes, of this CFFM; those that it lacks are made."}
-    )
+    learning_rate: float = option(2e-4, "Of the branch; nothing else learns.")
+    head_lr_factor: float = option(1.0, "Of the learning rate; the branch is in the head.")
+    max_steps: int = option(40_000, "Steps of the run; -1: num_train_epochs decides.")
+    prototypes: str | None = option(None, "A folder of prototypes, of this CFFM; those that it lacks are made.")
 
 
 def train_cffm_plus(run: TrainingRun) -> dict[str, Any]:

@@ -1,16 +1,15 @@
 """The options of a training run on video, and the released recipe (thesis sections 4.4.1 and 5.4.1)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import PreTrainedConfig
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from ...inference.video_folder_options import VideoFolderArguments
 from ...methods import method_of
-from ...options import refuse_ignored
+from ...options import option, refuse_ignored
 from ..calendar_trainer import CalendarArguments
 from ..optimizers import linear_factor
 from ..run_options import DataArguments, ModelArguments, TrainingRun, parse_run
@@ -25,37 +24,24 @@ class VideoModelArguments(ModelArguments):
 
     of_a_new_model = ("backbone", "backbone_weights")
 
-    backbone: str | None = field(
-        default=None,
-        metadata={"help": "Mix Transformer b0, b1, b2 or b5, with the thesis' values for it. Default: b1."},
+    backbone: str | None = option(
+        None, "Mix Transformer b0, b1, b2 or b5, with the thesis' values for it. Default: b1."
     )
 
 
 @dataclass
 class VideoDataArguments(VideoFolderArguments, DataArguments):
-    """The videos, and how frames are prepared.
-
-    Raises:
-        ValueError: Values that cannot work; the message lists all.
-    """
+    """The videos, and how frames are prepared."""
 
     least = {"samples_per_video": 1, "frame_cache_size": 0, "size_divisor": 1}
 
-    samples_per_video: int = field(default=50, metadata={"help": "Clips of each video in an epoch (50 is released)."})
-    frame_cache_size: int = field(
-        default=0, metadata={"help": "Decoded frames kept in memory per loader process; for few videos."}
+    samples_per_video: int = option(50, "Clips of each video in an epoch (50 is released).")
+    frame_cache_size: int = option(0, "Decoded frames kept in memory per loader process; for few videos.")
+    test_scale: list[int] | None = option(
+        None, "Long and short side that frames fit when tested. Default: as model_name_or_path, else 853 480."
     )
-    test_scale: list[int] | None = field(
-        default=None,
-        metadata={
-            "help": "Long and short side that frames fit when tested. Default: as model_name_or_path, else 853 480."
-        },
-    )
-    size_divisor: int | None = field(
-        default=None,
-        metadata={
-            "help": "Tested frames are then resized up to multiples of it. Default: as model_name_or_path, else 32."
-        },
+    size_divisor: int | None = option(
+        None, "Tested frames are then resized up to multiples of it. Default: as model_name_or_path, else 32."
     )
 
     def find_problems(self) -> list[str]:
@@ -75,37 +61,26 @@ class VideoDataArguments(VideoFolderArguments, DataArguments):
 
 @dataclass
 class VideoTrainingArguments(CalendarArguments):
-    """`CalendarArguments` whose defaults are the released recipe of CFFM and MRCFA: 160,000 steps of 8 clips.
+    """`CalendarArguments` whose defaults are the released recipe of CFFM and MRCFA: 160,000 steps of 8 clips."""
 
-    Raises:
-        ValueError: Values that cannot work; the message lists all.
-    """
+    per_device_train_batch_size: int = option(8, "Clips per process and step; 8 in all is released (4 GPUs with 2).")
+    learning_rate: float = option(6e-5, "Of the encoder.")
+    head_lr_factor: float = option(10.0, "Of the learning rate, for all but the encoder.")
+    weight_decay: float = option(0.01, "Of AdamW, for all but the norms of the encoder (those of the head have it).")
+    max_steps: int = option(160_000, "Steps of the run; -1: num_train_epochs decides.")
+    warmup_steps: float = option(1500, "Steps in which the learning rate rises from zero.")
+    eval_strategy: IntervalStrategy | str = option(
+        "no", "steps: every eval_steps; epoch: by the calendar; the end is always evaluated."
+    )
+    save_strategy: SaveStrategy | str = option("steps", "epoch: by the calendar.")
+    save_steps: float = option(4000, "Steps from one checkpoint to the next.")
+    metric_for_best_model: str | None = option("mean_iou", "What best means.")
 
-    per_device_train_batch_size: int = field(
-        default=8, metadata={"help": "Clips per process and step; 8 in all is released (4 GPUs with 2)."}
-    )
-    learning_rate: float = field(default=6e-5, metadata={"help": "Of the encoder."})
-    head_lr_factor: float = field(default=10.0, metadata={"help": "Of the learning rate, for all but the encoder."})
-    weight_decay: float = field(
-        default=0.01, metadata={"help": "Of AdamW, for all but the norms of the encoder (those of the head have it)."}
-    )
-    max_steps: int = field(default=160_000, metadata={"help": "Steps of the run; -1: num_train_epochs decides."})
-    warmup_steps: float = field(default=1500, metadata={"help": "Steps in which the learning rate rises from zero."})
-    seed: int = field(default=1, metadata={"help": "Decides initial weights, order, augmentation and dropout."})
-    eval_strategy: IntervalStrategy | str = field(
-        default="no",
-        metadata={"help": "steps: every eval_steps; epoch: by the calendar; the end is always evaluated."},
-    )
-    save_strategy: SaveStrategy | str = field(default="steps", metadata={"help": "epoch: by the calendar."})
-    save_steps: float = field(default=4000, metadata={"help": "Steps from one checkpoint to the next."})
-    metric_for_best_model: str | None = field(default="mean_iou", metadata={"help": "What best means."})
-    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more is better."})
+    positive = (*CalendarArguments.positive, "head_lr_factor")
 
     def find_problems(self) -> list[str]:
         """As in the parent, and what this recipe adds."""
         problems = super().find_problems()
-        if not self.head_lr_factor > 0:
-            problems.append(f"head_lr_factor must be positive, received {self.head_lr_factor}")
         if self.warmup_steps < 0 or 0 < self.max_steps <= self.warmup_steps:
             problems.append(
                 f"warmup_steps must be at least 0 and less than max_steps={self.max_steps}, received "
@@ -135,19 +110,14 @@ class VideoTrainingArguments(CalendarArguments):
 def parse_video_run(method: str, manual: str | None = None, arguments: Sequence[str] | None = None) -> TrainingRun:
     """Read `--config FILE` and the options after it, which win over the file. See `run_options.parse_run`."""
     row = method_of(method)
-
-    def make_config(model: VideoModelArguments, fields: dict[str, Any]) -> PreTrainedConfig:
-        default = None if row.thesis_config is None else DEFAULT_BACKBONE
-        return row.make_config(model.backbone or default, fields)
-
+    default = None if row.thesis_config is None else DEFAULT_BACKBONE
+    classes = (VideoModelArguments, VideoDataArguments, ClipAugmentation)
     run = parse_run(
         method,
-        VideoModelArguments,
-        VideoDataArguments,
-        ClipAugmentation,
+        *classes,
         manual=manual,
         arguments=arguments,
-        make_config=make_config,
+        make_config=lambda model, fields: row.make_config(model.backbone or default, fields),
     )
     refuse_ignored(run.typed, run.data.ignored_options())
     return run

@@ -105,11 +105,10 @@ def build_trainer(
         encoder=run.method.encoder,
         args=run.training,
         train_dataset=train_set,
-        train_samples=len(train_set),
         eval_dataset=videos.splits.get("validation"),
         processing_class=saved_processor(run, frames),
         judge=partial(judge, run=run, processor=frames, videos=videos, extra_inputs=extra_inputs),
-        write_card=partial(write_video_card, run=describe(run, names, numbers, unit="videos")),
+        write_card=partial(write_video_card, run=describe(run, numbers, names, unit="videos")),
     )
 
 

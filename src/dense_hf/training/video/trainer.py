@@ -3,6 +3,7 @@
 B clips, T frames of a clip, K labels, h x w logits, H x W crops.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,17 +15,11 @@ from ..calendar_trainer import CalendarTrainer
 class PerFrameTrainer(CalendarTrainer):
     """Gives a model of single images the frames of all clips, and the loss of the thesis' baseline."""
 
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Any:
+    def loss_of(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[Tensor, Mapping[str, Tensor], Any]:
         """The mean cross-entropy of all frames of all clips, ignored pixels in the denominator, as the models of clips
         judge single frames."""
         unwrapped: Any = self.accelerator.unwrap_model(model)
         frames, labels = inputs["pixel_values"], inputs["labels"]
         outputs = model(pixel_values=frames.flatten(0, 1))
         loss = mean_cross_entropy(outputs.logits.unflatten(0, frames.shape[:2]), labels, unwrapped.config)
-        return (loss, outputs) if return_outputs else loss
+        return loss, {}, outputs
