@@ -24,9 +24,9 @@ num_images, and settings.
 from pathlib import Path
 
 from dense_hf.data.weak_source import mask_rule, read_weak_split
-from dense_hf.errors import InvalidDataError
 from dense_hf.inference.checkpoints import load_model
 from dense_hf.inference.checks import check_label_maps
+from dense_hf.inference.class_names import order_labels
 from dense_hf.inference.evaluation_options import parse_evaluation
 from dense_hf.inference.evaluation_records import EvaluationRecord
 from dense_hf.inference.evaluations import prepare_output, publish, weak_split_of
@@ -48,9 +48,7 @@ def main() -> None:
     rule = mask_rule(folder.class_names)
     kind = "a DeepLab-LargeFOV"
     model, processor = load_model(arguments.model, DeepLabLargeFOVForSemanticSegmentation, kind, state.device)
-    if (names := tuple(model.config.id2label.values())) != rule.names:
-        expected = f"a model of the classes of {arguments.data_dir}, {', '.join(rule.names)}"
-        raise InvalidDataError(arguments.model, expected, ", ".join(names))
+    order_labels(model, rule.names, arguments.model)
     segmenter = arguments.segmenter(model, processor)
     check_label_maps(folder.images, rule, "Checking masks", progress=not arguments.quiet)
     predictions = None

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dense_hf.inference.checkpoints import load_video_model
+from dense_hf.inference.class_names import order_labels
 from dense_hf.inference.evaluation_records import EvaluationRecord
 from dense_hf.inference.evaluations import prepare_output, publish, split_of
 from dense_hf.inference.processes import closes_process_group, one_line_errors, start_processes
@@ -67,6 +68,7 @@ def main() -> None:
     videos = data.read()
     split = split_of(arguments.split, videos.splits.__contains__)
     model, processor = load_video_model(arguments.model, arguments.test_scale, state.device)
+    order_labels(model, videos.rule.names, arguments.model)
     check_once(videos, [split], data.skip_incomplete, progress=not arguments.quiet)
     members = videos.splits[split]
     prepare_output(arguments.output)

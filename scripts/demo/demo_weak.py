@@ -28,7 +28,8 @@ from train_demo_weak import ROWS, settings_of
 
 from dense_hf.data import open_image, read_weak_split
 from dense_hf.data.weak_folder import WeakFolder
-from dense_hf.inference.checkpoints import check_classes, load_mcis
+from dense_hf.inference.checkpoints import load_mcis
+from dense_hf.inference.class_names import order_labels
 from dense_hf.inference.localization_maps import image_group
 from dense_hf.visualization import draw_attention, draw_labels, label_palette
 from dense_hf.weak_segmentation import LocalizationSettings, Localizer, PseudoLabelSettings
@@ -104,7 +105,7 @@ def run(options: runs.Namespace) -> runs.Results:
         raise ValueError(f"--per_class must be at least 1. Received: {options.per_class}")
     crops = read_weak_split(options.data, "test", with_masks=True)
     model, processor = load_mcis(options.model)
-    check_classes(model, crops.class_names)
+    order_labels(model, crops.class_names, options.model)
     masks = read_masks(crops)
     found = {row: list(localize(model, processor, crops, row)) for row in ROUNDS}
     options.output.mkdir(parents=True, exist_ok=True)

@@ -138,18 +138,3 @@ def _models_of(task: str) -> tuple[dict[Any, Any], str]:
     """The classes of configurations of a task to those of their models, and the names of these."""
     known = methods(task)
     return {method.config_class: method.model_class for method in known.values()}, ", ".join(known)
-
-
-def check_classes(model: PreTrainedModel, class_names: tuple[str, ...]) -> None:
-    """Nothing, if the classes of the data are those of the model. A model may have no names, only numbers.
-
-    Raises:
-        ValueError: another number, or other names or order.
-    """
-    known = [name for _, name in sorted((model.config.id2label or {}).items())]
-    unnamed = known == [f"LABEL_{class_id}" for class_id in range(len(known))]
-    if len(known) != len(class_names) or not (unnamed or known == list(class_names)):
-        raise ValueError(
-            "the data must have the classes of the model, in their order (classes.txt says it). The model has "
-            f"{len(known)}: {', '.join(known[:30])}. Received: {len(class_names)}: {', '.join(class_names[:30])}"
-        )

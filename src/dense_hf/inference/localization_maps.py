@@ -23,7 +23,7 @@ from ..errors import InvalidDataError
 from ..weak_segmentation.feature_cache import DEFAULT_BYTES
 from ..weak_segmentation.image_group import ImageGroup
 from ..weak_segmentation.localization import LocalizationSettings, Localizer
-from .checkpoints import check_classes
+from .class_names import order_labels
 from .result_folders import SETTINGS_FILE, claim_folder, describe_maker, finish_folder, hash_of
 from .shares import each_of_share
 
@@ -104,7 +104,7 @@ def make_maps(
         InvalidDataError: an image that cannot be read, or maps in the folder that were made otherwise.
         ValueError: classes that are not the model's, or settings that it has no layers for.
     """
-    check_classes(model, images.class_names)
+    order_labels(model, images.class_names, model_name)
     group = image_group(images, with_domains=getattr(model.config, "num_domains", 1) > 1)
     maker = {
         **describe_maker(model_name, model, processor),

@@ -7,28 +7,14 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig
 from transformers.utils import logging
 
+from ..inference.class_names import has_no_names, label_axes, name_labels
 from ..strict_loading import checkpoint_folder, load_checkpoint
 
 logger = logging.get_logger(__name__)
-
-
-def name_labels(config: PreTrainedConfig, names: Sequence[str]) -> None:
-    """Give a configuration the labels of the data. Colors of other labels would be wrong, so they go."""
-    if label_names(config) != tuple(names) and getattr(config, "palette", None) is not None:
-        logger.warning("The model has colors of its own for its classes; the data has other classes, so they go")
-        config.palette = None
-    config.id2label = dict(enumerate(names))
-    config.label2id = {name: number for number, name in enumerate(names)}
-
-
-def label_names(config: PreTrainedConfig) -> tuple[str, ...]:
-    """The names of a configuration's labels, in order."""
-    return tuple(name for _, name in sorted((config.id2label or {}).items()))
 
 
 def load_with_labels(
@@ -49,7 +35,7 @@ def load_with_labels(
     Raises:
         InvalidDataError: weights that do not fit.
     """
-    unnamed = list(before) == [f"LABEL_{number}" for number in range(len(before))]
+    unnamed = has_no_names(before)
     if tuple(before) == tuple(names) or (unnamed and len(before) == len(names)):
         return load_checkpoint(model_class, checkpoint_folder(source), config=config)
     trained_config = copy.deepcopy(config)
@@ -73,16 +59,3 @@ def load_with_labels(
         f"Starting anew: {', '.join(anew) or 'none'}."
     )
     return model
-
-
-def label_axes(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> dict[str, int]:
-    """Name of each tensor that grows with the number of labels, and along which axis: found by building both."""
-    more = copy.deepcopy(config)
-    name_labels(more, [*label_names(config), "one more"])
-    with torch.device("meta"):
-        few, many = model_class(config).state_dict(), model_class(more).state_dict()
-    return {
-        name: next(axis for axis in range(tensor.ndim) if tensor.shape[axis] != many[name].shape[axis])
-        for name, tensor in few.items()
-        if tensor.shape != many[name].shape
-    }

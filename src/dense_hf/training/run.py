@@ -12,11 +12,12 @@ from transformers.utils import logging
 from ..data.extra_sources import count_extra_images
 from ..data.weak_folder import WeakFolder
 from ..inference.checkpoints import load_processor
+from ..inference.class_names import label_names, name_labels
 from ..reports.model_card import RunDescription, command_line, write_results
 from ..strict_loading import checkpoint_folder
 from .backbone_weights import list_of, load_encoder_weights
 from .calendar_trainer import CalendarTrainer
-from .continuing import label_names, load_with_labels, name_labels
+from .continuing import load_with_labels
 from .resuming import resolve_checkpoint
 from .run_options import TrainingRun
 

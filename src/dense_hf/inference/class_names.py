@@ -1,0 +1,80 @@
+"""Labels of a model by their names: models and data are connected by names, never by numbers.
+
+K labels of a model.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging
+
+from ..errors import InvalidDataError, first_of
+
+logger = logging.get_logger(__name__)
+
+
+def name_labels(config: PreTrainedConfig, names: Sequence[str]) -> None:
+    """Give a configuration the labels of the data. Colors of other labels would be wrong, so they go."""
+    if label_names(config) != tuple(names) and getattr(config, "palette", None) is not None:
+        logger.warning("The model has colors of its own for its classes; the data has other classes, so they go")
+        config.palette = None
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: number for number, name in enumerate(names)}
+
+
+def label_names(config: PreTrainedConfig) -> tuple[str, ...]:
+    """The names of a configuration's labels, in order."""
+    return tuple(name for _, name in sorted((config.id2label or {}).items()))
+
+
+def label_axes(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> dict[str, int]:
+    """Name of each tensor that grows with the number of labels, and along which axis: found by building both."""
+    more = copy.deepcopy(config)
+    name_labels(more, [*label_names(config), "one more"])
+    with torch.device("meta"):
+        few, many = model_class(config).state_dict(), model_class(more).state_dict()
+    return {
+        name: next(axis for axis in range(tensor.ndim) if tensor.shape[axis] != many[name].shape[axis])
+        for name, tensor in few.items()
+        if tensor.shape != many[name].shape
+    }
+
+
+def has_no_names(names: Sequence[str]) -> bool:
+    """Whether names are those that transformers gives to labels without any: LABEL_0, LABEL_1, ..."""
+    return list(names) == [f"LABEL_{number}" for number in range(len(names))]
+
+
+def order_labels(model: Any, names: Sequence[str], source: Any) -> None:
+    """Give the labels of a model the order of the data's: the rows of all its tensors move with their names.
+
+    A model without names must have as many labels; nobody can say more.
+
+    Args:
+        model: it is changed.
+        names: labels of the data, in order.
+        source: of the model, for messages.
+
+    Raises:
+        InvalidDataError: the model has other classes.
+    """
+    known = label_names(model.config)
+    if known == tuple(names) or (has_no_names(known) and len(known) == len(names)):
+        return
+    if sorted(known) != sorted(names) or len(set(known)) < len(known):
+        lacking, more = [name for name in names if name not in known], [name for name in known if name not in names]
+        received = f"{len(known)}: without {first_of(lacking) or 'none'}; and also {first_of(more) or 'none'}"
+        expected = f"a model of the {len(names)} classes of the data, {first_of(list(names), 20)}"
+        raise InvalidDataError(source, expected, received)
+    logger.warning(f"The classes of {source} have another order than those of the data; they are sorted by name")
+    rows = torch.tensor([known.index(name) for name in names])
+    state = model.state_dict()
+    for name, axis in label_axes(type(model), model.config).items():
+        state[name].copy_(state[name].index_select(axis, rows.to(state[name].device)))
+    palette = getattr(model.config, "palette", None)
+    name_labels(model.config, names)
+    if palette is not None and len(palette) == len(names):
+        model.config.palette = [palette[row] for row in rows.tolist()]
