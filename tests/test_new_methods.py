@@ -199,7 +199,7 @@ def test_scripts_of_a_task_teach_and_name_its_methods(run_here, capsys):
         assert stop.value.code == 0
         text = capsys.readouterr().out
         assert "This text is the manual" in text
-        assert known in text.rpartition("Methods:")[2]
+        assert known in text.rpartition("--method {")[2]
         with pytest.raises(SystemExit):
             run_here(script, "--method", known, "--help")
         text = capsys.readouterr().out

@@ -71,7 +71,7 @@ def build(model: str) -> gr.Blocks:
         InvalidDataError: there is no such model, or it is incomplete or damaged.
     """
     counter, processor = load_counter(model, best_device())
-    # IOCFormer may lack either; of another counter it shows with the first picture
+    # IOCFormer may lack either; of another counter, what it has shows with the first picture
     has_points, has_density = (getattr(counter.config, f"{name}_branch", True) for name in ("regression", "density"))
 
     def look(path: str | None, progress=gr.Progress()):  # noqa: B008  how Gradio is asked for one

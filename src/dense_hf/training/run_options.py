@@ -5,7 +5,7 @@ unless they are given they are the model's, and the method's where there is no m
 """
 
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
@@ -152,11 +152,15 @@ def take_method(task: str, manual: str | None = None) -> tuple[str, list[str]]:
         SystemExit: no method, or another one than those of the task, as argparse does.
     """
     words = sys.argv[1:]
-    only_method = ArgumentParser(add_help=False, allow_abbrev=False, usage="%(prog)s --method NAME [options]")
-    only_method.add_argument("--method", required=True, choices=list(methods(task)), help="What is trained.")
-    if {"-h", "--help"} & set(words) and not any(word.partition("=")[0] == "--method" for word in words):
-        sys.stdout.write(f"{manual or ''}\nMethods: {', '.join(methods(task))}. --method NAME --help lists options.\n")
-        raise SystemExit(0)
+    only_method = ArgumentParser(
+        add_help=not any(word.partition("=")[0] == "--method" for word in words),
+        allow_abbrev=False,
+        usage="%(prog)s --method NAME [options]",
+        description=manual,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    about = "What is trained. With it, --help lists all options."
+    only_method.add_argument("--method", required=True, choices=list(methods(task)), help=about)
     known, rest = only_method.parse_known_args(words)
     return known.method, rest
 
