@@ -19,6 +19,14 @@ Look at the result, and make Parquet of it:
 
     python dataset_scripts/iocfish5k.py my_reef --own_data --parquet my_reef_parquet
 
+Coordinates are pixels. Label Studio writes percents of the image's sides, YOLO fractions of them:
+
+    python dataset_scripts/points_from_csv.py points.csv photos/ my_reef --unit percent
+    python dataset_scripts/points_from_csv.py points.csv photos/ my_reef --unit fraction
+
+A table whose numbers are all from 0 to 1, some of them broken, is refused unless its unit is named: as pixels, all
+points would lie in the upper left corner.
+
 The conversion is strict: images that cannot be read, images of the folder that have no row, points outside of their
 image and numbers that are not plain decimals stop it with the line number, and nothing is written.
 """
@@ -45,6 +53,7 @@ from dense_hf.data import (
 )
 
 MAX_TABLE_BYTES = 2**30
+UNITS = {"pixel": None, "percent": 100, "fraction": 1}
 
 
 def read_table(path: str) -> dict[str, list[tuple[float, float, int]]]:
@@ -80,6 +89,14 @@ def read_table(path: str) -> dict[str, list[tuple[float, float, int]]]:
     return points
 
 
+def require_pixels(path: str, points: dict[str, list[tuple[float, float, int]]]) -> None:
+    """Nothing, unless the numbers can only be fractions of the sides."""
+    values = [value for rows in points.values() for x, y, _ in rows for value in (x, y)]
+    if values and min(values) >= 0 and max(values) <= 1 and any(value != int(value) for value in values):
+        expected = "coordinates in pixels, or --unit fraction (--unit pixel if they are pixels all the same)"
+        raise InvalidDataError(path, expected, f"{len(values) // 2} points with numbers from 0 to 1 only")
+
+
 def check_images(table: str, directory: str, names: list[str]) -> None:
     """Every image of the table is in the folder, every image of the folder in the table, and stems are different."""
     if not Path(directory).is_dir():
@@ -113,12 +130,17 @@ def split_names(names: list[str], validation: float, test: float, seed: int) -> 
 def convert(options: argparse.Namespace) -> int:
     """Write the folder; returns its number of images."""
     points = read_table(options.table)
+    if options.unit is None:
+        require_pixels(options.table, points)
+    whole = UNITS[options.unit or "pixel"]
     check_images(options.table, options.images, list(points))
     with new_directory(options.output) as output:
         (output / "images").mkdir()
         (output / "annotations").mkdir()
         for name, rows in tqdm(points.items(), desc="Converting", unit=" images", disable=None):
             width, height = open_image(Path(options.images) / name).size
+            if whole is not None:
+                rows = [(x * width / whole, y * height / whole, line) for x, y, line in rows]
             for x, y, line in rows:
                 if not (0 <= x < width and 0 <= y < height):
                     expected = f"points inside of {name} ({width} x {height})"
@@ -137,6 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("table", help="CSV file with the columns image,x,y")
     parser.add_argument("images", help="folder with the images")
     parser.add_argument("output", help="new or empty folder")
+    parser.add_argument("--unit", choices=UNITS, help="what the coordinates are (default: pixel)")
     parser.add_argument("--validation", type=float, default=0.0, help="share of images for validation (default: 0)")
     parser.add_argument("--test", type=float, default=0.0, help="share of images for the test (default: 0)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random split (default: 0)")

@@ -1,4 +1,4 @@
-"""Print a row of Tables 4.1 and 5.6, and the per-class Table 5.8, for a CFFM, CFFM++, MRCFA or SegFormer.
+"""Print a row of Tables 4.1 and 5.6, and the per-class Table 5.8, for any video model.
 
     python scripts/evaluate_video.py --model runs/cffm_b1 --data_dir data/VSPW_480p --skip_incomplete
     torchrun --standalone --nproc_per_node 4 scripts/evaluate_video.py ...   # the same numbers, sooner
@@ -65,7 +65,7 @@ def main() -> None:
     members = videos.splits[split]
     prepare_output(arguments.output)
     extra_inputs: Any = None
-    if model.config.model_type == "cffm_plus":
+    if hasattr(model, "find_prototypes"):
         extra_inputs = PrototypeMaker.of(model, processor, max_pixels=videos.max_pixels)
         if arguments.prototypes is not None:
             extra_inputs = make_prototypes(extra_inputs, members, arguments.prototypes, not arguments.quiet)

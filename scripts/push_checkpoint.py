@@ -32,21 +32,16 @@ from typing import Any
 import transformers
 from huggingface_hub import ModelCard
 from transformers import PreTrainedModel, pipeline
+from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.utils import logging
 
-import dense_hf
 from dense_hf.data import push_folder
 from dense_hf.errors import InvalidDataError
 from dense_hf.inference.checkpoints import load_model
+from dense_hf.methods import methods
 from dense_hf.reports.model_card import RESULTS_FILE
 from dense_hf.strict_loading import check_settings
 
-# our tasks, and the configurations of models that can do them; others have their task from transformers
-TASKS: dict[str, Any] = {
-    "object-counting": dense_hf.AutoModelForObjectCounting._model_mapping,
-    "video-semantic-segmentation": dense_hf.AutoModelForVideoSemanticSegmentation._model_mapping,
-    "weakly-supervised-segmentation": (dense_hf.MCISConfig,),
-}
 NEEDED = ("config.json", "preprocessor_config.json", "README.md")
 
 
@@ -85,10 +80,10 @@ def collect(folder: Path, output: Path, repo: str) -> None:
     """
     require_complete(folder)
     model, processor = load_model(folder, *named_model(folder))
-    tasks = [task for task, configs in TASKS.items() if type(model.config) in configs]
+    task = pipeline_of(model)
     vars(model.config).pop("custom_pipelines", None)  # of an earlier upload
-    if tasks:
-        pipeline(tasks[0], model=model, image_processor=processor, device="cpu").save_pretrained(output)
+    if task is not None:
+        pipeline(task, model=model, image_processor=processor, device="cpu").save_pretrained(output)
     else:
         model.save_pretrained(output)
         processor.save_pretrained(output)
@@ -124,11 +119,19 @@ def named_model(folder: Path) -> tuple[type[PreTrainedModel], str]:
     Raises:
         InvalidDataError: neither dense_hf nor transformers has it.
     """
-    name = (check_settings(folder).get("architectures") or ["none"])[0]
-    model_class: Any = getattr(dense_hf, str(name), None) or getattr(transformers, str(name), None)
+    name = str((check_settings(folder).get("architectures") or ["none"])[0])
+    ours = (row.model_class for row in methods().values() if row.model.endswith(f":{name}"))
+    model_class: Any = next(ours, getattr(transformers, name, None))
     if model_class is None:
         raise InvalidDataError(folder / "config.json", "the name of a model of dense_hf in `architectures`", name)
     return model_class, f"a {name}"
+
+
+def pipeline_of(model: PreTrainedModel) -> str | None:
+    """The task of dense_hf whose pipeline is saved with a model; others have their task from transformers."""
+    row = methods().get(model.config.model_type)
+    ours = row is not None and not row.is_of_transformers and row.task in PIPELINE_REGISTRY.get_supported_tasks()
+    return row.task if ours else None
 
 
 def name_auto_classes(file: Path, model: PreTrainedModel) -> None:

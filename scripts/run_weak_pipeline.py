@@ -127,7 +127,7 @@ def plan(options: argparse.Namespace, config: dict[str, Any], extra_sources: Seq
     ]
     if options.evaluation_split != "none":
         given = (*data, "--model", segmenter, "--split", options.evaluation_split)
-        written = ("--predictions", evaluation / "predictions", "--output", evaluation / "results.json")
+        written = ("--save_predictions", evaluation / "predictions", "--output", evaluation / "results.json")
         steps.append(step(evaluation, "evaluate_segmentation.py", "evaluation", *given, *written))
     return steps
 

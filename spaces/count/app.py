@@ -71,7 +71,8 @@ def build(model: str) -> gr.Blocks:
         InvalidDataError: there is no such model, or it is incomplete or damaged.
     """
     counter, processor = load_counter(model, best_device())
-    config = counter.config
+    # IOCFormer may lack either; of another counter it shows with the first picture
+    has_points, has_density = (getattr(counter.config, f"{name}_branch", True) for name in ("regression", "density"))
 
     def look(path: str | None, progress=gr.Progress()):  # noqa: B008  how Gradio is asked for one
         """Run the network on a picture."""
@@ -88,11 +89,11 @@ def build(model: str) -> gr.Blocks:
                 counter,
                 image,
                 threshold=LOWEST_THRESHOLD,
-                return_density_map=config.density_branch,
+                return_density_map=None,  # if the model has one
                 on_batch=advance,
             )
         counted = Counted(Path(path).name, image, result["points"].numpy(), result["scores"].numpy())
-        if not config.density_branch:
+        if "density_map" not in result:
             return counted, None, None
         density = draw_density(image, result["density_map"].numpy(), f"density: {result['density_count']:.1f}")
         return counted, f"{result['density_count']:.1f}", shown(density)
@@ -124,7 +125,7 @@ def build(model: str) -> gr.Blocks:
                     step=0.01,
                     label="Threshold",
                     info="The least score that counts",
-                    visible=config.regression_branch,
+                    visible=has_points,
                     elem_id="threshold",
                 )
                 examples = example_pictures(Path(folder))
@@ -138,12 +139,12 @@ def build(model: str) -> gr.Blocks:
                         label="Density sum",
                         interactive=False,
                         max_lines=1,
-                        visible=config.density_branch,
+                        visible=has_density,
                         elem_id="density_count",
                     )
                 with gr.Tab("Points"):
                     points = gr.Image(**plain, elem_id="points")
-                with gr.Tab("Density", visible=config.density_branch):
+                with gr.Tab("Density", visible=has_density):
                     density = gr.Image(**plain, elem_id="density")
                 download = gr.DownloadButton("Table of the points (CSV)", interactive=False, elem_id="download")
         chosen = {"fn": choose, "inputs": [state, slider], "outputs": [count, points, download]}

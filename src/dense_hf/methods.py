@@ -46,6 +46,7 @@ class Method:
         trunk: the network that its encoder is unless the config has a `backbone_config`, by its name for
             `training.backbone_weights`; `None` if only a `backbone_config` says it.
         frame_offsets: frames before the target in a training clip, for a model that takes single frames.
+        limits: what users of a trained model must know of the method, one sentence or two each, for its card.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Method:
     fixed_fields: tuple[str, ...] = ()
     trunk: str | None = None
     frame_offsets: tuple[int, ...] | None = None
+    limits: tuple[str, ...] = ()
 
     @property
     def config_class(self) -> "type[PreTrainedConfig]":
@@ -185,6 +187,10 @@ _ROWS = (
         auto_classes=(f"{_AUTO}:AutoModelForImageClassification",),
         trunk="torchvision:vgg16",
         converters={"mcis": ".weak_segmentation.convert_mcis:convert_mcis"},
+        limits=(
+            "The method is of 2020. Its published result, 66.2 mIoU on PASCAL VOC 2012 val, is about 12 points behind "
+            "today's best methods for image-level labels.",
+        ),
     ),
     Method(
         "deeplab_largefov",

@@ -41,8 +41,11 @@ from typing import Any
 import yaml
 from huggingface_hub.errors import StrictDataclassError
 from transformers import HfArgumentParser, PreTrainedConfig
+from transformers.utils import logging
 
 from .errors import InvalidDataError
+
+logger = logging.get_logger(__name__)
 
 
 def read_config(path: str | Path, known_keys: Mapping[str, Iterable[str]]) -> dict[str, dict[str, Any]]:
@@ -170,7 +173,12 @@ class ParsedRun:
         """
         try:
             if model_name_or_path is not None:
-                return config_class.from_pretrained(model_name_or_path, **self.of_config)
+                trained: Any = config_class.from_pretrained(model_name_or_path)
+                config: Any = config_class.from_pretrained(model_name_or_path, **self.of_config)
+                for name in self.of_config:
+                    if (here := getattr(config, name)) != (there := getattr(trained, name)):
+                        logger.warning(f"{name} is {here}, but {there} in {model_name_or_path}")
+                return config
             return (make or config_class)(**self.of_config)
         except (StrictDataclassError, ValueError, TypeError) as error:
             expected = f"a model section that {config_class.__name__} takes"

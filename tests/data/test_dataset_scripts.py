@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dense_hf.data import IOCfish5K, PointFolder, generate_miniature_set, open_image
+from dense_hf.data import IOCfish5K, PointFolder, generate_miniature_set, open_image, read_points
 
 SCRIPTS = Path(__file__).parents[2] / "dataset_scripts"
 
@@ -89,6 +89,26 @@ def test_shares_are_split_at_random_but_reproducibly(photos, tmp_path):
     assert ids[0] == ids[1] != ids[2]
 
 
+@pytest.mark.parametrize(("unit", "whole"), [("fraction", 1), ("percent", 100)])
+def test_coordinates_in_parts_of_the_sides(photos, tmp_path, unit, whole):
+    """Fractions, taken for pixels, would put every point into the upper left one."""
+    sizes = {path.name: Image.open(path).size for path in photos.glob("*.png")}
+    rows = [f"{name},{0.25 * whole},{0.5 * whole}" for name in sizes]
+    (tmp_path / "points.csv").write_text("\n".join(["image,x,y", *rows]))
+    assert convert(photos, "--unit", unit) == 0
+    for name, (width, height) in sizes.items():
+        annotation = tmp_path / "out" / "annotations" / f"{name.removesuffix('.png')}.xml"
+        assert read_points(annotation, (width, height)).points.tolist() == [[width / 4, height / 2]]
+
+
+def test_fractions_are_no_pixels_unless_somebody_says_so(photos, tmp_path, capsys):
+    rows = [f"{path.name},0.25,1" for path in photos.glob("*.png")]
+    (tmp_path / "points.csv").write_text("\n".join(["image,x,y", *rows]))
+    assert convert(photos) == 1
+    assert "--unit fraction" in capsys.readouterr().err
+    assert convert(photos, "--unit", "pixel") == 0
+
+
 BAD_TABLES = {
     "image,x\na.png,1": "columns image,x,y",
     "image,x,y,label\na.png,1,2,fish": "columns image,x,y",
@@ -126,7 +146,7 @@ def test_bad_images_and_equal_stems_are_refused(photos, tmp_path, capsys):
     assert convert(photos) == 1
     assert "photo 5.png" in capsys.readouterr().err
     (tmp_path / "points.csv").write_text("image,x,y\nphoto 0.png,,\nphoto 0.jpg,,\n")
-    for path in photos.iterdir():
+    for path in photos.glob("*.png"):
         path.unlink()
     for suffix in ("png", "jpg"):
         Image.new("RGB", (9, 9)).save(photos / f"photo 0.{suffix}")

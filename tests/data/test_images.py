@@ -173,3 +173,28 @@ def test_damaged_files_give_an_image_or_the_one_error(tmp_path, data):
     (tmp_path / "damaged").write_bytes(content)
     with contextlib.suppress(InvalidDataError):
         assert open_image(tmp_path / "damaged", max_pixels=10_000).mode == "RGB"
+
+
+def write_pages(path, kinds):
+    """A TIFF with a page for each NewSubfileType."""
+    pages = [Image.fromarray(np.full((16 >> place, 16 >> place), 60 * place, np.uint8)) for place in range(len(kinds))]
+    for page, kind in zip(pages, kinds):
+        page.encoderinfo = {"tiffinfo": {254: kind}}
+    pages[0].save(path, save_all=True, append_images=pages[1:], tiffinfo={254: kinds[0]})
+
+
+def test_smaller_copies_and_masks_beside_a_picture_are_no_stack(tmp_path):
+    """As in a cloud-optimized GeoTIFF: overviews have bit 0, masks bit 2."""
+    write_pages(tmp_path / "cog.tif", [0, 1, 4, 5])
+    assert open_image(tmp_path / "cog.tif").size == (16, 16)
+    assert read_image_header(tmp_path / "cog.tif").size == (16, 16)
+    write_pages(tmp_path / "stack.tif", [0, 1, 0])
+    with pytest.raises(InvalidDataError, match="an animation or a stack of 2"):
+        open_image(tmp_path / "stack.tif")
+
+
+@pytest.mark.parametrize(("highest", "is_said"), [(4095, True), (1023, True), (65535, False), (0, False)])
+def test_values_of_12_bits_in_16_are_said(tmp_path, caplog, highest, is_said):
+    Image.fromarray(np.linspace(0, highest, 64).astype(np.uint16).reshape(8, 8)).save(tmp_path / "a.png")
+    open_image(tmp_path / "a.png")
+    assert [f"no value above {highest}" in record.getMessage() for record in caplog.records] == [True] * is_said

@@ -83,6 +83,17 @@ BAD_FILES = {
     "no values": "<annotation><object><point>1 2</point></object></annotation>",
     "empty value": "<annotation><object><point><x/><y>2</y></point></object></annotation>",
     "y first": "<annotation><object><point><y>1</y><x>2</x></point></object></annotation>",
+    "three values": "<annotation><object><point><x>1</x><y>2</y><x>3</x></point></object></annotation>",
+    "degrees": "<annotation><object><point><lat>1</lat><lon>2</lon></point></object></annotation>",
+    "attributes": "<annotation><object><point x='1' y='2'/></object></annotation>",
+    "markup in a value": "<annotation><object><point><x><b>1</b></x><y>2</y></point></object></annotation>",
+    # all of these once were images without objects
+    "a namespace": "<annotation xmlns='http://x'><object><point><x>1</x><y>2</y></point></object></annotation>",
+    "CVAT": "<annotations><image name='a.jpg'><points label='fish' points='1,2'/></image></annotations>",
+    "wrapped": "<root><annotation><object><point><x>1</x><y>2</y></point></object></annotation></root>",
+    "another root": "<html><object><point><x>1</x><y>1</y></point></object></html>",
+    "nested": "<annotation><image><object><point><x>1</x><y>2</y></point></object></image></annotation>",
+    "an inclusion": "<annotation xmlns:xi='http://www.w3.org/2001/XInclude'><xi:include href='x'/></annotation>",
 }
 
 
@@ -141,7 +152,8 @@ def test_what_is_not_a_file_is_refused_at_once(tmp_path):
 
 def test_deep_nesting_is_harmless(tmp_path):
     (tmp_path / "a.xml").write_text("<a>" * 200_000 + "</a>" * 200_000)
-    assert len(read_points(tmp_path / "a.xml", (10, 10))) == 0
+    with pytest.raises(InvalidDataError, match="the root <a>"):
+        read_points(tmp_path / "a.xml", (10, 10))
 
 
 def test_the_error_travels_between_processes(tmp_path):

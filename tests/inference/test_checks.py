@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 from tiny_segmenter_runs import make_set
 
-from dense_hf.data import read_weak_split
+from dense_hf.data import read_video_folder, read_weak_split
 from dense_hf.errors import InvalidDataError
-from dense_hf.inference.checks import with_pseudo_labels
+from dense_hf.inference.checks import require_readable_videos, with_pseudo_labels
 
 
 @pytest.fixture
@@ -77,3 +77,47 @@ def test_bad_label_maps_are_named(data, change, message):
     change(path, np.asarray(Image.open(path)).copy())
     with pytest.raises(InvalidDataError, match=rf"train_3\.png.*{message}"):
         read(data)
+
+
+def test_masks_of_0_and_255_are_refused(data):
+    """255 means "does not count", so that nothing but background would be learned."""
+    masks = data / "train" / "masks"
+    for path in masks.iterdir():
+        numbers = np.where(np.asarray(Image.open(path)) % 255 > 0, 255, 0).astype(np.uint8)
+        Image.fromarray(numbers).save(path)
+    with pytest.raises(InvalidDataError, match=r"pixels of cat, dog, potted plant .* ignored ones only"):
+        read(data)
+
+
+def test_classes_that_no_mask_has_are_named(data):
+    masks = data / "train" / "masks"
+    for path in masks.iterdir():
+        numbers = np.array(Image.open(path))
+        numbers[numbers == 3] = 0
+        Image.fromarray(numbers).save(path)
+    folder = read(data)
+    assert any("no label map has a pixel of potted plant; it cannot be learned" in text for text in folder.warnings)
+    assert any("label maps lack a class of their image" in text for text in folder.warnings)
+
+
+@pytest.mark.parametrize("numbers", [(0, 255), (255, 255)])
+def test_a_video_whose_masks_have_no_class_is_refused(tmp_path, video_set, numbers):
+    folder = tmp_path / "videos"
+    shutil.copytree(video_set, folder)
+    for path in folder.glob("data/*/mask/*.png"):
+        labels = np.asarray(Image.open(path))
+        Image.fromarray(np.where(labels > 1, *reversed(numbers)).astype(np.uint8)).save(path)
+    videos = read_video_folder(folder)
+    with pytest.raises(InvalidDataError, match=r"train masks with pixels of .* ignored pixels only"):
+        require_readable_videos(videos, ["train"], progress=False)
+
+
+def test_classes_that_no_training_video_has_are_named(tmp_path, video_set, caplog):
+    folder = tmp_path / "videos"
+    shutil.copytree(video_set, folder)
+    for path in folder.glob("data/*/mask/*.png"):
+        labels = np.array(Image.open(path))
+        labels[labels == 4] = 1
+        Image.fromarray(labels).save(path)
+    require_readable_videos(read_video_folder(folder), ["train"], progress=False)
+    assert any("1 of 5 classes do not occur in the training masks" in record.getMessage() for record in caplog.records)

@@ -91,20 +91,7 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
 
 def image_processor(config: Any) -> Any:
     """The processor that fits a converted model, with the pixel values that the authors' code gave it."""
-    from transformers import SegformerImageProcessor
+    from ..methods import method_of
 
-    from ..counting.image_processing_iocformer import IOCFormerImageProcessor
-    from ..video_segmentation.image_processing_cffm import CFFMImageProcessor
-    from ..video_segmentation.image_processing_mrcfa import MRCFAImageProcessor
-    from ..weak_segmentation.image_processing_mcis import MCISImageProcessor
-
-    if config.model_type == "iocformer":
-        return IOCFormerImageProcessor(tile_size=config.tile_size)
-    processors = {
-        "mcis": MCISImageProcessor,
-        "cffm": CFFMImageProcessor,
-        "cffm_plus": CFFMImageProcessor,
-        "mrcfa": MRCFAImageProcessor,
-        "segformer": SegformerImageProcessor,
-    }
-    return processors[config.model_type]()
+    of_config = {name: getattr(config, name) for name in ("tile_size",) if hasattr(config, name)}
+    return method_of(config).processor_class(**of_config)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from ..counting.image_processing_iocformer import IOCFormerImageProcessor
-    from ..counting.modeling_iocformer import IOCFormerForObjectCounting
     from ..counting.tile_merging import ObjectCount
     from ..inference.count_tables import CountRow
 
@@ -110,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
 
 def count_images(
     images: Sequence[Path],
-    model: "IOCFormerForObjectCounting",
+    model: Any,
     processor: "IOCFormerImageProcessor",
     output: Path,
     errors: dict[str, str],
@@ -158,7 +157,7 @@ def _line(row: "CountRow") -> str:
 def _count_file(
     path: Path,
     name: Path,
-    model: "IOCFormerForObjectCounting",
+    model: Any,
     processor: "IOCFormerImageProcessor",
     output: Path,
     threshold: float,
@@ -167,7 +166,6 @@ def _count_file(
 ) -> "CountRow":
     from tqdm import tqdm
 
-    from ..counting.image_processing_iocformer import count_image
     from ..data import open_image
     from ..inference.count_tables import CountRow
 
@@ -175,13 +173,12 @@ def _count_file(
     image = open_image(path)
     tiles = len(processor.tile_layout(image.height, image.width))
     with tqdm(total=tiles, unit="tile", desc=shown(path.name), leave=False, disable=None) as progress:
-        result = count_image(
+        result = processor.count_objects(
             model,
-            processor,
             image,
-            threshold,
-            batch_size,
-            return_density_map=overlays and model.config.density_branch,
+            threshold=threshold,
+            batch_size=batch_size,
+            return_density_map=None if overlays else False,
             on_batch=progress.update,
         )
     if overlays:

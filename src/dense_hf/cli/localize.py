@@ -14,12 +14,7 @@ from .errors import CommandError
 
 if TYPE_CHECKING:
     from ..data import WeakImage
-    from ..weak_segmentation import (
-        LocalizationSettings,
-        MCISForImageClassification,
-        MCISImageProcessor,
-        PseudoLabelSettings,
-    )
+    from ..weak_segmentation import LocalizationSettings, PseudoLabelSettings
 
 DEFAULT_OUTPUT = "localized"
 
@@ -151,8 +146,8 @@ def list_images(folder: str, table: Path | None, class_names: Sequence[str]) -> 
 
 def localize_images(
     images: Sequence["WeakImage"],
-    model: "MCISForImageClassification",
-    processor: "MCISImageProcessor",
+    model: Any,
+    processor: Any,
     localization: "LocalizationSettings",
     rules: "PseudoLabelSettings",
     args: argparse.Namespace,

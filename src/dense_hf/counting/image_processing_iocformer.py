@@ -272,7 +272,7 @@ def count_image(
     image: "ImageInput",
     threshold: float = 0.35,
     batch_size: int = 8,
-    return_density_map: bool = False,
+    return_density_map: bool | None = False,
     on_batch: Callable[[int], object] | None = None,
 ) -> ObjectCount:
     """Count the objects of one image of any size, in memory that does not grow with floats of the whole image.
@@ -281,12 +281,13 @@ def count_image(
     map (28 KB and 4 KB at the released sizes).
 
     Args:
-        model: an `IOCFormerForObjectCounting`. It is in evaluation mode during the call.
+        model: any counter whose output has `logits` and `pred_points`, or a `density_map`. It is in evaluation mode
+            during the call.
         processor: cuts the image and merges the outputs.
         image: anything that the processor takes.
         threshold: the least score that counts; 0.35 is the released value.
         batch_size: tiles per forward pass.
-        return_density_map: adds "density_map" to the result.
+        return_density_map: adds "density_map" to the result; `None`: if the model has one.
         on_batch: called with the number of tiles after each forward pass, for a progress bar.
 
     Raises:

@@ -22,6 +22,7 @@ CROWDED_SHARE = 0.9
 
 class _Count(TypedDict):
     count: int
+    exact_count: float
     points: torch.Tensor
     scores: torch.Tensor
     density_count: float | None
@@ -34,6 +35,7 @@ class ObjectCount(_Count, total=False):
 
     - **count** (`int`): The number of objects: number of points, or the rounded density count of a model without the
       regression branch.
+    - **exact_count** (`float`): The same before rounding, which is what errors are measured of.
     - **points** (float32 `[n, 2]`): (x, y) in pixels of the image, best score first; in [0, width) and [0, height).
     - **scores** (float32 `[n]`): in [threshold, 1].
     - **density_count** (`float` or `None`): Sum of the density map; `None` for a model without the density branch.
@@ -68,7 +70,7 @@ def merge_tiles(
     pred_points: torch.Tensor | None,
     density_map: torch.Tensor | None,
     threshold: float = 0.35,
-    return_density_map: bool = False,
+    return_density_map: bool | None = False,
 ) -> ObjectCount:
     """Put the outputs for the tiles of one image together.
 
@@ -78,7 +80,7 @@ def merge_tiles(
         pred_points: [T, Q, >= 2] (x, y, ...) as fractions of the tile; given together with `logits`.
         density_map: [T, 1, g, g], or `None` for a model without the density branch.
         threshold: the least score that counts.
-        return_density_map: whether the map of the whole image is wanted.
+        return_density_map: whether the map of the whole image is wanted; `None`: if there is one.
 
     Raises:
         ValueError: a threshold outside [0, 1]; outputs that are not finite, not of `len(layout)` tiles, or all absent;
@@ -100,6 +102,7 @@ def merge_tiles(
     elif densities is not None and density_count is not None and logits is None and pred_points is None:
         result = ObjectCount(
             count=round(density_count),
+            exact_count=density_count,
             points=torch.zeros(0, 2),
             scores=torch.zeros(0),
             density_count=density_count,
@@ -109,7 +112,7 @@ def merge_tiles(
     else:
         given = [name for name, values in outputs.items() if values is not None]
         raise ValueError(f"Counting needs logits and pred_points, or a density_map. Received: {given}")
-    if return_density_map and density_map is not None:
+    if return_density_map is not False and density_map is not None:
         result["density_map"] = stitch_density(density_map.detach().cpu(), layout)
     return result
 
@@ -139,6 +142,7 @@ def _merge_points(
     query = chosen // num_channels
     return ObjectCount(
         count=len(chosen),
+        exact_count=float(len(chosen)),
         points=points.flatten(0, 1)[query],
         scores=scores.flatten()[chosen],
         density_count=density_count,

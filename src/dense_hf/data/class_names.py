@@ -1,4 +1,12 @@
-"""Names of the classes of public data sets."""
+"""Names of the classes of public data sets, and what a name of a class may be."""
+
+import os
+import unicodedata
+from collections.abc import Iterable
+
+from ..errors import InvalidDataError
+
+MAX_NAME_LENGTH = 200
 
 # In the order of thesis Table 5.8, which is that of the labels (number k in a mask is the k-th name, from 1). The
 # table's print has lost the "or" between alternatives; a set's own label_num_dic_final.json goes before these.
@@ -32,3 +40,27 @@ VOC_NAMES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
+
+# what a spreadsheet or a data frame makes of an empty cell
+_NO_NAMES = ("nan", "none", "null", "n/a")
+
+
+def check_class_names(path: str | os.PathLike, names: Iterable[str]) -> None:
+    """Nothing, if all can be names of different classes.
+
+    Raises:
+        InvalidDataError: a name is empty, too long, has characters that cannot be printed, stands for no name (nan),
+            or differs from another in upper and lower case or in how Unicode writes it only.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        if not name.strip() or len(name) > MAX_NAME_LENGTH or not name.isprintable():
+            expected = f"class names of up to {MAX_NAME_LENGTH} printable characters"
+            raise InvalidDataError(path, expected, f"{name[:50]!r}")
+        if name.strip().casefold() in _NO_NAMES:
+            raise InvalidDataError(path, "names of classes", f"{name!r}, which stands for an empty cell")
+        key = unicodedata.normalize("NFKC", name).casefold().strip()
+        if key in seen:
+            expected = "each class once; names that differ by case or Unicode form are one"
+            raise InvalidDataError(path, expected, f"{seen[key]!r} and {name!r}")
+        seen[key] = name

@@ -13,14 +13,19 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
+from transformers.utils import logging
 
 from ..errors import InvalidDataError
 from .files import check_regular_file, write_file
+
+logger = logging.get_logger(__name__)
 
 # Pillow warns from here on (Image.MAX_IMAGE_PIXELS) and refuses at twice as much, whatever we are asked for.
 DEFAULT_MAX_PIXELS = 89_478_485
 MAX_IMAGE_BYTES = 2**30
 # Readers of rare formats stay out of reach of a user's file. JPEG includes the MPO files of some phones.
+_NEW_SUBFILE_TYPE, _COPY_OR_MASK = 254, 0b101  # of a page of a TIFF: bit 0 a smaller copy, bit 2 a mask
+_DARK = 2**13  # values of 12 bits end at 4095
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
 
 
@@ -131,8 +136,9 @@ def opened_image(path: str | os.PathLike, max_pixels: int) -> Generator[Image.Im
             width, height = image.size
             if width * height > max_pixels:
                 raise InvalidDataError(path, f"an image of at most {max_pixels} pixels", f"{width} x {height}")
-            if getattr(image, "is_animated", False) and image.format != "MPO":
-                raise InvalidDataError(path, "a file with one picture", "an animation or a stack")
+            if (pictures := _count_pictures(image)) > 1:
+                received = f"an animation or a stack of {pictures}"
+                raise InvalidDataError(path, "a file with one picture", received)
             if image.mode == "F":
                 raise InvalidDataError(path, "an image of 8 or 16 bits", "floating point values of unknown range")
             yield image
@@ -143,11 +149,30 @@ def opened_image(path: str | os.PathLike, max_pixels: int) -> Generator[Image.Im
         raise InvalidDataError(path, expected, f"{type(error).__name__}: {error}") from error
 
 
+def _count_pictures(image: Any) -> int:
+    """Pictures in a file: pages of a TIFF that are smaller copies or masks of another (overviews) are none."""
+    if image.format == "MPO" or not getattr(image, "is_animated", False):
+        return 1
+    if image.format != "TIFF":
+        return image.n_frames
+    found = 0
+    for page in range(image.n_frames):
+        image.seek(page)
+        found += not int(image.tag_v2.get(_NEW_SUBFILE_TYPE, 0)) & _COPY_OR_MASK
+    image.seek(0)
+    return max(1, found)
+
+
 def _scaled_to_eight_bits(path: object, values: np.ndarray) -> np.ndarray:
     """[h,w] of 16-bit gray values (mode "I" may hold 32) to uint8 [h,w]: 0 stays 0, 65535 becomes 255."""
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
         raise InvalidDataError(path, "gray values of 16 bits, 0 to 65535", f"values from {low} to {high}")
+    if 0 < high < _DARK:
+        logger.warning(
+            f"{path}: 16 bits, but no value above {high}: nearly black. A camera of 10 or 12 bits? Then stretch the "
+            "values first (the highest possible value to 65535)."
+        )
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 

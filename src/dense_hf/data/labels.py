@@ -6,7 +6,6 @@ looks at.
 
 import json
 import os
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import InvalidDataError
+from .class_names import check_class_names
 from .files import read_bytes
 from .images import DEFAULT_MAX_PIXELS, opened_image, png_bytes
 
@@ -103,10 +103,9 @@ def read_class_file(path: str | os.PathLike, ignore_zero: bool = True) -> LabelR
         raise InvalidDataError(path, "a JSON object of class names to numbers", error) from error
     if not isinstance(content, dict):
         raise InvalidDataError(path, "a JSON object of class names to numbers", f"{content!r:.100}")
+    check_class_names(path, content)
     names: dict[int, str] = {}
     for name, value in content.items():
-        if not name.strip() or len(name) > 200 or any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
-            raise InvalidDataError(path, "class names of up to 200 printable characters", f"{name[:50]!r}")
         is_number = isinstance(value, int) and not isinstance(value, bool)
         is_text = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 3
         if not (is_number or is_text) or not 0 <= int(str(value)) <= IGNORED:

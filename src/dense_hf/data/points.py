@@ -24,6 +24,14 @@ from .files import read_bytes, write_file
 
 # The densest image of JHU-CROWD++ has 25,791 points (thesis, Table 2.1), about 3 MB in this format.
 MAX_ANNOTATION_BYTES = 8 * 2**20
+# What files of IOCfish5K, and of tools that write the frame of PASCAL VOC, have. Another tag is another format: a file
+# of CVAT, or one whose annotation is wrapped, would read as an image without objects.
+_OF_ANNOTATION = {"folder", "filename", "path", "source", "owner", "size", "segmented", "object"}
+_OF_OBJECT = {"name", "pose", "truncated", "occluded", "difficult", "point"}
+_FORMAT = (
+    "<annotation> with <object><point><x/><y/></point></object> (points of other tools as a table: "
+    "dataset_scripts/points_from_csv.py)"
+)
 # float() alone would take "nan", "1e400", "1_000" and the digits of every script
 _COORDINATE = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
 
@@ -56,16 +64,21 @@ def read_points(xml_path: str | os.PathLike, image_size: tuple[int, int]) -> Poi
         image_size: (width, height) of the upright image in pixels, as `open_image(...).size`.
 
     Raises:
-        InvalidDataError: if the file is missing, too large, not XML, has a DTD or entities, has objects but no
-            points, or coordinates that are not plain finite ASCII numbers.
+        InvalidDataError: if the file is missing, too large, not XML, has a DTD or entities, has other tags than such
+            files, has objects but no points, or coordinates that are not plain finite ASCII numbers.
     """
     root = parse_xml(xml_path)
+    if root.tag != "annotation":
+        raise InvalidDataError(xml_path, _FORMAT, f"the root <{root.tag}>")
+    _require_tags(xml_path, root, _OF_ANNOTATION)
     objects = root.findall("./object")
     nodes = [node for item in objects for node in item.findall("./point")]
     num_without_point = sum(item.find("./point") is None for item in objects)
     if objects and not nodes:
-        children = sorted({child.tag for item in objects for child in item})[:10]
+        children = sorted({str(child.tag) for item in objects for child in item})[:10]
         raise InvalidDataError(xml_path, "a point in each object", f"objects with only {children}")
+    for item in objects:
+        _require_tags(xml_path, item, _OF_OBJECT)
     coordinates = np.array([_read_point(xml_path, node) for node in nodes], dtype=np.float64).reshape(-1, 2)
     points = coordinates[_inside(coordinates, image_size)].astype(np.float32)
     # again, as 99.9999999 in an image of width 100 has now become 100
@@ -122,13 +135,20 @@ def parse_xml(xml_path: str | os.PathLike) -> Element:
         raise InvalidDataError(xml_path, "well-formed XML", error) from error
 
 
+def _require_tags(xml_path: str | os.PathLike, node: Element, known: set[str]) -> None:
+    if unknown := sorted({str(child.tag) for child in node} - known):
+        raise InvalidDataError(xml_path, _FORMAT, f"<{node.tag}> with <{unknown[0]:.100}>")
+
+
 def _read_point(xml_path: str | os.PathLike, node: Element) -> tuple[float, float]:
-    values = [child.text or "" for child in node]
-    if len(values) < 2:
-        raise InvalidDataError(xml_path, "x and y in each point", f"a point with {len(values)} values")
-    if (node[0].tag, node[1].tag) == ("y", "x"):
-        raise InvalidDataError(xml_path, "x before y: the order counts, not the names", "y before x")
-    return read_coordinate(xml_path, values[0]), read_coordinate(xml_path, values[1])
+    names = [child.tag for child in node]
+    if names == ["y", "x"]:
+        raise InvalidDataError(xml_path, "x before y, as in the released files", "y before x")
+    if names != ["x", "y"]:
+        received = f"a point with {', '.join(map(str, names))[:100] or 'no values'}"
+        raise InvalidDataError(xml_path, "x and y in each point", received)
+    x, y = (read_coordinate(xml_path, child.text or "") for child in node)
+    return x, y
 
 
 def read_coordinate(path: str | os.PathLike, text: str, where: str = "") -> float:

@@ -8,6 +8,7 @@ K: number of classes, without a background. An image may have none of them.
 """
 
 import csv
+import io
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from pathlib import Path
 from transformers.utils import logging
 
 from ..errors import InvalidDataError, first_of
+from .class_names import check_class_names
 from .image_lists import ImageNames, check_name, read_text, split_suffix
 
 logger = logging.get_logger(__name__)
@@ -119,6 +121,7 @@ def read_labels_csv(
             file; also if no image has any class.
     """
     rows = _read_rows(csv_path)
+    require_class_names(csv_path, sorted({name for _, _, names in rows for name in names}))
     class_file = Path(csv_path).with_name(CLASS_FILE)
     if class_names is None and os.path.lexists(class_file):
         class_names = read_class_names(class_file)
@@ -177,11 +180,22 @@ def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
     names = [name for line in read_text(path).split("\n") if (name := line.strip())]
     if not names:
         raise InvalidDataError(path, "one class per line", "an empty file")
-    if repeated := [name for name, count in Counter(names).items() if count > 1]:
-        raise InvalidDataError(path, "each class once", repeated[:10])
-    if bad := [name for name in names if ";" in name or not name.isprintable()]:
-        raise InvalidDataError(path, "printable names without ';'", [name[:100] for name in bad[:10]])
-    return tuple(names)
+    if bad := [name for name in names if ";" in name]:
+        raise InvalidDataError(path, "names without ';'", [name[:100] for name in bad[:10]])
+    return tuple(require_class_names(path, names))
+
+
+def require_class_names(path: str | os.PathLike, names: Sequence[str]) -> Sequence[str]:
+    """The names, if they can be those of classes whose labels beside them include a background.
+
+    Raises:
+        InvalidDataError: as `check_class_names`; also for a background, which is label 0 of every mask already.
+    """
+    check_class_names(path, names)
+    for name in names:
+        if name.strip().casefold() in ("background", "_background_", "__ignore__"):
+            raise InvalidDataError(path, "classes of things; the background is label 0 of its own", f"{name!r}")
+    return names
 
 
 def join_folders(folders: Sequence[WeakFolder]) -> WeakFolder:
@@ -295,7 +309,7 @@ def require_classes(folder: WeakFolder, class_names: Sequence[str], source: str 
 
 def _read_rows(csv_path: str | os.PathLike) -> list[tuple[int, str, tuple[str, ...]]]:
     """Line, image and names of classes of each row."""
-    reader = csv.reader(read_text(csv_path).splitlines(), strict=True)
+    reader = csv.reader(io.StringIO(read_text(csv_path), newline=""), strict=True)
     rows: list[tuple[int, str, tuple[str, ...]]] = []
     try:
         header = [cell.strip() for cell in next(reader, [])]

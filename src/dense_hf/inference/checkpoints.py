@@ -10,12 +10,10 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForSemanticSeg
 
 from ..auto import AutoModelForObjectCounting
 from ..errors import InvalidDataError
-from ..methods import VIDEO, methods
+from ..methods import VIDEO, WEAK, methods
 from ..pipelines import VideoSemanticSegmentationPipeline
 from ..strict_loading import check_settings, checkpoint_folder, load_checkpoint, one_line
 from ..video_segmentation.image_processing_clip import ClipImageProcessor
-from ..weak_segmentation.image_processing_mcis import MCISImageProcessor
-from ..weak_segmentation.modeling_mcis import MCISForImageClassification
 
 if TYPE_CHECKING:
     from ..counting.image_processing_iocformer import IOCFormerImageProcessor
@@ -119,9 +117,8 @@ def load_video_model(
         InvalidDataError: as [`load_model`].
         ValueError: sides or a device that cannot be.
     """
-    known = methods(VIDEO)
-    expected = {method.config_class: method.model_class for method in known.values()}
-    model, processor = load_model(source, expected, f"one of {', '.join(known)}", device, ClipImageProcessor)
+    expected, names = _models_of(VIDEO)
+    model, processor = load_model(source, expected, f"one of {names}", device, ClipImageProcessor)
     if test_scale is not None:
         if len(test_scale) != 2 or min(test_scale) < 1:
             raise ValueError(f"test_scale must be two whole numbers from 1 on. Received: {list(test_scale)}")
@@ -131,14 +128,19 @@ def load_video_model(
     return model, processor
 
 
-def load_mcis(
-    source: str | os.PathLike, device: str | torch.device | None = None
-) -> tuple[MCISForImageClassification, MCISImageProcessor]:
-    """A trained classifier in eval mode, and its processor. Arguments and errors as for [`load_model`]."""
-    return load_model(source, MCISForImageClassification, "an MCIS", device, MCISImageProcessor)
+def load_mcis(source: str | os.PathLike, device: str | torch.device | None = None) -> tuple[Any, Any]:
+    """MCIS, or another classifier of its task, in eval mode, and its processor. As [`load_model`] otherwise."""
+    expected, names = _models_of(WEAK)
+    return load_model(source, expected, f"a classifier ({names})", device)
 
 
-def check_classes(model: MCISForImageClassification, class_names: tuple[str, ...]) -> None:
+def _models_of(task: str) -> tuple[dict[Any, Any], str]:
+    """The classes of configurations of a task to those of their models, and the names of these."""
+    known = methods(task)
+    return {method.config_class: method.model_class for method in known.values()}, ", ".join(known)
+
+
+def check_classes(model: PreTrainedModel, class_names: tuple[str, ...]) -> None:
     """Nothing, if the classes of the data are those of the model. A model may have no names, only numbers.
 
     Raises:

@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from tqdm.auto import tqdm
 from transformers.utils import logging
 
@@ -19,7 +21,7 @@ from ..data.labels import IGNORED, LabelRule
 from ..data.videos import VideoSet, check_videos
 from ..data.weak_folder import WeakFolder, WeakImage
 from ..data.weak_source import mask_rule, read_weak_mask
-from ..errors import InvalidDataError
+from ..errors import InvalidDataError, first_of
 from .processes import check_in_first_process
 
 logger = logging.get_logger(__name__)
@@ -48,8 +50,9 @@ def with_pseudo_labels(folder: WeakFolder, labels_dir: str | os.PathLike, progre
     placed = [replace(image, mask_path=labels_dir / f"{image.name}.png") for image in folder.images]
     present = check_in_first_process(lambda: [os.path.lexists(str(image.mask_path)) for image in placed])
     found = [image for image, exists in zip(placed, present) if exists]
-    counts = check_label_maps(found, mask_rule(folder.class_names), "Checking labels", progress)
-    images = tuple(image for image, counts_something in zip(found, counts) if counts_something)
+    rule = mask_rule(folder.class_names)
+    occurring = check_label_maps(found, rule, "Checking labels", progress)
+    images = tuple(image for image, labels in zip(found, occurring) if labels)
     without, empty = len(placed) - len(found), len(found) - len(images)
     if not images:
         raise InvalidDataError(
@@ -57,7 +60,24 @@ def with_pseudo_labels(folder: WeakFolder, labels_dir: str | os.PathLike, progre
             f"a label map NAME.png with a labelled pixel for at least one of {len(placed)} images",
             f"{without} images without a file, {empty} whose pixels are all {IGNORED}",
         )
+    if not any(label for labels in occurring for label in labels):
+        # such as masks of 0 and 255: nothing but background could be learned from them
+        expected = f"pixels of {first_of(list(rule.names[1:]))} (numbers from 1 on)"
+        raise InvalidDataError(labels_dir, expected, "background and ignored ones only")
     warnings = []
+    seen = set().union(*occurring)
+    if never := [name for label, name in enumerate(rule.names) if label not in seen]:
+        warnings.append(f"{labels_dir}: no label map has a pixel of {first_of(never)}; it cannot be learned")
+    lacking = [
+        image.name
+        for image, labels in zip(found, occurring)
+        if labels and any(class_id + 1 not in labels for class_id in image.labels)
+    ]
+    if lacking:
+        warnings.append(
+            f"{labels_dir}: {len(lacking)} of {len(placed)} label maps lack a class of their image "
+            f"({first_of(lacking, 3)})"
+        )
     if without:
         warnings.append(f"{labels_dir}: {without} of {len(placed)} images have no label map and are left out")
     if empty:
@@ -69,7 +89,7 @@ def with_pseudo_labels(folder: WeakFolder, labels_dir: str | os.PathLike, progre
 
 def check_label_maps(
     images: Sequence[WeakImage], rule: LabelRule, description: str, progress: bool = True
-) -> list[bool]:
+) -> list[frozenset[int]]:
     """Read the label map of every image, once for all processes.
 
     Args:
@@ -79,15 +99,15 @@ def check_label_maps(
         progress: whether to show a bar.
 
     Returns:
-        For each image, whether any of its pixels has a class.
+        For each image, the labels that its pixels have; none if all are ignored.
 
     Raises:
         InvalidDataError: a map is broken, of another size than its image, or has a number that no class has.
     """
 
-    def read_all() -> list[bool]:
+    def read_all() -> list[frozenset[int]]:
         with ThreadPoolExecutor(NUM_THREADS) as threads:
-            results = threads.map(partial(_has_labels, rule=rule), images)
+            results = threads.map(partial(_labels_of, rule=rule), images)
             try:
                 return list(tqdm(results, desc=description, unit="image", total=len(images), disable=not progress))
             except InvalidDataError:
@@ -97,8 +117,8 @@ def check_label_maps(
     return check_in_first_process(read_all)
 
 
-def _has_labels(image: WeakImage, rule: LabelRule) -> bool:
-    return bool((read_weak_mask(image, rule) != IGNORED).any())
+def _labels_of(image: WeakImage, rule: LabelRule) -> frozenset[int]:
+    return frozenset(np.unique(read_weak_mask(image, rule)).tolist()) - {IGNORED}
 
 
 def check_images(folders: Sequence[WeakFolder], progress: bool = True) -> None:
@@ -123,7 +143,7 @@ def require_readable_videos(
     num_threads: int = 4,
     progress: bool = True,
 ) -> None:
-    """Read every mask and the header of every frame of some splits.
+    """Read every mask and the header of every frame of some splits, and look at which classes there are.
 
     Args:
         videos: the set.
@@ -144,8 +164,24 @@ def require_readable_videos(
     elif videos.problems:
         logger.warning(f"{len(videos.problems)} files are missing or empty: {'; '.join(videos.problems[:20])}")
     total = sum(len(videos.splits[split]) for split in splits)
-    summaries = check_videos(videos, splits, num_threads=num_threads)
-    summaries = tqdm(summaries, desc="Checking masks", unit=" videos", total=total, disable=not progress)
+    read = check_videos(videos, splits, num_threads=num_threads)
+    summaries = list(tqdm(read, desc="Checking masks", unit=" videos", total=total, disable=not progress))
     if problems := [problem for summary in summaries for problem in summary.problems]:
         first = "; ".join(problems[:10]) + ("; ..." if len(problems) > 10 else "")
         raise InvalidDataError(videos.directory, "frames and masks that fit", f"{len(problems)} that do not: {first}")
+    for split in splits:
+        _look_at_classes(videos, split, sum(summary.pixels for summary in summaries if summary.split == split))
+
+
+def _look_at_classes(videos: VideoSet, split: str, pixels: Any) -> None:
+    """Refuse a split without any labelled pixel; name the classes that do not occur in training."""
+    names = videos.rule.names
+    if np.ndim(pixels) == 0 or not pixels[: len(names)].any():
+        expected = f"{split} masks with pixels of {first_of(list(names), 20)}"
+        raise InvalidDataError(videos.directory, expected, "ignored pixels only (numbers 255, perhaps 0)")
+    never = [name for name, count in zip(names, pixels) if not count]
+    if never and split == "train":
+        logger.warning(
+            f"{videos.directory}: {len(never)} of {len(names)} classes do not occur in the training masks and cannot "
+            f"be learned: {first_of(never, 20)}. A mask of 0 and 255 has no class but 0."
+        )

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from accelerate.utils import gather_object
 from transformers import PreTrainedModel
 
-from ..counting.image_processing_iocformer import count_image
 from ..metrics.counting import CountingMetrics
 from .shares import each_of_share
 
@@ -31,7 +30,7 @@ def evaluate_counting(
 
     Args:
         model: On its device. All processes hold the same weights.
-        processor: Cuts the images into tiles.
+        processor: Its `count_objects` is how the model counts.
         examples: The images, the same list in every process.
         threshold: Least score that counts.
         batch_size: Tiles per forward pass.
@@ -41,12 +40,12 @@ def evaluate_counting(
     Returns:
         The same in every process: what `CountingMetrics` computes.
     """
-    # a model without points is judged by the sum of its density map as it is, not rounded to whole objects
-    kind = "count" if model.config.regression_branch else "density_count"
     counts = []
     for index in each_of_share(range(len(examples)), description, "image", progress):
-        result = count_image(model, processor, examples[index].open(), threshold=threshold, batch_size=batch_size)
-        counts.append((index, result[kind]))
+        image = examples[index].open()
+        result = processor.count_objects(model, image, threshold=threshold, batch_size=batch_size)
+        # a model without points is judged by the sum of its density map as it is, not rounded to whole objects
+        counts.append((index, result["exact_count"]))
     by_index = dict(gather_object(counts))
     metrics = CountingMetrics()
     metrics.update([by_index[i] for i in range(len(examples))], [len(example.points) for example in examples])

@@ -22,9 +22,7 @@ from ..data.weak_folder import WeakFolder, WeakImage
 from ..errors import InvalidDataError
 from ..weak_segmentation.feature_cache import DEFAULT_BYTES
 from ..weak_segmentation.image_group import ImageGroup
-from ..weak_segmentation.image_processing_mcis import MCISImageProcessor
 from ..weak_segmentation.localization import LocalizationSettings, Localizer
-from ..weak_segmentation.modeling_mcis import MCISForImageClassification
 from .checkpoints import check_classes
 from .result_folders import SETTINGS_FILE, claim_folder, describe_maker, finish_folder, hash_of
 from .shares import each_of_share
@@ -72,8 +70,8 @@ def describe_maps(directory: str | os.PathLike, images: WeakFolder) -> dict[str,
 
 
 def make_maps(
-    model: MCISForImageClassification,
-    processor: MCISImageProcessor,
+    model: Any,
+    processor: Any,
     images: WeakFolder,
     directory: str | os.PathLike,
     settings: LocalizationSettings,
@@ -105,7 +103,7 @@ def make_maps(
         ValueError: classes that are not the model's, or settings that it has no layers for.
     """
     check_classes(model, images.class_names)
-    group = image_group(images, with_domains=model.config.num_domains > 1)
+    group = image_group(images, with_domains=getattr(model.config, "num_domains", 1) > 1)
     maker = {
         **describe_maker(model_name, model, processor),
         "images": hash_of((image.name, image.labels, image.domain) for image in images.images),

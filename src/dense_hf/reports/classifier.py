@@ -1,4 +1,4 @@
-"""The card of a trained MCIS classifier: what was run, on which data, and the numbers of the results file."""
+"""The card of a trained classifier of chapter 3: what was run, on which data, and the numbers of the results file."""
 
 from pathlib import Path
 
@@ -6,9 +6,8 @@ from ..markdown import percent, table
 from .model_card import RunDescription, measured, read_results, splits_of, which_weights, write_card
 
 _BODY = """\
-Finds where classes are in images of which only the classes are known, no boxes and no masks: the classifier of
-chapter 3 (MCIS), which compares images that share a class. Trained with dense_hf, by image-level labels alone, on:
-**{dataset}**.
+Finds where classes are in images of which only the classes are known, no boxes and no masks: {title}, a classifier of
+images that share a class. Trained with dense_hf, by image-level labels alone, on: **{dataset}**.
 
 Classes: {classes}.
 
@@ -34,16 +33,14 @@ with Localizer(model, processor, group) as localizer:
 
 {results}
 
-These numbers judge the classifier, not its maps.
+These numbers judge the classifier, not its maps."""
 
-## Limits
-
-- Maps and the pseudo masks made of them are guesses from image-level labels: they miss parts of objects and take in
-  what always stands beside them (rails with trains, water with boats).
-- A map is meaningful only for a class that is in the image.
-- The method is of 2020. Its published result, 66.2 mIoU on PASCAL VOC 2012 val, is about 12 points behind today's best
-  methods for image-level labels.
-- The licence of these weights must allow what that of the training images, and of the ImageNet weights, allows."""
+_LIMITS = (
+    "Maps and the pseudo masks made of them are guesses from image-level labels: they miss parts of objects and take "
+    "in what always stands beside them (rails with trains, water with boats).",
+    "A map is meaningful only for a class that is in the image.",
+    "The licence of these weights must allow what that of the training images, and of the ImageNet weights, allows.",
+)
 
 
 def write_weak_card(output_dir: Path, run: RunDescription, class_names: tuple[str, ...], license: str | None) -> None:
@@ -57,12 +54,18 @@ def write_weak_card(output_dir: Path, run: RunDescription, class_names: tuple[st
     """
     results = read_results(output_dir)
     splits = splits_of(results)
-    body = _BODY.format(dataset=run.training_data, classes=", ".join(class_names), results=_results(results, splits))
+    body = _BODY.format(
+        title=run.title,
+        dataset=run.training_data,
+        classes=", ".join(class_names),
+        results=_results(results, splits),
+    )
     write_card(
         output_dir,
         run,
         [body],
         ["weakly-supervised-segmentation", run.tag],
+        limits=_LIMITS,
         pipeline_tag="image-classification",
         license=license,
         eval_results=measured("image-classification", run.dataset, splits, {"mean_average_precision": "mAP"}),

@@ -30,6 +30,7 @@ class RunDescription:
         num_images: Images, or videos, per split.
         processes: Number of processes.
         extra_images: Images of other data sets that were trained on, too: name to number, counted in `num_images`.
+        limits: What users must know of the method, see `Method.limits`.
     """
 
     title: str
@@ -39,6 +40,7 @@ class RunDescription:
     num_images: dict[str, int]
     processes: int
     extra_images: Mapping[str, int] = field(default_factory=dict)
+    limits: tuple[str, ...] = ()
 
     @property
     def tag(self) -> str:
@@ -122,7 +124,13 @@ def measured(
 
 
 def write_card(
-    output_dir: Path, run: RunDescription, parts: Sequence[str], tags: Sequence[str], unit: str = "images", **data: Any
+    output_dir: Path,
+    run: RunDescription,
+    parts: Sequence[str],
+    tags: Sequence[str],
+    unit: str = "images",
+    limits: Sequence[str] = (),
+    **data: Any,
 ) -> None:
     """Write `README.md` beside the weights: title, parts, and how the model was made.
 
@@ -135,12 +143,15 @@ def write_card(
         parts: paragraphs, tables and sections; empty ones are left out.
         tags: the task, and what else the model can be found by.
         unit: see `how_it_was_made`.
+        limits: what users must know, besides the limits of the method.
         data: more of the card's metadata, see `ModelCardData`.
     """
     facts = ModelCardData(
         library_name="transformers", tags=[tags[0], "dense_hf", *tags[1:]], model_name=run.title, **data
     )
-    body = "\n\n".join([f"# {run.title}", *filter(None, parts), how_it_was_made(run, unit)])
+    listed = "\n".join(f"- {limit}" for limit in (*limits, *run.limits))
+    known_limits = [f"## Limits\n\n{listed}"] if listed else []
+    body = "\n\n".join([f"# {run.title}", *filter(None, parts), *known_limits, how_it_was_made(run, unit)])
     ModelCard(f"---\n{facts.to_yaml()}\n---\n\n{body}\n").save(output_dir / "README.md")
 
 

@@ -79,6 +79,11 @@ class CalendarArguments(TrainingArguments):
             for name in self.positive
             if not getattr(self, name) > 0
         ]
+        problems += [
+            f"{name} must be a finite number, received {value}"
+            for name, value in vars(self).items()
+            if isinstance(value, float) and not isfinite(value)
+        ]
         fields: dict[str, Any] = type(self).__dataclass_fields__
         by_steps = fields["max_steps"].default > 0 and self.max_steps == fields["max_steps"].default
         if by_steps and self.num_train_epochs != fields["num_train_epochs"].default:
@@ -189,6 +194,7 @@ class CalendarTrainer(Trainer):
         self.judge = judge
         self.write_card = write_card
         self._terms: dict[str, list[Tensor]] = {}  # of the loss, since the last line of the log
+        self._losses: list[tuple[int, Tensor]] = []  # of each step, since they were last looked at
         super().__init__(**kwargs)
         # forward takes any keyword in some models, which the stock Trainer reads as "divides the loss by itself"
         self.model_accepts_loss_kwargs = False
@@ -220,25 +226,66 @@ class CalendarTrainer(Trainer):
         outputs = model(**inputs)
         return outputs["loss"], outputs.get("loss_dict") or {}, outputs
 
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """As in the parent; the loss is remembered, so that one that is not finite ends the run (`require_finite`)."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self._losses.append((self.state.global_step + 1, loss))
+        return loss
+
+    def require_finite(self) -> None:
+        """Nothing, if the losses since the last call are finite in all processes, and so are the weights.
+
+        It is called where numbers are read from the device anyway: before a line of the log, a checkpoint and an
+        evaluation, so that a run neither waits for them in each step nor keeps a broken checkpoint as its last.
+
+        Raises:
+            FloatingPointError: in all processes; with the first step, the terms of its loss and the learning rate.
+        """
+        losses, self._losses = self._losses, []
+        bad = next((step for step, loss in losses if not torch.isfinite(loss).all()), None)
+        mine = [] if bad is None else [(bad, self._terms_in_words())]
+        model: Any = self.model
+        if bad is None and not all(torch.isfinite(value).all() for value in model.parameters()):
+            mine = [(self.state.global_step, "the weights have become NaN or infinite")]
+        if found := sorted(gather_object(mine)):
+            step, what = found[0]
+            rate = max((group["lr"] for group in self.optimizer.param_groups), default=0) if self.optimizer else 0
+            raise FloatingPointError(
+                "The loss must stay finite; a lower learning_rate or more warmup_steps may help. The last checkpoint "
+                f"is as it was. Received: step {step}, {what}, learning rate {rate:g}"
+            )
+
+    def _terms_in_words(self) -> str:
+        """The terms of the loss in the first step since the last line of the log in which one is not finite."""
+        rows = zip(*([float(value) for value in values] for values in self._terms.values()))
+        row = next((row for row in rows if not all(map(isfinite, row))), ())
+        return ", ".join(f"{name} {value:g}" for name, value in zip(self._terms, row)) or "a loss that is not finite"
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """As in the parent; beside the loss stand the means of its terms over the steps that had them.
 
         Raises:
-            FloatingPointError: a term is not a finite number any more. The stock Trainer would log a loss of 0 then.
+            FloatingPointError: see `require_finite`. The stock Trainer would log a loss of 0 then.
         """
         if "loss" in logs:
+            self.require_finite()
             sums = [(name, float(torch.stack(values).sum()), len(values)) for name, values in self._terms.items()]
             self._terms = {}
             gathered = gather_object(sums)
             for name in sorted({name for name, _, _ in gathered}):
                 mine = [(total, count) for other, total, count in gathered if other == name]
                 logs[name] = sum(total for total, _ in mine) / sum(count for _, count in mine)
-                if not isfinite(logs[name]):
-                    raise FloatingPointError(
-                        f"{name} must stay finite; a lower learning_rate or more warmup_steps may help. Received: "
-                        f"{logs[name]} up to step {self.state.global_step}"
-                    )
         super().log(logs, start_time)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """As in the parent, but not of a model that is broken."""
+        self.require_finite()
+        super()._save_checkpoint(*args, **kwargs)
+
+    def save_model(self, *args: Any, **kwargs: Any) -> None:
+        """As in the parent, but not of a model that is broken."""
+        self.require_finite()
+        super().save_model(*args, **kwargs)
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
@@ -258,6 +305,7 @@ class CalendarTrainer(Trainer):
         """
         if self.judge is None:
             raise ValueError("evaluate needs a trainer with a `judge`. Received: None")
+        self.require_finite()
         model: Any = self.accelerator.unwrap_model(self.model)
         share_statistics(model, self.args.world_size)
         with self.accelerator.autocast():

@@ -148,4 +148,5 @@ def describe(
         num_images=dict(num_images),
         processes=run.training.world_size,
         extra_images={} if images is None else count_extra_images(run.sources, images),
+        limits=run.method.limits,
     )

@@ -4,15 +4,18 @@ Options that a model to go on from decides (how pixels are normalized, sizes, ov
 unless they are given they are the model's, and the method's where there is no model. See `run.build_processor`.
 """
 
+import sys
+from argparse import ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, ClassVar
 
 from transformers import PreTrainedConfig
 
 from ..data.extra_sources import ExtraSources
 from ..data.weak_source import WeakSource
-from ..methods import Method, method_of
+from ..methods import Method, method_of, methods
 from ..options import field_names, option, parse_training_run
 from .calendar_trainer import CalendarArguments
 
@@ -51,6 +54,16 @@ class ModelArguments:
             )
 
 
+def not_finite(options: Any) -> list[str]:
+    """A sentence for each number of some options, alone or in a list, that is NaN or infinite."""
+    return [
+        f"{name} must be finite, received {value}"
+        for name, value in vars(options).items()
+        for number in (value if isinstance(value, list | tuple) else [value])
+        if isinstance(number, float) and not isfinite(number)
+    ]
+
+
 @dataclass
 class DataArguments:
     """The data and how it becomes pixels.
@@ -72,7 +85,7 @@ class DataArguments:
 
     def find_problems(self) -> list[str]:
         """What cannot work, one sentence each."""
-        problems = []
+        problems = not_finite(self)
         if self.image_mean is not None and len(self.image_mean) != 3:
             problems.append(f"image_mean must be three numbers, received {self.image_mean}")
         if self.image_std is not None and (len(self.image_std) != 3 or min(self.image_std) <= 0):
@@ -126,6 +139,26 @@ class TrainingRun:
     sources: list[WeakSource] = field(default_factory=list)
     more: list[Any] = field(default_factory=list)
     typed: frozenset[str] = frozenset()
+
+
+def take_method(task: str, manual: str | None = None) -> tuple[str, list[str]]:
+    """For a script that trains any model of a task: `--method NAME`, and the rest of the command line.
+
+    Args:
+        task: of the model, see `dense_hf.methods`.
+        manual: what `--help` says where no method is named, whose options could be listed.
+
+    Raises:
+        SystemExit: no method, or another one than those of the task, as argparse does.
+    """
+    words = sys.argv[1:]
+    only_method = ArgumentParser(add_help=False, allow_abbrev=False, usage="%(prog)s --method NAME [options]")
+    only_method.add_argument("--method", required=True, choices=list(methods(task)), help="What is trained.")
+    if {"-h", "--help"} & set(words) and not any(word.partition("=")[0] == "--method" for word in words):
+        sys.stdout.write(f"{manual or ''}\nMethods: {', '.join(methods(task))}. --method NAME --help lists options.\n")
+        raise SystemExit(0)
+    known, rest = only_method.parse_known_args(words)
+    return known.method, rest
 
 
 def parse_run(

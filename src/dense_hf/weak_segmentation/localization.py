@@ -85,7 +85,8 @@ class Localizer:
     for the image itself. The weights must not change meanwhile.
 
     Args:
-        model: is evaluated without gradients; its mode is restored after every call.
+        model: is evaluated without gradients; its mode is restored after every call. Any classifier with
+            `extract_features` and a `classifier` that makes maps of them; single-round maps need no more.
         processor: an `MCISImageProcessor`; prepares pictures, at `processor.size` and at the sizes of the views.
         group: images and labels.
         settings: how maps are made.
@@ -108,20 +109,21 @@ class Localizer:
         self.model, self.processor, self.group = model, processor, group
         self.settings = settings or LocalizationSettings()
         config = model.config
-        if self.settings.num_references and not config.use_co_attention:
+        if self.settings.num_references and not getattr(config, "use_co_attention", False):
             raise ValueError(
                 "a model without co-attention has single-round maps only (num_references=0). "
                 f"Received: num_references={self.settings.num_references}"
             )
-        if self.settings.use_contrastive and not config.use_contrastive_co_attention:
+        if self.settings.use_contrastive and not getattr(config, "use_contrastive_co_attention", False):
             raise ValueError("the model has no contrastive co-attention. Received: use_contrastive=True")
         known = range(len(config.id2label or ()))
         for name, classes in group.labels.items():
             if any(class_id not in known for class_id in classes):
                 raise ValueError(f"{name}: class ids must be from 0 to {len(known) - 1}. Received: {classes}")
+        num_domains = getattr(config, "num_domains", 1)
         for name, domain in group.domains.items():
-            if not 0 <= domain < config.num_domains:
-                raise ValueError(f"{name}: domain must be from 0 to {config.num_domains - 1}. Received: {domain}")
+            if not 0 <= domain < num_domains:
+                raise ValueError(f"{name}: domain must be from 0 to {num_domains - 1}. Received: {domain}")
         self.cache = FeatureCache(cache_bytes, cache_folder)
 
     def __enter__(self) -> "Localizer":

@@ -22,7 +22,6 @@ from .augmentation import WeakAugmentation, flip_at_random, jitter_colors
 
 if TYPE_CHECKING:
     from ...data.weak_folder import WeakFolder
-    from ...weak_segmentation.configuration_mcis import MCISConfig
     from ...weak_segmentation.image_processing_mcis import MCISImageProcessor
 
 
@@ -51,7 +50,7 @@ class WeakTrainingSet(Dataset):
         self,
         folder: "WeakFolder",
         processor: "MCISImageProcessor",
-        config: "MCISConfig",
+        config: Any,
         augmentation: WeakAugmentation,
         seed: int,
         image_cache_size: int = 0,
@@ -61,15 +60,18 @@ class WeakTrainingSet(Dataset):
                 f"The model must have the {len(folder.class_names)} classes of the images. Received: num_labels="
                 f"{config.num_labels}"
             )
-        beyond = {image.domain for image in folder.images if not 0 <= image.domain < config.num_domains}
-        if config.num_domains > 1 and beyond:
+        num_domains = getattr(config, "num_domains", 1)
+        beyond = {image.domain for image in folder.images if not 0 <= image.domain < num_domains}
+        if num_domains > 1 and beyond:
             raise ValueError(
-                f"Domains must be from 0 to {config.num_domains - 1} (num_domains={config.num_domains}). Received: "
-                f"{sorted(beyond)}"
+                f"Domains must be from 0 to {num_domains - 1} (num_domains={num_domains}). Received: {sorted(beyond)}"
             )
         self.images = folder.images
         self.processor = processor
-        self.config = config
+        self.num_labels = config.num_labels or 0
+        self.with_domains = num_domains > 1
+        # a classifier that compares an image with nothing has no views
+        self.flip_view, self.scale_views = getattr(config, "flip_view", False), getattr(config, "scale_views", ())
         self.augmentation = augmentation
         self.seed = seed
         self.pairs = PairDrawer(folder.images)
@@ -101,7 +103,7 @@ class WeakTrainingSet(Dataset):
             "view_pixel_values": self._views(image),
             "epoch": epoch,
         }
-        if self.config.num_domains > 1:
+        if self.with_domains:
             sample |= {"domains": self.images[number].domain, "paired_domains": self.images[partner].domain}
         return sample
 
@@ -114,15 +116,15 @@ class WeakTrainingSet(Dataset):
     def _views(self, image: Image.Image) -> list[Tensor]:
         """The mirror image and the other sizes, in the order of the configuration."""
         views = []
-        if self.config.flip_view:
+        if self.flip_view:
             views.append(self.processor(image, return_tensors="pt")["pixel_values"][0].flip(-1))
-        for scale in self.config.scale_views:
+        for scale in self.scale_views:
             size = self.processor.view_size(scale)
             views.append(self.processor(image, size=size, return_tensors="pt")["pixel_values"][0])
         return views
 
     def _label_vector(self, image: WeakImage) -> Tensor:
-        labels = torch.zeros(self.config.num_labels or 0)
+        labels = torch.zeros(self.num_labels)
         labels[list(image.labels)] = 1
         return labels
 
@@ -131,7 +133,7 @@ class WeakTrainingSet(Dataset):
 
 
 def collate_pairs(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Samples of one epoch as a batch, by the names that `MCISForImageClassification` takes.
+    """Samples of one epoch as a batch, by the names that `MCISForImageClassification` and its like take.
 
     Returns:
         Tensors [B, ...] by name, a list of them for the views (no views: an empty list), and `epoch`, one int.

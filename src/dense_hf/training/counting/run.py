@@ -30,7 +30,8 @@ def train_counter(run: TrainingRun) -> dict[str, Any]:
     model = build_model(run)
     if run.model.start_at_mean_density:
         start_at_mean_density(model, examples["train"])
-    processor = build_processor(run, tile_size=run.config.tile_size)
+    tile_size = getattr(run.config, "tile_size", None)  # of a counter that learns from crops of one size
+    processor = build_processor(run, **({} if tile_size is None else {"tile_size": tile_size}))
     train_set = CountingTrainingSet(
         examples["train"],
         processor,
@@ -89,8 +90,8 @@ def start_at_mean_density(model: Any, train: list[CountingExample]) -> None:
     Raises:
         ValueError: the model has no density branch.
     """
-    if model.density_branch is None:
-        raise ValueError("start_at_mean_density needs a density branch. Received: density_branch=False")
+    if getattr(model, "density_branch", None) is None:
+        raise ValueError(f"start_at_mean_density needs a density branch. Received: {type(model).__name__} without one")
     side = model.config.tile_size
     with torch.no_grad():
         features = model.backbone(torch.zeros(1, model.config.num_channels, side, side)).feature_maps[-1]

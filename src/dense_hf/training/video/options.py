@@ -15,6 +15,8 @@ from ..optimizers import linear_factor
 from ..run_options import DataArguments, ModelArguments, TrainingRun, parse_run
 from .augmentation import ClipAugmentation
 
+DEFAULT_BACKBONE = "b1"  # of the methods that have the thesis' choice of them
+
 
 @dataclass
 class VideoModelArguments(ModelArguments):
@@ -108,13 +110,14 @@ class VideoTrainingArguments(CalendarArguments):
 def parse_video_run(method: str, manual: str | None = None, arguments: Sequence[str] | None = None) -> TrainingRun:
     """Read `--config FILE` and the options after it, which win over the file. See `run_options.parse_run`."""
     row = method_of(method)
+    backbone = None if row.thesis_config is None else DEFAULT_BACKBONE
     classes = (VideoModelArguments, VideoDataArguments, ClipAugmentation)
     run = parse_run(
         method,
         *classes,
         manual=manual,
         arguments=arguments,
-        make_config=lambda model, fields: row.make_config(model.backbone or "b1", fields),
+        make_config=lambda model, fields: row.make_config(model.backbone or backbone, fields),
     )
     refuse_ignored(run.typed, run.data.ignored_options())
     return run

@@ -28,8 +28,12 @@ def train_video_model(run: TrainingRun) -> dict[str, Any]:
 
     Raises:
         InvalidDataError: data or weights that cannot be used, before the first step.
-        ValueError: arguments that do not fit the data.
+        ValueError: arguments that do not fit the data, or a model that learns from more than clips.
     """
+    if hasattr(run.method.model_class, "find_prototypes"):
+        raise ValueError(
+            f"A model that needs prototypes of its videos has a script of its own. Received: {run.method.name}"
+        )
     checkpoint = start(run)
     videos = read_training_videos(run)
     trainer = build_trainer(run, videos, build_model(run, videos.rule.names))
