@@ -46,7 +46,7 @@ def train(folder, bad_epoch=None, value=float("nan"), model=Breaking, **argument
     options = {"num_train_epochs": 4, "per_device_train_batch_size": 1, "report_to": "none", "disable_tqdm": True}
     options |= {"save_strategy": "steps", "save_steps": 2, "logging_steps": 100, "learning_rate": 0.01}
     args = SGDArguments(output_dir=str(folder), head_lr_factor=1, **{**options, **arguments})
-    trainer = CalendarTrainer(model=model(), args=args, train_dataset=Samples(bad_epoch, value), train_samples=2)
+    trainer = CalendarTrainer(model=model(), args=args, train_dataset=Samples(bad_epoch, value))
     trainer.train()
     return trainer
 
