@@ -2,10 +2,10 @@
 
     python killed_runs.py FOLDER SEED KILLS PROGRAM [WORDS ...]
 
-PROGRAM is "dense-hf" or a script; OUT in the words is a folder of the run. All it needs is imported once. Each run is a
-process of its own, forked from here, that kills itself (SIGKILL) at one of its next steps towards the disk, half of the
-bytes being written. It is started again with --resume until there were KILLS kills. Whenever a run comes to its end,
-its files must be those of the undisturbed one, and the next begins anew.
+PROGRAM is "dense-hf" or a script; OUT in the words is a folder of the run. All it needs is imported once. Each run is
+a process of its own, forked from here, that kills itself (SIGKILL) at one of its next steps towards the disk, half of
+the bytes being written. It is started again with --resume until there were KILLS kills. Whenever a run comes to its
+end, its files must be those of the undisturbed one, and the next begins anew.
 """
 
 import json
@@ -78,7 +78,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def main() -> None:
     """Print how often runs were killed and finished."""
-    folder, seed, kills, program, words = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5:]
+    folder, seed, kills, program, words = (
+        Path(sys.argv[1]),
+        int(sys.argv[2]),
+        int(sys.argv[3]),
+        sys.argv[4],
+        sys.argv[5:],
+    )
     import dense_hf.inference.checkpoints
     import dense_hf.inference.label_maps
     import dense_hf.inference.localization_maps
