@@ -1,12 +1,20 @@
 """The last complete checkpoint is found; cut off or missing files are noticed, whichever they are."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from dense_hf.training.resuming import checkpoint_problem, last_complete_checkpoint, resolve_checkpoint
+from dense_hf import InvalidDataError
+from dense_hf.training.resuming import (
+    checkpoint_problem,
+    last_complete_checkpoint,
+    lock_output,
+    resolve_checkpoint,
+)
 
 FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
 
@@ -62,3 +70,24 @@ def test_what_the_option_means(tmp_path):
     (whole / "trainer_state.json").write_text("{", encoding="utf-8")
     with pytest.raises(ValueError, match=r"trainer_state\.json is cut off"):
         resolve_checkpoint(str(whole), tmp_path)
+
+
+HOLD = """
+import sys
+from dense_hf.training.resuming import lock_output
+lock_output(sys.argv[1])
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_one_training_at_a_time(tmp_path, script_environment):
+    """A second one is refused while the first lives, and not by what a killed one has left."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=script_environment, **pipes) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(InvalidDataError, match=r"run: expected what no other run works with; .*another process"):
+            lock_output(tmp_path / "run")
+        other.kill()
+    lock_output(tmp_path / "run")

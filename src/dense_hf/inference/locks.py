@@ -54,7 +54,7 @@ def lock_file(descriptor: int, of: str | os.PathLike) -> None:
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EAGAIN):
             raise
-        expected = "that no other run works with; wait for it, or choose another place"
+        expected = "what no other run works with; wait for it, or choose another place"
         raise InvalidDataError(of, expected, "in use by another process") from error
 
 
