@@ -295,7 +295,7 @@ def require_classes(folder: WeakFolder, class_names: Sequence[str], source: str 
 
 def _read_rows(csv_path: str | os.PathLike) -> list[tuple[int, str, tuple[str, ...]]]:
     """Line, image and names of classes of each row."""
-    reader = csv.reader(read_text(csv_path).splitlines(), strict=True)
+    reader = csv.reader(StringIO(read_text(csv_path), newline=""), strict=True)
     rows: list[tuple[int, str, tuple[str, ...]]] = []
     try:
         header = [cell.strip() for cell in next(reader, [])]

@@ -5,7 +5,7 @@ from math import isqrt
 
 from torch import Tensor
 
-from ..strict_loading import load_strictly
+from ..strict_loading import build_and_load
 from .configuration_cffm import CFFMConfig
 from .convert_segformer import DECODER_RENAMES, count, infer_encoder_config, rename, rename_encoder, with_prefix
 from .modeling_cffm import CFFMForVideoSemanticSegmentation
@@ -44,9 +44,8 @@ def convert_cffm(state_dict: dict[str, Tensor], **config_overrides) -> CFFMForVi
     inferred = infer_config(state_dict)
     if isinstance(config_overrides.get("encoder_config"), dict):
         config_overrides["encoder_config"] = inferred["encoder_config"] | config_overrides["encoder_config"]
-    model = CFFMForVideoSemanticSegmentation(CFFMConfig(**(inferred | config_overrides)))
-    load_strictly(model, rename_checkpoint(state_dict))
-    return model.eval()
+    config = CFFMConfig(**(inferred | config_overrides))
+    return build_and_load(CFFMForVideoSemanticSegmentation, config, rename_checkpoint(state_dict))
 
 
 def infer_config(state_dict: dict[str, Tensor]) -> dict:

@@ -4,7 +4,7 @@ import re
 
 from torch import Tensor
 
-from ..strict_loading import load_strictly
+from ..strict_loading import build_and_load
 from .configuration_cffm_plus import CFFMPlusConfig
 from .convert_cffm import infer_config, rename_checkpoint
 from .convert_segformer import rename
@@ -36,9 +36,8 @@ def convert_cffm_plus(state_dict: dict[str, Tensor], **config_overrides) -> CFFM
     inferred = infer_config(state_dict)
     if isinstance(config_overrides.get("encoder_config"), dict):
         config_overrides["encoder_config"] = inferred["encoder_config"] | config_overrides["encoder_config"]
-    model = CFFMPlusForVideoSemanticSegmentation(CFFMPlusConfig(**(inferred | config_overrides)))
-    load_strictly(model, rename_plus_checkpoint(state_dict))
-    return model.eval()
+    config = CFFMPlusConfig(**(inferred | config_overrides))
+    return build_and_load(CFFMPlusForVideoSemanticSegmentation, config, rename_plus_checkpoint(state_dict))
 
 
 def rename_plus_checkpoint(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:

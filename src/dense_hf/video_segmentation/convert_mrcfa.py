@@ -4,7 +4,7 @@ import re
 
 from torch import Tensor
 
-from ..strict_loading import load_strictly
+from ..strict_loading import build_and_load
 from .configuration_mrcfa import MRCFAConfig
 from .configuration_video import MIX_TRANSFORMERS
 from .convert_segformer import DECODER_RENAMES, count, infer_encoder_config, rename, rename_encoder, with_prefix
@@ -43,9 +43,8 @@ def convert_mrcfa(state_dict: dict[str, Tensor], **config_overrides) -> MRCFAFor
     if isinstance(config_overrides.get("encoder_config"), dict):
         config_overrides["encoder_config"] = inferred["encoder_config"] | config_overrides["encoder_config"]
     config = MRCFAConfig(**(inferred | config_overrides))
-    model = MRCFAForVideoSemanticSegmentation(config)
-    load_strictly(model, rename_checkpoint(state_dict, config.num_scales))
-    return model.eval()
+    renamed = rename_checkpoint(state_dict, config.num_scales)
+    return build_and_load(MRCFAForVideoSemanticSegmentation, config, renamed)
 
 
 def infer_config(state_dict: dict[str, Tensor]) -> dict:
