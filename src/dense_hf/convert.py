@@ -4,7 +4,7 @@ import os
 import zipfile
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub.errors import StrictDataclassError
 
@@ -64,31 +64,55 @@ def read_state_dict(path: str | Path) -> "dict[str, Tensor]":
     """
     import torch
 
-    check_regular_file(path, MAX_CHECKPOINT_BYTES)
-    _check_zip(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file, above all one of the old format, raises anything
-        # not the message: it may advise to load with weights_only=False, which runs what is in the file
-        raise InvalidDataError(path, _EXPECTED, f"what cannot be read as such ({_reason(error)})") from error
+    content = read_torch_file(path)
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not content or not all(isinstance(v, torch.Tensor) for v in content.values()):
         raise InvalidDataError(path, "a dictionary of named tensors", type(content).__name__)
-    if strangers := [name for name in content if not isinstance(name, str)]:
+    check_tensors(path, content)
+    broken = [name for name, t in content.items() if t.is_floating_point() and not torch.isfinite(t).all()]
+    if broken:
+        raise InvalidDataError(path, "finite weights", f"inf or nan in {first_of(broken)}")
+    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def read_torch_file(path: str | Path) -> Any:
+    """What `torch.save` wrote, if it is tensors and plain values. No code of the file is run.
+
+    Raises:
+        InvalidDataError: if the file is missing, carries code, is no such file, or larger inside than outside.
+    """
+    import torch
+
+    if not os.path.lexists(path):
+        raise InvalidDataError(path, _EXPECTED, "no such file")
+    check_regular_file(path, MAX_CHECKPOINT_BYTES)
+    _check_zip(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file, above all one of the old format, raises anything
+        # not the message: it may advise to load with weights_only=False, which runs what is in the file
+        raise InvalidDataError(path, _EXPECTED, f"what cannot be read as such ({_reason(error)})") from error
+
+
+def check_tensors(path: str | Path, tensors: "dict[str, Tensor]") -> None:
+    """Nothing, if these are named arrays of numbers that the file is large enough for.
+
+    Raises:
+        InvalidDataError: else.
+    """
+    import torch
+
+    if strangers := [name for name in tensors if not isinstance(name, str)]:
         raise InvalidDataError(path, "names of tensors", strangers)
-    left = 4 * os.path.getsize(path)  # tensors may share what is stored, some of them
-    for name, tensor in content.items():
+    left = 4 * os.path.getsize(path)  # some tensors may share what is stored
+    for name, tensor in tensors.items():
         if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
             raise InvalidDataError(path, f"ordinary numbers in {name}", f"{tensor.layout} on {tensor.device}")
         left -= tensor.nbytes
         if tensor.nbytes > tensor.untyped_storage().nbytes() or left < 0:
             raise InvalidDataError(path, "tensors as large as what is stored", f"{name} of {tensor.nbytes} bytes")
-    broken = [name for name, t in content.items() if t.is_floating_point() and not torch.isfinite(t).all()]
-    if broken:
-        raise InvalidDataError(path, "finite weights", f"inf or nan in {first_of(broken)}")
-    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
 
 
 def _check_zip(path: str | Path) -> None:

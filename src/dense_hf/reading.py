@@ -65,8 +65,13 @@ def read_text(path: str | os.PathLike, max_bytes: int) -> str:
         raise InvalidDataError(path, "UTF-8 text", str(error)[-200:]) from error
 
 
-def read_json(path: str | os.PathLike, max_bytes: int) -> Any:
+def read_json(path: str | os.PathLike, max_bytes: int, expected: str = "JSON") -> Any:
     """The content of a JSON file.
+
+    Args:
+        path: the file.
+        max_bytes: of it.
+        expected: what it should be, for the message.
 
     Raises:
         InvalidDataError: as `read_text`, or if it is not JSON, has a key twice, NaN, or more than `MAX_VALUES` values.
@@ -85,7 +90,7 @@ def read_json(path: str | os.PathLike, max_bytes: int) -> Any:
     except InvalidDataError:
         raise
     except (ValueError, RecursionError) as error:  # ValueError: also thousands of digits
-        raise InvalidDataError(path, "JSON", error) from error
+        raise InvalidDataError(path, expected, error) from error
     check_number_of_values(path, content, MAX_VALUES)
     return content
 
@@ -104,10 +109,10 @@ def read_yaml(path: str | os.PathLike) -> Any:
     class Loader(yaml.SafeLoader):
         """As the safe one, which takes the last of equal keys, and minutes for thousands of brackets."""
 
-        def fetch_flow_collection_start(self, token_class: Any) -> None:
+        def fetch_flow_collection_start(self, TokenClass: Any) -> None:
             if self.flow_level == _MAX_DEPTH:
                 raise ValueError(f"more than {_MAX_DEPTH} brackets inside each other")
-            super().fetch_flow_collection_start(token_class)
+            super().fetch_flow_collection_start(TokenClass)
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
             _check_unique(path, [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)])

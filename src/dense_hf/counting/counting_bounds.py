@@ -14,14 +14,15 @@ from transformers import PreTrainedConfig
 
 NAMES = {
     r"num_queries": (1, 100_000),
-    r"tile_size": (16, 8192),
-    r"tile_overlap": (0, 8191),
+    r"tile_size": (16, 2048),
+    r"tile_overlap": (0, 2047),
     r"encoder_layers|decoder_layers": (1, 256),
     r"d_model|.*_ffn_dim|density_hidden_size": (1, 16_384),
     r"encoder_attention_heads|decoder_attention_heads": (1, 16_384),
     r".*_(cost|coefficient)|focal_.*": (0, 1e6),
     r"num_frozen_backbone_stages": (0, 256),
     r"num_labels": (1, 65_535),
+    r"resample": (0, 5),
     r".*(layers|depths|depth|blocks|stages)": (0, 256),
     r".*(dropout|_prob|drop_path_rate|drop_rate)": (0, 1),
     r".*_eps|initializer_range": (0, 1),
@@ -39,11 +40,11 @@ _BESIDE_SETTINGS = {"auto_map", "feature_extractor_type", "image_processor_type"
 class BoundedConfig(PreTrainedConfig):
     """A configuration whose numbers are checked whenever they are set."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if callable(getattr(type(self), name, None)) or name in ("attribute_map", "sub_configs_defaults"):
-            raise ValueError(f"{name} is no setting of {type(self).__name__}. Received: {value!r:.100}")
-        check_bounds(name, value)
-        super().__setattr__(name, value)
+    def __setattr__(self, key: str, value: Any) -> None:
+        if callable(getattr(type(self), key, None)) or key in ("attribute_map", "sub_configs_defaults"):
+            raise ValueError(f"{key} is no setting of {type(self).__name__}. Received: {value!r:.100}")
+        check_bounds(key, value)
+        super().__setattr__(key, value)
 
 
 def check_bounds(name: str, value: Any) -> None:

@@ -183,7 +183,7 @@ class VideoReader(AbstractContextManager):
             raise frame
         return frame
 
-    def _reason(self, error: Exception) -> str:
+    def _reason(self, error: object) -> str:
         """What is wrong, without the number and the path that FFmpeg puts around it."""
         if is_camera(self.source) or is_address(self.source):
             return str(error)

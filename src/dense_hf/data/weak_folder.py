@@ -12,6 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 
 from transformers.utils import logging
@@ -156,7 +157,7 @@ def read_label_list(
     """
     entries: list[tuple[int, str, tuple[int, ...]]] = []
     last_class = first_class + len(class_names) - 1
-    for line, text in enumerate(read_text(list_path).split("\n"), start=1):
+    for line, text in enumerate(StringIO(read_text(list_path), newline="\n"), start=1):
         if not (words := text.split()):
             continue
         numbers = [int(word) if word.isascii() and word.isdigit() and len(word) < 6 else -1 for word in words[1:]]

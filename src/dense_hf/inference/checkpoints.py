@@ -55,7 +55,11 @@ def load_model(
     stated = check_settings(folder).get("model_type")
     if not isinstance(expected, Mapping):
         expected = getattr(expected, "_model_mapping", {getattr(expected, "config_class", None): expected})
-    if stated in CONFIG_MAPPING and stated not in {config_class.model_type for config_class in expected}:
+    if (
+        isinstance(stated, str)
+        and stated in CONFIG_MAPPING
+        and stated not in {config_class.model_type for config_class in expected}
+    ):
         raise InvalidDataError(source, kind, stated)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -83,8 +87,9 @@ def load_processor(processor_class: Any, folder: Path, options: dict[str, Any]) 
         InvalidDataError: it is missing or has settings that cannot be.
     """
     try:
-        trusted = {"trust_remote_code": False} if processor_class is AutoImageProcessor else {}
-        return processor_class.from_pretrained(folder, **trusted, **options)
+        if processor_class is AutoImageProcessor:
+            return AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, **options)
+        return processor_class.from_pretrained(folder, **options)
     except Exception as error:  # as above
         changed = "".join(f", with {name}={value}" for name, value in options.items())
         path = folder / "preprocessor_config.json"

@@ -16,16 +16,19 @@ NAMES = {
     r"frame_offsets": (-100_000, 100_000),
     r"window_size|swin_window_size": (1, 64),
     r"reference_receptive_fields|reference_pooling|target_receptive_field|target_pooling": (-1024, 1024),
-    r"importance_topk|num_prototypes": (1, 65_535),
+    r"importance_topk|num_prototypes": (1, 4096),
     r"num_prototype_frames": (1, 4096),
     r"affinity_depth|affinity_width|num_swin_layers": (1, 256),
     r"affinity_kernel_sizes": (-255, 255),
     r"num_scales": (-3, 16),
-    r"decoder_hidden_size|hidden_sizes|patch_sizes|strides|sr_ratios|size_divisor": (1, 16_384),
+    r"decoder_hidden_size|hidden_sizes|patch_sizes|strides|sr_ratios": (1, 16_384),
     r"num_attention_heads|num_swin_heads": (1, 16_384),
+    r"size_divisor": (1, 512),
+    r"shortest_edge|longest_edge|height|width": (1, 4096),
     r".*_weight": (0, 1e6),
     r".*_ignore_index": (-65_535, 65_535),
     r"num_labels": (1, 65_535),
+    r"resample": (0, 5),
     r".*(layers|depths|depth|blocks|stages)": (0, 256),
     r".*(dropout|_prob|drop_path_rate|drop_rate)": (0, 1),
     r".*_eps|initializer_range": (0, 1),
@@ -43,11 +46,11 @@ _BESIDE_SETTINGS = {"auto_map", "feature_extractor_type", "image_processor_type"
 class BoundedConfig(PreTrainedConfig):
     """A configuration whose numbers are checked whenever they are set."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if callable(getattr(type(self), name, None)) or name in ("attribute_map", "sub_configs_defaults"):
-            raise ValueError(f"{name} is no setting of {type(self).__name__}. Received: {value!r:.100}")
-        check_bounds(name, value)
-        super().__setattr__(name, value)
+    def __setattr__(self, key: str, value: Any) -> None:
+        if callable(getattr(type(self), key, None)) or key in ("attribute_map", "sub_configs_defaults"):
+            raise ValueError(f"{key} is no setting of {type(self).__name__}. Received: {value!r:.100}")
+        check_bounds(key, value)
+        super().__setattr__(key, value)
 
 
 def check_bounds(name: str, value: Any) -> None:

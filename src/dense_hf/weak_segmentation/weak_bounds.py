@@ -13,16 +13,17 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
 NAMES = {
-    r"radius": (2, 256),
+    r"radius": (2, 64),
     r"feature_stride|num_domains": (1, 256),
     r"contrastive_start_epoch": (0, 1_000_000),
     r"hidden_size|head_hidden_size|resnet_embedding_size": (1, 16_384),
     r".*_weight": (0, 1e6),
-    r"scale_views|equivariance_scale": (0, 64),
+    r"scale_views|equivariance_scale": (0, 8),
     r"atrous_rates|multi_grid|output_stride": (-1024, 1024),
     r".*_ignore_index": (-65_535, 65_535),
-    r"width": (1, 1024),
+    r"width|height|shortest_edge|longest_edge": (1, 2048),
     r"num_labels": (1, 65_535),
+    r"resample": (0, 5),
     r".*(layers|depths|depth|blocks|stages)": (0, 256),
     r".*(dropout|_prob|drop_path_rate|drop_rate)": (0, 1),
     r".*_eps|initializer_range": (0, 1),
@@ -40,11 +41,11 @@ _BESIDE_SETTINGS = {"auto_map", "feature_extractor_type", "image_processor_type"
 class BoundedConfig(PreTrainedConfig):
     """A configuration whose numbers are checked whenever they are set."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if callable(getattr(type(self), name, None)) or name in ("attribute_map", "sub_configs_defaults"):
-            raise ValueError(f"{name} is no setting of {type(self).__name__}. Received: {value!r:.100}")
-        check_bounds(name, value)
-        super().__setattr__(name, value)
+    def __setattr__(self, key: str, value: Any) -> None:
+        if callable(getattr(type(self), key, None)) or key in ("attribute_map", "sub_configs_defaults"):
+            raise ValueError(f"{key} is no setting of {type(self).__name__}. Received: {value!r:.100}")
+        check_bounds(key, value)
+        super().__setattr__(key, value)
 
 
 def check_bounds(name: str, value: Any) -> None:
