@@ -25,6 +25,7 @@ TASK_FOLDERS = {"counting", "video_segmentation", "weak_segmentation"}
 # is the public names, which scripts and the program build upon.
 LEVELS = (
     {"errors", "lazy_names", "markdown"},
+    {"reading"},
     {"strict_loading"},
     {"metrics", "strict_auto_models", "visualization"},
     TASK_FOLDERS,

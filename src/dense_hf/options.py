@@ -38,12 +38,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
 from huggingface_hub.errors import StrictDataclassError
 from transformers import HfArgumentParser, PreTrainedConfig
 from transformers.utils import logging
 
-from .errors import InvalidDataError
+from .errors import InvalidDataError, first_of
+from .reading import read_yaml as read_yaml
 
 logger = logging.get_logger(__name__)
 
@@ -62,19 +62,6 @@ def read_config(path: str | Path, known_keys: Mapping[str, Iterable[str]]) -> di
         InvalidDataError: No YAML, no mapping of mappings, unknown sections or keys.
     """
     return read_sections(path, read_yaml(path), known_keys)
-
-
-def read_yaml(path: str | Path) -> Any:
-    """The content of a YAML file, `{}` if it is empty.
-
-    Raises:
-        InvalidDataError: no file, or no YAML.
-    """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidDataError(path, "a YAML file", error) from error
-    return {} if content is None else content
 
 
 def read_sections(
@@ -98,12 +85,12 @@ def check_keys(path: str | Path, what: str, mapping: Any, known: Iterable[str]) 
     """
     known = sorted(known)
     if not isinstance(mapping, dict):
-        raise InvalidDataError(path, f"a mapping with {what} among {', '.join(known)}", repr(mapping))
+        raise InvalidDataError(path, f"a mapping with {what} among {', '.join(known)}", mapping)
     unknown = [str(key) for key in mapping if key not in known]
     if unknown:
-        close = [match for key in unknown for match in difflib.get_close_matches(key, known, n=1)]
+        close = [match for key in unknown[:10] for match in difflib.get_close_matches(key[:100], known, n=1)]
         hint = f" (did you mean {', '.join(close)}?)" if close else ""
-        raise InvalidDataError(path, f"{what} among {', '.join(known)}", ", ".join(unknown) + hint)
+        raise InvalidDataError(path, f"{what} among {', '.join(known)}", first_of(unknown) + hint)
 
 
 def field_names(*classes: Any) -> list[str]:

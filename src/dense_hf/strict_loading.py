@@ -4,10 +4,12 @@ A checkpoint is FOLDER/config.json with FOLDER/model.safetensors, or with FOLDER
 files of FOLDER that it names. Pickled weights are not read: reading one may run code of the file.
 """
 
-import json
+import copy
+import math
 import os
+import re
 import stat
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,9 +21,14 @@ from torch import Tensor, nn
 from transformers.utils import logging
 
 from .errors import InvalidDataError
+from .reading import read_json
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _MAX_JSON_BYTES = 2**24
+_MAX_TENSORS = 100_000
+_MOST = 2**24  # of a number in settings that is a size of anything
+_MOST_LAYERS = 256
+_MAY_BE_MISSING = 2**24  # numbers that a model may have beside those of its file, 64 MB: before they are named
 _FLOATS = ("BF16", "F16", "F32", "F64")  # as a safetensors file names its types
 _COUNTER = "num_batches_tracked"  # of batch norm; no result depends on it
 
@@ -31,6 +38,7 @@ class StoredTensor(NamedTuple):
 
     file: Path
     dtype: str
+    size: int
 
 
 def load_strictly(model: nn.Module, state_dict: dict[str, Tensor]) -> None:
@@ -53,6 +61,27 @@ def load_strictly(model: nn.Module, state_dict: dict[str, Tensor]) -> None:
         listed = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names)
         raise ValueError(f"exactly the tensors of the model. {listed}")
     model.load_state_dict(state_dict, strict=False)
+
+
+def build_and_load(model_class: Any, config: Any, state_dict: dict[str, Tensor]) -> Any:
+    """A new model in eval mode, with all tensors; it is not built if it would be much larger than they are.
+
+    Raises:
+        ValueError: as `load_strictly`.
+    """
+    size, present = _size_of(model_class, config), sum(tensor.numel() for tensor in state_dict.values())
+    if size > present + _MAY_BE_MISSING:
+        raise ValueError(f"the tensors of a {model_class.__name__} of {size:,} numbers. There are {present:,}")
+    model = model_class(config)
+    load_strictly(model, state_dict)
+    return model.eval()
+
+
+def _size_of(model_class: Any, config: Any) -> int:
+    """How many numbers a model has, buffers included, without the memory for them."""
+    with torch.device("meta"):
+        model = model_class(copy.deepcopy(config))
+    return sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
 
 
 def checkpoint_folder(source: str | os.PathLike, **hub_options: Any) -> Path:
@@ -82,7 +111,7 @@ def load_checkpoint(model_class: Any, folder: Path, **options: Any) -> Any:
     """A model with exactly the tensors of a checkpoint, which may have the older names that transformers knows.
 
     Args:
-        model_class: has `from_pretrained`.
+        model_class: of the model.
         folder: the checkpoint, see `checkpoint_folder`.
         options: of `from_pretrained`.
 
@@ -96,6 +125,11 @@ def load_checkpoint(model_class: Any, folder: Path, **options: Any) -> Any:
     options |= {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
     try:
         with quietly():
+            if (config := options.get("config")) is None:
+                config = model_class.config_class.from_pretrained(folder)
+            size, present = _size_of(model_class, config), sum(tensor.size for tensor in stored.values())
+            if size > present + _MAY_BE_MISSING:
+                raise ValueError(f"config.json describes {size:,} numbers, and the weights are {present:,}")
             model, report = model_class.from_pretrained(folder, **options)
     except Exception as error:  # values of a config.json that do not fit raise anything
         raise InvalidDataError(folder, f"a checkpoint of {model_class.__name__}", one_line(error)) from error
@@ -114,14 +148,40 @@ def check_settings(folder: Path) -> dict[str, Any]:
         InvalidDataError: they cannot be used, or they name weights elsewhere.
     """
     config = _read_json(folder / "config.json")
+    _check_values(folder / "config.json", config)
     for name in ("preprocessor_config.json", "processor_config.json"):
         if os.path.lexists(folder / name):
-            _read_json(folder / name)
+            _check_values(folder / name, _read_json(folder / name))
     if (elsewhere := config.get("transformers_weights")) is not None:
         raise InvalidDataError(folder / "config.json", f"weights in {WEIGHTS} or {INDEX}", f"in {elsewhere!r:.100}")
     if os.path.lexists(folder / "adapter_config.json"):
         raise InvalidDataError(folder, "a whole model", "an adapter of another one (adapter_config.json)")
     return config
+
+
+def _check_values(path: Path, value: Any, name: str = "") -> None:
+    """Nothing, if no value of the settings, whatever they mean, could keep a program busy for years.
+
+    Our own configurations have closer bounds, field by field.
+    """
+    most = _MOST_LAYERS if re.search("layers|depths?$|blocks|stages", name) else _MOST
+    inside: Iterable[tuple[str, Any]] = ()
+    if isinstance(value, dict):
+        inside = value.items()
+    elif isinstance(value, list):
+        inside = [(name, item) for item in value]
+        if name == "depths":
+            value = sum(item for item in value if isinstance(item, int))
+    if isinstance(value, int | float) and not (math.isfinite(value) and abs(value) <= most):
+        raise InvalidDataError(path, f"{name} of at most {most:,}", value)
+    if name == "num_labels" and isinstance(value, int) and value > 65_535:
+        raise InvalidDataError(path, "num_labels of at most 65,535", value)
+    if name == "backbone" and isinstance(value, str) and not re.fullmatch(r"[\w.-]+", value):
+        raise InvalidDataError(path, "the plain name of a backbone, not an address", value)
+    if name in ("device", "return_tensors") and value is not None:
+        raise InvalidDataError(path, f"no {name}, which belongs to a call", value)
+    for key, item in inside:
+        _check_values(path, item, key)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -175,12 +235,9 @@ def _check_file(path: Path, max_bytes: int | None = None) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     _check_file(path, _MAX_JSON_BYTES)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InvalidDataError(path, "JSON", one_line(error)) from error
+    content = read_json(path, _MAX_JSON_BYTES)
     if not isinstance(content, dict):
-        raise InvalidDataError(path, "a JSON object", f"{content!r:.100}")
+        raise InvalidDataError(path, "a JSON object", content)
     return content
 
 
@@ -195,8 +252,12 @@ def _opened(file: Path) -> Generator[Any]:
 
 def _read_header(file: Path) -> Iterator[tuple[str, StoredTensor]]:
     with _opened(file) as tensors:
-        for name in tensors.keys():  # noqa: SIM118  it is no mapping
-            yield name, StoredTensor(file, tensors.get_slice(name).get_dtype())
+        names = tensors.keys()
+        if len(names) > _MAX_TENSORS:
+            raise InvalidDataError(file, f"at most {_MAX_TENSORS} tensors", len(names))
+        for name in names:
+            tensor = tensors.get_slice(name)
+            yield name, StoredTensor(file, tensor.get_dtype(), math.prod(tensor.get_shape()))
 
 
 def _check_finite(file: Path) -> None:

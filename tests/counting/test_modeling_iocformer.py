@@ -233,8 +233,10 @@ def test_too_many_frozen_stages():
 
 
 def test_a_config_lists_all_its_problems():
-    with pytest.raises(StrictDataclassError, match=r"density_fusion.*d_model.*encoder_layers"):
-        IOCFormerConfig(density_fusion="sum", d_model=30, encoder_layers=0)
+    with pytest.raises(StrictDataclassError, match=r"density_fusion.*d_model.*encoder_attention_heads"):
+        IOCFormerConfig(density_fusion="sum", d_model=30)
+    with pytest.raises(ValueError, match="encoder_layers must be at least 1 and at most 256"):
+        IOCFormerConfig(encoder_layers=0)
     with pytest.raises(StrictDataclassError, match="num_queries"):
         IOCFormerConfig(num_queries="7")
 

@@ -117,7 +117,7 @@ BAD_CLASS_FILES = {
     "": "JSON object",
     "[1, 2]": "JSON object",
     '{"a": 1': "JSON object",
-    '{"a": 1, "a": 2}': "each class name once",
+    '{"a": 1, "a": 2}': "each key once",
     '{"a": 1, "b": 1}': "each number once",
     '{"a": 1, "b": "01"}': "each number once",
     '{"a": 1, "b": 3}': "without gaps",

@@ -213,7 +213,7 @@ def test_prototypes_of_another_shape(shape):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"num_prototypes": 0}, "received 0 and 10"),
+        ({"num_prototypes": 0}, "num_prototypes must be at least 1"),
         ({"num_mining_layers": 0}, "received 0 and True"),
         ({"motional_contexts": False}, "received 2 and False"),
         ({"num_attention_heads": 3}, "multiple of num_attention_heads"),

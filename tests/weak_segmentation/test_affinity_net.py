@@ -330,10 +330,10 @@ def test_vgg_stays_vgg_when_it_is_saved(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "error", "problem"),
     [
-        ({"radius": 1}, StrictDataclassError, "radius"),
-        ({"feature_stride": 0}, StrictDataclassError, "feature_stride"),
+        ({"radius": 1}, ValueError, "radius must be at least 2"),
+        ({"feature_stride": 0}, ValueError, "feature_stride must be at least 1"),
         ({"projection_sizes": [1, 2]}, StrictDataclassError, "projection_sizes"),
-        ({"backbone_config": {**TINY_RESNET38, "width": 0}}, StrictDataclassError, "width"),
+        ({"backbone_config": {**TINY_RESNET38, "width": 0}}, ValueError, "width must be at least 1"),
         ({"backbone_config": {**RESNET10T, "out_indices": [4]}}, ValueError, "3 feature maps"),
     ],
 )

@@ -4,11 +4,13 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from .counting_bounds import BoundedConfig
+
 DENSITY_FUSIONS = ("released", "thesis", "merge", "merge2", "none")
 
 
 @strict
-class IOCFormerConfig(PreTrainedConfig):
+class IOCFormerConfig(BoundedConfig):
     r"""
     Configuration of [`IOCFormerForObjectCounting`].
 
@@ -104,11 +106,8 @@ class IOCFormerConfig(PreTrainedConfig):
             problems.append(f"d_model must be a multiple of 4 (sine position embeddings), received {self.d_model}")
         for name in ("encoder_attention_heads", "decoder_attention_heads"):
             heads = getattr(self, name)
-            if heads < 1 or self.d_model % heads:
+            if self.d_model % heads:
                 problems.append(f"d_model ({self.d_model}) must be a multiple of {name}, received {heads}")
-        for name, least in (("num_queries", 1), ("encoder_layers", 1), ("decoder_layers", 1), ("tile_size", 1)):
-            if getattr(self, name) < least:
-                problems.append(f"{name} must be at least {least}, received {getattr(self, name)}")
         if self.density_fusion == "thesis" and self.encoder_layers < 2:
             problems.append("density_fusion='thesis' needs encoder_layers >= 2 (Eq. 2.3 runs L - 1 layers)")
         if problems:

@@ -8,7 +8,7 @@ import re
 
 from torch import Tensor
 
-from ..strict_loading import load_strictly
+from ..strict_loading import build_and_load
 from .configuration_iocformer import IOCFormerConfig
 from .modeling_iocformer import IOCFormerForObjectCounting
 
@@ -53,7 +53,7 @@ RESNETS: dict[tuple[tuple[int, ...], bool], str] = {
 
 
 def convert_iocformer(state_dict: dict[str, Tensor], **config_overrides) -> IOCFormerForObjectCounting:
-    """IOCFormer from the tensors of a released checkpoint. Errors as in `load_strictly`."""
+    """IOCFormer from the tensors of a released checkpoint. Errors as in `build_and_load`."""
     if not any(name.startswith("dm_decoder.") for name in state_dict):
         raise ValueError("an IOCFormer checkpoint (dm_decoder.*); without a density branch it is 'cltr'")
     # an IOCFormer with output stride 32 has the same tensors; the released one is dilated
@@ -61,7 +61,7 @@ def convert_iocformer(state_dict: dict[str, Tensor], **config_overrides) -> IOCF
 
 
 def convert_cltr(state_dict: dict[str, Tensor], **config_overrides) -> IOCFormerForObjectCounting:
-    """CLTR from the tensors of a released checkpoint. Errors as in `load_strictly`."""
+    """CLTR from the tensors of a released checkpoint. Errors as in `build_and_load`."""
     if any(name.startswith("dm_decoder.") for name in state_dict):
         raise ValueError("a CLTR checkpoint; with a density branch (dm_decoder.*) it is 'iocformer'")
     return _convert(state_dict, output_stride=32, config_overrides=config_overrides)
@@ -69,12 +69,10 @@ def convert_cltr(state_dict: dict[str, Tensor], **config_overrides) -> IOCFormer
 
 def _convert(state_dict: dict[str, Tensor], output_stride: int, config_overrides: dict) -> IOCFormerForObjectCounting:
     config = IOCFormerConfig(**(infer_config(state_dict, output_stride) | config_overrides))
-    model = IOCFormerForObjectCounting(config)
     converted = rename(state_dict)
     if not config.uses_density_fusion:  # the released code keeps an unused projection when it does not fuse
         converted = {name: t for name, t in converted.items() if not name.startswith("density_branch.projection.")}
-    load_strictly(model, converted)
-    return model.eval()
+    return build_and_load(IOCFormerForObjectCounting, config, converted)
 
 
 def infer_config(state_dict: dict[str, Tensor], output_stride: int) -> dict:

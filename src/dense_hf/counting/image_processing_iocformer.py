@@ -22,6 +22,7 @@ from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers.processing_utils import ImagesKwargs, Unpack
 from transformers.utils import TensorType, logging
 
+from .counting_bounds import check_settings
 from .rgb_reading import channels_first, read_rgb, scale_16_bits, to_rgb
 from .tile_merging import ObjectCount, check_threshold, merge_tiles
 from .tiling import TileLayout, cut_tiles, tile_spans
@@ -79,6 +80,7 @@ class IOCFormerImageProcessor(TorchvisionBackend):
     image_std = IMAGENET_DEFAULT_STD
 
     def __init__(self, **kwargs: Unpack[IOCFormerImageProcessorKwargs]):
+        check_settings(type(self), kwargs)
         super().__init__(**kwargs)
         self._validate_preprocess_kwargs(tile_size=self.tile_size, tile_overlap=self.tile_overlap)
 

@@ -1,52 +1,18 @@
-"""Reading a user's files within bounds, and writing files and folders that are either whole or not there."""
+"""Writing files and folders that are either whole or not there. (`..reading` reads them.)"""
 
 import hashlib
 import math
 import os
 import secrets
 import shutil
-import stat
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidDataError
-
-
-def check_regular_file(path: str | os.PathLike, max_bytes: int) -> None:
-    """Refuse what is not a readable regular file of at most `max_bytes`, without opening it.
-
-    Opening a FIFO would wait for a writer for ever; reading a device may never end.
-
-    Raises:
-        InvalidDataError: if the file is missing, of another kind, or too large.
-    """
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
-        raise InvalidDataError(path, "an existing file", error) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise InvalidDataError(path, "a regular file", stat.filemode(status.st_mode))
-    if status.st_size > max_bytes:
-        raise InvalidDataError(path, f"a file of at most {max_bytes} bytes", f"{status.st_size} bytes")
-
-
-def read_bytes(path: str | os.PathLike, max_bytes: int) -> bytes:
-    """The content of a regular file of at most `max_bytes`; the size is checked before anything is read.
-
-    Raises:
-        InvalidDataError: as `check_regular_file`, or if the file cannot be read.
-    """
-    check_regular_file(path, max_bytes)
-    try:
-        with open(path, "rb") as file:
-            content = file.read(max_bytes + 1)  # a file may grow after the check
-    except OSError as error:
-        raise InvalidDataError(path, "a readable file", error) from error
-    if len(content) > max_bytes:
-        raise InvalidDataError(path, f"a file of at most {max_bytes} bytes", "a file that is still growing")
-    return content
+from ..reading import check_regular_file as check_regular_file
+from ..reading import read_bytes as read_bytes
 
 
 def require_folder(path: str | os.PathLike) -> None:

@@ -4,14 +4,16 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
+from io import StringIO
 from pathlib import Path
 
+from .. import reading
 from ..errors import InvalidDataError
-from .files import read_bytes
 
 # What an image file may end in. The lists of the released IOCfish5K carry ".jpg".
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 MAX_LIST_BYTES = 64 * 2**20
+MAX_IDS = 1_000_000  # which take 300 MB
 _SEPARATORS = re.compile(r"[/\\:]")  # the colon: drive letters, URL schemes, alternate streams
 
 
@@ -45,16 +47,8 @@ def check_name(path: object, name: str, where: str = "") -> str:
 
 
 def read_text(list_path: str | os.PathLike) -> str:
-    """The content of a list as text.
-
-    Raises:
-        InvalidDataError: if the file is missing, too large or not UTF-8.
-    """
-    content = read_bytes(list_path, MAX_LIST_BYTES)
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidDataError(list_path, "UTF-8 text", error) from error
+    """The content of a list as text; errors as for `dense_hf.reading.read_text`."""
+    return reading.read_text(list_path, MAX_LIST_BYTES)
 
 
 class ImageNames:
@@ -101,8 +95,8 @@ def read_ids(list_path: str | os.PathLike, kind: str = "image") -> list[str]:
     """
     ids: list[str] = []
     first_line: dict[str, int] = {}
-    for number, line in enumerate(read_text(list_path).split("\n"), start=1):
-        if not (name := line.strip(" \t\r")):
+    for number, line in enumerate(StringIO(read_text(list_path), newline="\n"), start=1):
+        if not (name := line.strip(" \t\r\n")):
             continue
         check_name(list_path, name, f"line {number}: ")
         stem = split_suffix(name)[0]
@@ -111,6 +105,8 @@ def read_ids(list_path: str | os.PathLike, kind: str = "image") -> list[str]:
             raise InvalidDataError(list_path, f"each {kind} once", received)
         first_line[stem] = number
         ids.append(name)
+        if len(ids) > MAX_IDS:
+            raise InvalidDataError(list_path, f"at most {MAX_IDS} ids", "more")
     if not ids:
         raise InvalidDataError(list_path, f"at least one {kind} id", "an empty list")
     return ids

@@ -4,7 +4,6 @@ H, W: size of a mask; K: number of labels. A label is 0 to K - 1, or `IGNORED` f
 looks at.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import InvalidDataError
+from ..reading import read_json
 from .class_names import check_class_names
-from .files import read_bytes
 from .images import DEFAULT_MAX_PIXELS, opened_image, png_bytes
 
 IGNORED = 255
@@ -92,17 +91,10 @@ def read_class_file(path: str | os.PathLike, ignore_zero: bool = True) -> LabelR
         InvalidDataError: if it is not such a file: not JSON, a name or a number twice, a gap, more than 254 classes.
     """
 
-    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        if len({name for name, _ in pairs}) < len(pairs):
-            raise InvalidDataError(path, "each class name once", sorted(name for name, _ in pairs)[:300])
-        return dict(pairs)
-
-    try:
-        content = json.loads(read_bytes(path, MAX_CLASS_FILE_BYTES).decode("utf-8-sig"), object_pairs_hook=unique)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise InvalidDataError(path, "a JSON object of class names to numbers", error) from error
+    expected = "a JSON object of class names to numbers"
+    content = read_json(path, MAX_CLASS_FILE_BYTES, expected)
     if not isinstance(content, dict):
-        raise InvalidDataError(path, "a JSON object of class names to numbers", f"{content!r:.100}")
+        raise InvalidDataError(path, expected, content)
     check_class_names(path, content)
     names: dict[int, str] = {}
     for name, value in content.items():

@@ -85,7 +85,7 @@ class VideoReader(AbstractContextManager):
         try:
             self._container = self._av.open(file, mode="r", metadata_errors="replace", timeout=timeout, **arguments)
         except (self._av.FFmpegError, OSError, ValueError) as error:
-            raise InvalidDataError(self.source, "a video that can be read", error) from error
+            raise InvalidDataError(self.source, "a video that can be read", self._reason(error)) from error
         try:
             self._read_header()
         except BaseException:
@@ -96,7 +96,9 @@ class VideoReader(AbstractContextManager):
         if not self._container.streams.video:
             raise InvalidDataError(self.source, "a file with pictures", "one without a video stream")
         self._stream = self._container.streams.video[0]
-        context = self._stream.codec_context
+        if (context := self._stream.codec_context) is None:
+            received = "one of an unknown or unsupported codec"
+            raise InvalidDataError(self.source, "a video stream that can be decoded", received)
         self._check_size(context.width, context.height)
         self._packets = self._container.demux(self._stream)
         first = self._look_ahead()
@@ -115,7 +117,7 @@ class VideoReader(AbstractContextManager):
             try:
                 frame = self._decode()
             except StopIteration:
-                reason = seen[0] if seen else "no frame"
+                reason = self._reason(seen[0]) if seen else "no frame"
                 raise InvalidDataError(self.source, "a video with frames that can be decoded", reason) from None
             except self._av.FFmpegError as error:
                 seen.append(error)
@@ -142,7 +144,7 @@ class VideoReader(AbstractContextManager):
             pixels = frame.to_ndarray(format="rgb24")
         except self._av.FFmpegError as error:
             self.frame_index = index + 1
-            raise InvalidDataError(self.source, f"a frame {index} that can be decoded", error) from error
+            raise InvalidDataError(self.source, f"a frame {index} that can be decoded", self._reason(error)) from error
         # the angle is counterclockwise, as that of numpy; what is no quarter turn is left to the player
         return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
@@ -180,6 +182,14 @@ class VideoReader(AbstractContextManager):
         if isinstance(frame, Exception):
             raise frame
         return frame
+
+    def _reason(self, error: object) -> str:
+        """What is wrong, without the number and the path that FFmpeg puts around it."""
+        if is_camera(self.source) or is_address(self.source):
+            return str(error)
+        size = os.path.getsize(self.source) if os.path.isfile(self.source) else 0
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return f"{said} ({size} bytes)" if size else "an empty file"
 
     def _check_size(self, width: int, height: int) -> None:
         if width * height > self.max_pixels:

@@ -8,11 +8,11 @@ K: number of classes, without a background. An image may have none of them.
 """
 
 import csv
-import io
 import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 
 from transformers.utils import logging
@@ -159,7 +159,7 @@ def read_label_list(
     """
     entries: list[tuple[int, str, tuple[int, ...]]] = []
     last_class = first_class + len(class_names) - 1
-    for line, text in enumerate(read_text(list_path).split("\n"), start=1):
+    for line, text in enumerate(StringIO(read_text(list_path), newline="\n"), start=1):
         if not (words := text.split()):
             continue
         numbers = [int(word) if word.isascii() and word.isdigit() and len(word) < 6 else -1 for word in words[1:]]
@@ -309,7 +309,7 @@ def require_classes(folder: WeakFolder, class_names: Sequence[str], source: str 
 
 def _read_rows(csv_path: str | os.PathLike) -> list[tuple[int, str, tuple[str, ...]]]:
     """Line, image and names of classes of each row."""
-    reader = csv.reader(io.StringIO(read_text(csv_path), newline=""), strict=True)
+    reader = csv.reader(StringIO(read_text(csv_path), newline=""), strict=True)
     rows: list[tuple[int, str, tuple[str, ...]]] = []
     try:
         header = [cell.strip() for cell in next(reader, [])]

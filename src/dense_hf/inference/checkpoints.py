@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForSemanticSegmentation, PreTrainedModel
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForSemanticSegmentation,
+    PreTrainedModel,
+)
 
 from ..auto import AutoModelForObjectCounting
 from ..errors import InvalidDataError
@@ -44,13 +50,19 @@ def load_model(
         ValueError: no such device.
     """
     folder = checkpoint_folder(source)
-    check_settings(folder)
+    stated = check_settings(folder).get("model_type")
+    if not isinstance(expected, Mapping):
+        expected = getattr(expected, "_model_mapping", {getattr(expected, "config_class", None): expected})
+    if (
+        isinstance(stated, str)
+        and stated in CONFIG_MAPPING
+        and stated not in {config_class.model_type for config_class in expected}
+    ):
+        raise InvalidDataError(source, kind, stated)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # values that do not fit raise anything
         raise InvalidDataError(folder / "config.json", f"the configuration of {kind}", one_line(error)) from error
-    if not isinstance(expected, Mapping):
-        expected = getattr(expected, "_model_mapping", {getattr(expected, "config_class", None): expected})
     if type(config) not in expected:
         raise InvalidDataError(source, kind, config.model_type)
     processor = load_processor(processor_class, folder, processor_options)
@@ -73,6 +85,8 @@ def load_processor(processor_class: Any, folder: Path, options: dict[str, Any]) 
         InvalidDataError: it is missing or has settings that cannot be.
     """
     try:
+        if processor_class is AutoImageProcessor:
+            return AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, **options)
         return processor_class.from_pretrained(folder, **options)
     except Exception as error:  # as above
         changed = "".join(f", with {name}={value}" for name, value in options.items())

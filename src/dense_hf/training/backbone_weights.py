@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import timm
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 from transformers import PreTrainedConfig, PreTrainedModel, SegformerModel
 
-from ..convert import convert_original_checkpoint
+from ..convert import check_tensors, convert_original_checkpoint, read_torch_file
 from ..errors import InvalidDataError
 from ..methods import Method
 from ..weak_segmentation.backbone_mcis import rename_vgg
@@ -153,12 +152,16 @@ def _network_shapes(architecture: str) -> dict[str, torch.Size]:
 
 def _read_file(path: Path) -> dict[str, Tensor]:
     expected = "a state dict of tensors (.safetensors, or .pth that loads with weights_only=True)"
-    try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except (OSError, RuntimeError, UnpicklingError, SafetensorError, EOFError, ValueError) as error:
-        raise InvalidDataError(path, expected, error) from error
+    if path.suffix != ".safetensors":
+        state = read_torch_file(path)
+    else:
+        try:
+            state = load_file(path)
+        except (OSError, SafetensorError, ValueError) as error:
+            raise InvalidDataError(path, expected, error) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InvalidDataError(path, expected, type(state).__name__)
+    check_tensors(path, state)
     return state
 
 

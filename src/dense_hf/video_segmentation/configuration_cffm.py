@@ -92,12 +92,7 @@ class CFFMConfig(VideoSegmentationConfig):
         pairs = [*zip(fields, poolings), (self.target_receptive_field, self.target_pooling)]
         if any(p < 1 or r < p or r % p for r, p in pairs):
             problems.append(f"receptive fields must be multiples of the pooling, received (r, p) = {pairs}")
-        if self.num_mining_layers < 0 or self.window_size < 1:
-            problems.append(
-                "num_mining_layers must be at least 0 and window_size at least 1, received "
-                f"{self.num_mining_layers} and {self.window_size}"
-            )
-        if self.num_attention_heads < 1 or self.decoder_hidden_size % self.num_attention_heads:
+        if self.decoder_hidden_size % self.num_attention_heads:
             problems.append(
                 f"decoder_hidden_size ({self.decoder_hidden_size}) must be a multiple of num_attention_heads, "
                 f"received {self.num_attention_heads}"

@@ -25,11 +25,6 @@ class CFFMPlusConfig(CFFMConfig):
     def find_problems(self) -> list[str]:
         """As in the parent, and what the branch adds."""
         problems = super().find_problems()
-        if self.num_prototypes < 1 or self.num_prototype_frames < 1:
-            problems.append(
-                "num_prototypes and num_prototype_frames must be at least 1, received "
-                f"{self.num_prototypes} and {self.num_prototype_frames}"
-            )
         if self.num_mining_layers < 1 or not self.motional_contexts:
             problems.append(
                 "the branch is added to a CFFM that looks at other frames: num_mining_layers must be at least 1 and "

@@ -87,10 +87,6 @@ class MRCFAConfig(VideoSegmentationConfig):
         ]
         if not 0 < self.token_selection_ratio <= 1:
             problems.append(f"token_selection_ratio must be in (0, 1], received {self.token_selection_ratio}")
-        counts = ("importance_topk", "affinity_depth", "affinity_width", "num_swin_layers", "swin_window_size")
-        problems += [
-            f"{name} must be at least 1, received {getattr(self, name)}" for name in counts if getattr(self, name) < 1
-        ]
         kernels = list(self.affinity_kernel_sizes)
         if len(kernels) < self.num_scales or any(kernel < 1 or kernel % 2 == 0 for kernel in kernels):
             problems.append(
@@ -101,7 +97,7 @@ class MRCFAConfig(VideoSegmentationConfig):
                 "with use_sar=False there must be several scales to aggregate, received "
                 f"use_maa={self.use_maa}, num_scales={self.num_scales}"
             )
-        if self.mining == "video_swin" and (self.num_swin_heads < 1 or self.decoder_hidden_size % self.num_swin_heads):
+        if self.mining == "video_swin" and self.decoder_hidden_size % self.num_swin_heads:
             problems.append(
                 f"decoder_hidden_size ({self.decoder_hidden_size}) must be a multiple of num_swin_heads, "
                 f"received {self.num_swin_heads}"

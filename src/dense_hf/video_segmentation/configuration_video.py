@@ -7,6 +7,8 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig, SegformerConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from .video_bounds import BoundedConfig
+
 # Mix Transformers of SegFormer; what is not named here is the same for all and the default of `SegformerConfig`
 MIX_TRANSFORMERS = {
     "b0": {"hidden_sizes": [32, 64, 160, 256], "depths": [2, 2, 2, 2]},
@@ -17,7 +19,7 @@ MIX_TRANSFORMERS = {
 
 
 @strict
-class VideoSegmentationConfig(PreTrainedConfig):
+class VideoSegmentationConfig(BoundedConfig):
     r"""
     Fields of every model that segments the last frame of a clip.
 
@@ -75,8 +77,10 @@ class VideoSegmentationConfig(PreTrainedConfig):
         """What cannot work, one sentence each; models add their own."""
         problems = []
         offsets = list(self.frame_offsets)
-        if not offsets or min(offsets) < 1 or any(a <= b for a, b in pairwise(offsets)):
-            problems.append(f"frame_offsets must be positive and fall from oldest to newest, received {offsets}")
+        if not 1 <= len(offsets) <= 32 or min(offsets) < 1 or any(a <= b for a, b in pairwise(offsets)):
+            problems.append(
+                f"frame_offsets must be positive, at most 32, and fall from oldest to newest, received {offsets}"
+            )
         if self.auxiliary_loss_frames not in ("all", "target"):
             problems.append(
                 f"auxiliary_loss_frames must be 'all' or 'target', received {self.auxiliary_loss_frames!r}"

@@ -5,7 +5,7 @@ from math import isqrt
 
 from torch import Tensor
 
-from ..strict_loading import load_strictly
+from ..strict_loading import build_and_load
 from .configuration_cffm import CFFMConfig
 from .convert_segformer import DECODER_RENAMES, count, infer_encoder_config, merged, rename, rename_model, with_prefix
 from .modeling_cffm import CFFMForVideoSemanticSegmentation
@@ -42,9 +42,7 @@ def convert_cffm(state_dict: dict[str, Tensor], **config_overrides) -> CFFMForVi
         KeyError: if a tensor is missing that tells a size.
     """
     config = CFFMConfig(**merged(infer_config(state_dict), config_overrides))
-    model = CFFMForVideoSemanticSegmentation(config)
-    load_strictly(model, rename_checkpoint(state_dict))
-    return model.eval()
+    return build_and_load(CFFMForVideoSemanticSegmentation, config, rename_checkpoint(state_dict))
 
 
 def infer_config(state_dict: dict[str, Tensor]) -> dict:

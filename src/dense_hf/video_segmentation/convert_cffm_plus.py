@@ -4,7 +4,7 @@ import re
 
 from torch import Tensor
 
-from ..strict_loading import load_strictly
+from ..strict_loading import build_and_load
 from .configuration_cffm_plus import CFFMPlusConfig
 from .convert_cffm import infer_config, rename_checkpoint
 from .convert_segformer import merged, rename
@@ -29,9 +29,7 @@ UNUSED = BLOCK + r"\.attn\.(proj\.(weight|bias)|relative_position_bias_table|rel
 def convert_cffm_plus(state_dict: dict[str, Tensor], **config_overrides) -> CFFMPlusForVideoSemanticSegmentation:
     """CFFM++ from the tensors of a released checkpoint; what is said of `convert_cffm` holds here."""
     config = CFFMPlusConfig(**merged(infer_config(state_dict), config_overrides))
-    model = CFFMPlusForVideoSemanticSegmentation(config)
-    load_strictly(model, rename_plus_checkpoint(state_dict))
-    return model.eval()
+    return build_and_load(CFFMPlusForVideoSemanticSegmentation, config, rename_plus_checkpoint(state_dict))
 
 
 def rename_plus_checkpoint(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ import re
 
 from torch import Tensor
 
-from ..strict_loading import load_strictly
+from ..strict_loading import build_and_load
 from .configuration_mrcfa import MRCFAConfig
 from .configuration_video import MIX_TRANSFORMERS
 from .convert_segformer import DECODER_RENAMES, count, infer_encoder_config, merged, rename, rename_model, with_prefix
@@ -40,9 +40,7 @@ def convert_mrcfa(state_dict: dict[str, Tensor], **config_overrides) -> MRCFAFor
         KeyError: if a tensor is missing that tells a size.
     """
     config = MRCFAConfig(**merged(infer_config(state_dict), config_overrides))
-    model = MRCFAForVideoSemanticSegmentation(config)
-    load_strictly(model, rename_checkpoint(state_dict, config.num_scales))
-    return model.eval()
+    return build_and_load(MRCFAForVideoSemanticSegmentation, config, rename_checkpoint(state_dict, config.num_scales))
 
 
 def infer_config(state_dict: dict[str, Tensor]) -> dict:

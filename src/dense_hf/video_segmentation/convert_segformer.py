@@ -5,7 +5,7 @@ import re
 from torch import Tensor
 from transformers import SegformerConfig, SegformerModel
 
-from ..strict_loading import load_strictly
+from ..strict_loading import build_and_load
 from .frame_encoder import set_layer_norm_eps
 
 # (pattern of a whole official name, our name); official stages count from 1
@@ -43,10 +43,10 @@ def convert_segformer(state_dict: dict[str, Tensor], **config_overrides) -> Segf
     """
     tensors = {name.removeprefix("backbone."): tensor for name, tensor in state_dict.items()}
     config = SegformerConfig(**(infer_encoder_config(tensors) | config_overrides))
-    model = SegformerModel(config)
+    renamed = rename_encoder({n: t for n, t in tensors.items() if not n.startswith("head.")})
+    model = build_and_load(SegformerModel, config, renamed)
     set_layer_norm_eps(model)
-    load_strictly(model, rename_encoder({n: t for n, t in tensors.items() if not n.startswith("head.")}))
-    return model.eval()
+    return model
 
 
 def infer_encoder_config(encoder: dict[str, Tensor]) -> dict:

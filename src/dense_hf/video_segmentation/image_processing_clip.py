@@ -23,6 +23,8 @@ from transformers.image_utils import (
 from transformers.processing_utils import ImagesKwargs, Unpack
 from transformers.utils import TensorType
 
+from .video_bounds import check_settings
+
 CLASSES_AT_ONCE = 16
 
 
@@ -66,6 +68,7 @@ class ClipImageProcessor(TorchvisionBackend):
     image_std = IMAGENET_DEFAULT_STD
 
     def __init__(self, **kwargs: Unpack[ClipImageProcessorKwargs]):
+        check_settings(type(self), kwargs)
         super().__init__(**kwargs)
 
     def preprocess(

@@ -69,8 +69,12 @@ def patch_sources(window_size: int) -> tuple[list[int], list[int]]:
 
     A token that comes once has "nothing" for its second.
     """
-    shifted = [position for positions in shifted_positions(window_size) for position in positions]
-    nothing = window_size**2 + len(shifted)
+    seen: dict[tuple[int, int], list[int]] = {}
+    nothing = window_size**2
+    for positions in shifted_positions(window_size):
+        for position in positions:
+            seen.setdefault(position, []).append(nothing)
+            nothing += 1
     first, second = [], []
     margin = window_size // 2
     for row in range(-margin, window_size + margin):
@@ -78,7 +82,7 @@ def patch_sources(window_size: int) -> tuple[list[int], list[int]]:
             if 0 <= row < window_size and 0 <= column < window_size:
                 found = [row * window_size + column]
             else:
-                found = [window_size**2 + n for n, position in enumerate(shifted) if position == (row, column)]
+                found = seen[row, column]
             first.append(found[0])
             second.append(found[1] if len(found) > 1 else nothing)
     return first, second

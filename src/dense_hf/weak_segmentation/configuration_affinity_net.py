@@ -7,12 +7,13 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from .configuration_resnet38 import ResNet38Config, resolve_resnet38
+from .weak_bounds import BoundedConfig
 
 NUM_LEVELS = 3
 
 
 @strict
-class AffinityNetConfig(PreTrainedConfig):
+class AffinityNetConfig(BoundedConfig):
     r"""
     Configuration of [`AffinityNetModel`].
 
@@ -60,9 +61,6 @@ class AffinityNetConfig(PreTrainedConfig):
             values = getattr(self, name)
             if len(values) != count or min(values) < 1:
                 problems.append(f"{name} must be {count} positive numbers, received {values}")
-        for name, least in (("radius", 2), ("feature_stride", 1)):
-            if getattr(self, name) < least:
-                problems.append(f"{name} must be at least {least}, received {getattr(self, name)}")
         if problems:
             raise ValueError("; ".join(problems))
 

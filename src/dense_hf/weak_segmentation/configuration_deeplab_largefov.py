@@ -9,12 +9,14 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from .weak_bounds import BoundedConfig
+
 VOC_LABELS = 21  # the classes of PASCAL VOC and background
 OUTPUT_STRIDES = (8, 16, 32)
 
 
 @strict
-class DeepLabLargeFOVConfig(PreTrainedConfig):
+class DeepLabLargeFOVConfig(BoundedConfig):
     r"""
     Configuration of [`DeepLabLargeFOVForSemanticSegmentation`].
 
@@ -114,8 +116,6 @@ class DeepLabLargeFOVConfig(PreTrainedConfig):
         if rates is not None and (min(rates, default=0) < 1 or (self.head == "largefov" and len(rates) != 1)):
             expected = "one positive number" if self.head == "largefov" else "positive numbers"
             problems.append(f"atrous_rates must be {expected}, received {rates}")
-        if self.head_hidden_size is not None and self.head_hidden_size < 1:
-            problems.append(f"head_hidden_size must be at least 1, received {self.head_hidden_size}")
         if problems:
             raise ValueError("; ".join(problems))
 

@@ -8,13 +8,14 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from .configuration_resnet38 import resolve_resnet38
+from .weak_bounds import BoundedConfig
 
 VOC_CLASSES = 20
 LOSS_REDUCTIONS = ("mean", "sum")
 
 
 @strict
-class MCISConfig(PreTrainedConfig):
+class MCISConfig(BoundedConfig):
     r"""
     Configuration of [`MCISForImageClassification`].
 
@@ -114,9 +115,6 @@ class MCISConfig(PreTrainedConfig):
             problems.append(f"vgg_hidden_sizes must be four positive numbers, received {self.vgg_hidden_sizes}")
         if self.loss_reduction not in LOSS_REDUCTIONS:
             problems.append(f"loss_reduction must be one of {LOSS_REDUCTIONS}, received {self.loss_reduction!r}")
-        for name, least in (("hidden_size", 1), ("num_domains", 1), ("contrastive_start_epoch", 0)):
-            if getattr(self, name) < least:
-                problems.append(f"{name} must be at least {least}, received {getattr(self, name)}")
         if self.use_contrastive_co_attention and not self.use_co_attention:
             problems.append("use_contrastive_co_attention needs use_co_attention (its gate reads what pairs share)")
         if any(not scale > 0 for scale in self.scale_views):

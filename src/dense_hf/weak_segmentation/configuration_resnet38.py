@@ -3,11 +3,12 @@
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
+
+from .weak_bounds import BoundedConfig
 
 
 @strict
-class ResNet38Config(PreTrainedConfig):
+class ResNet38Config(BoundedConfig):
     r"""
     Configuration of [`ResNet38`], the model A1 of Wu, Shen and van den Hengel, "Wider or Deeper: Revisiting the ResNet
     Model for Visual Recognition" (2016), with output stride 8.
@@ -30,16 +31,9 @@ class ResNet38Config(PreTrainedConfig):
     dropout: list[float] | tuple[float, ...] = (0.3, 0.5)
 
     def validate_architecture(self):
-        """Part of `@strict`: one error that lists all that cannot work."""
-        problems = [
-            f"{name} must be at least 1, received {getattr(self, name)}"
-            for name in ("num_channels", "width")
-            if getattr(self, name) < 1
-        ]
+        """Part of `@strict`: what cannot work."""
         if len(self.dropout) != 2 or not all(0 <= share < 1 for share in self.dropout):
-            problems.append(f"dropout must be two numbers from 0 to below 1, received {self.dropout}")
-        if problems:
-            raise ValueError("; ".join(problems))
+            raise ValueError(f"dropout must be two numbers from 0 to below 1, received {self.dropout}")
 
 
 def resolve_resnet38(backbone_config: Any) -> Any:

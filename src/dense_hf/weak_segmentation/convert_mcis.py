@@ -7,7 +7,7 @@ import re
 
 from torch import Tensor
 
-from ..strict_loading import load_strictly
+from ..strict_loading import build_and_load
 from .backbone_mcis import rename_vgg
 from .configuration_mcis import MCISConfig
 from .modeling_mcis import MCISForImageClassification
@@ -25,10 +25,9 @@ STAGE_STARTS = (0, 5, 10, 17)
 
 
 def convert_mcis(state_dict: dict[str, Tensor], **config_overrides) -> MCISForImageClassification:
-    """MCIS from the tensors of a released checkpoint. Errors as in `load_strictly`."""
-    model = MCISForImageClassification(MCISConfig(**(infer_config(state_dict) | config_overrides)))
-    load_strictly(model, rename(state_dict))
-    return model.eval()
+    """MCIS from the tensors of a released checkpoint. Errors as in `build_and_load`."""
+    config = MCISConfig(**(infer_config(state_dict) | config_overrides))
+    return build_and_load(MCISForImageClassification, config, rename(state_dict))
 
 
 def infer_config(state_dict: dict[str, Tensor]) -> dict:

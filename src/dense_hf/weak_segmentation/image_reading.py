@@ -9,11 +9,17 @@ from transformers.image_processing_backends import PilBackend
 from transformers.image_utils import ChannelDimension, ImageInput
 from transformers.utils import logging
 
+from .weak_bounds import check_settings
+
 logger = logging.get_logger(__name__)
 
 
 class ImageReader(PilBackend):
     """The Pillow backend of transformers, with what it takes for granted checked."""
+
+    def __init__(self, **kwargs: Any):
+        check_settings(type(self), kwargs)
+        super().__init__(**kwargs)
 
     def fetch_images(self, image_url_or_urls: Any) -> Any:
         """As in the parent, and gray arrays [height, width], which it would take for lists of lines."""

@@ -1,0 +1,158 @@
+"""Reading small files that strangers wrote: regular files only, of a bounded size, as so many plain values at most.
+
+Whatever is wrong with one is an `InvalidDataError`.
+"""
+
+import json
+import os
+import stat
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+from .errors import InvalidDataError
+
+MAX_YAML_BYTES = 2**18  # the parser takes a second for as much
+MAX_VALUES = 400_000  # names of 65,535 classes, and what a program needs to copy all of it within a second
+_MAX_YAML_VALUES = 20_000
+_MAX_DEPTH = 50
+
+
+def check_regular_file(path: str | os.PathLike, max_bytes: int) -> None:
+    """Refuse what is not a readable regular file of at most `max_bytes`, without opening it.
+
+    Opening a FIFO would wait for a writer for ever; reading a device may never end.
+
+    Raises:
+        InvalidDataError: if the file is missing, of another kind, or too large.
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
+        raise InvalidDataError(path, "an existing file", error) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise InvalidDataError(path, "a regular file", stat.filemode(status.st_mode))
+    if status.st_size > max_bytes:
+        raise InvalidDataError(path, f"a file of at most {max_bytes} bytes", f"{status.st_size} bytes")
+
+
+def read_bytes(path: str | os.PathLike, max_bytes: int) -> bytes:
+    """The content of a regular file of at most `max_bytes`; the size is checked before anything is read.
+
+    Raises:
+        InvalidDataError: as `check_regular_file`, or if the file cannot be read.
+    """
+    check_regular_file(path, max_bytes)
+    try:
+        with open(path, "rb") as file:
+            content = file.read(max_bytes + 1)  # a file may grow after the check
+    except OSError as error:
+        raise InvalidDataError(path, "a readable file", error) from error
+    if len(content) > max_bytes:
+        raise InvalidDataError(path, f"a file of at most {max_bytes} bytes", "a file that is still growing")
+    return content
+
+
+def read_text(path: str | os.PathLike, max_bytes: int) -> str:
+    """The content of a file as text.
+
+    Raises:
+        InvalidDataError: as `read_bytes`, or if it is not UTF-8.
+    """
+    content = read_bytes(path, max_bytes)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidDataError(path, "UTF-8 text", str(error)[-200:]) from error
+
+
+def read_json(path: str | os.PathLike, max_bytes: int, expected: str = "JSON") -> Any:
+    """The content of a JSON file.
+
+    Args:
+        path: the file.
+        max_bytes: of it.
+        expected: what it should be, for the message.
+
+    Raises:
+        InvalidDataError: as `read_text`, or if it is not JSON, has a key twice, NaN, or more than `MAX_VALUES` values.
+    """
+    text = read_text(path, max_bytes)
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        _check_unique(path, [key for key, _ in pairs])
+        return dict(pairs)
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    try:
+        content = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+    except InvalidDataError:
+        raise
+    except (ValueError, RecursionError) as error:  # ValueError: also thousands of digits
+        raise InvalidDataError(path, expected, error) from error
+    check_number_of_values(path, content, MAX_VALUES)
+    return content
+
+
+def read_yaml(path: str | os.PathLike) -> Any:
+    """The content of a YAML file, `{}` if it is empty: mappings, lists, text, numbers, true, false and null.
+
+    Raises:
+        InvalidDataError: as `read_text`, or if it is not YAML, has a key twice, values of other kinds (dates), or too
+            many.
+    """
+    import yaml
+
+    text = read_text(path, MAX_YAML_BYTES)
+
+    class Loader(yaml.SafeLoader):
+        """As the safe one, which takes the last of equal keys, and minutes for thousands of brackets."""
+
+        def fetch_flow_collection_start(self, TokenClass: Any) -> None:
+            if self.flow_level == _MAX_DEPTH:
+                raise ValueError(f"more than {_MAX_DEPTH} brackets inside each other")
+            super().fetch_flow_collection_start(TokenClass)
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+            _check_unique(path, [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
+            return super().construct_mapping(node, deep)
+
+    try:
+        content = yaml.load(text, Loader)  # noqa: S506  a safe one
+    except InvalidDataError:
+        raise
+    except Exception as error:  # "!!float abc", impossible dates, thousands of brackets: anything
+        raise InvalidDataError(path, "a YAML file", error) from error
+    check_number_of_values(path, content, _MAX_YAML_VALUES)
+    return {} if content is None else content
+
+
+def _check_unique(path: str | os.PathLike, keys: list[Any]) -> None:
+    seen: set[Any] = set()
+    for key in keys:
+        if key in seen:
+            raise InvalidDataError(path, "each key once", f"{(key[-1] if isinstance(key, tuple) else key)!r} twice")
+        seen.add(key)
+
+
+def check_number_of_values(path: str | os.PathLike, content: Any, most: int) -> None:
+    """Nothing, if these are plain values, and not too many: a list that is named often is as many lists.
+
+    Raises:
+        InvalidDataError: else.
+    """
+    count, left = 0, [content]
+    while left:
+        value = left.pop()
+        inside: Iterable[Any] = ()
+        if isinstance(value, dict):
+            inside = [*value, *value.values()]
+        elif isinstance(value, list):
+            inside = value
+        elif not isinstance(value, str | int | float | None):
+            raise InvalidDataError(path, "text, numbers, true, false and null", f"a {type(value).__name__}: {value}")
+        count += 1
+        if count + len(left) > most:
+            raise InvalidDataError(path, f"at most {most} values", "more")
+        left.extend(inside)

@@ -1,0 +1,142 @@
+"""Any JSON value at any key of a checkpoint's settings, tried in a process of its own with limits.
+
+    python absurd_settings.py FOLDER EXAMPLES
+
+FOLDER has checkpoints, each in a folder that is called as in `LOADERS`. It prints one line of JSON: how many were
+loaded, how many refused, the most seconds of CPU that one took, and the memory of all.
+"""
+
+import json
+import math
+import resource
+import shutil
+import signal
+import sys
+from collections import Counter
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from dense_hf import AffinityNetModel, DeepLabLargeFOVForSemanticSegmentation, InvalidDataError
+from dense_hf.inference.checkpoints import load_counter, load_mcis, load_model, load_segmenter, load_video_model
+
+MOST_SECONDS, MOST_BYTES = 5, 3 * 2**29
+CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+LOADERS = {
+    "iocformer": load_counter,
+    "cffm": load_video_model,
+    "cffm_plus": load_video_model,
+    "mrcfa": load_video_model,
+    "segformer": load_segmenter,
+    "mcis": load_mcis,
+    "deeplab": lambda folder: load_model(folder, DeepLabLargeFOVForSemanticSegmentation, "a DeepLab"),
+    "affinity": lambda folder: load_model(folder, AffinityNetModel, "an AffinityNet"),
+}
+ABSURD = [0, -1, 1, 2, 255, 300, 4097, 10**5, 10**6, 10**9, 2**31, 2**63, 10**30, 0.5, -0.5, 1e308]
+ABSURD += [math.nan, math.inf, True, False, None, "", "x", "float16", "complex64", "/dev/zero", "hf-hub:a/b", [], {}]
+ABSURD += [[10**9] * 4, [256] * 4, [0] * 4, [1] * 300, {"model_type": "resnet", "depths": [10**6] * 4}, ["a"], [[]]]
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+VALUES = st.sampled_from(ABSURD) | st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=9), inner, max_size=4)
+)
+
+
+class TooLong(BaseException):
+    """No `Exception`, so that nobody takes it for a bad checkpoint."""
+
+
+def places(content: Any, path: tuple = ()) -> list[tuple]:
+    """Where a value may be put: all keys, also those of what is inside."""
+    inside = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    return [place for key, item in inside for place in ((*path, key), *places(item, (*path, key)))]
+
+
+def put(content: Any, place: tuple, value: Any) -> Any:
+    """A copy with the value there."""
+    content = json.loads(json.dumps(content))
+    inside = content
+    for key in place[:-1]:
+        inside = inside[key]
+    inside[place[-1]] = value
+    return content
+
+
+def too_long(*_: object) -> None:
+    """For the timer."""
+    raise TooLong
+
+
+def main(root: Path, examples: int) -> None:
+    """Try them, and print what happened."""
+    result: Counter[str] = Counter()
+    longest = 0.0
+    whole, choices = {}, []
+    for name, load in LOADERS.items():
+        model, processor = (
+            load(str(root / name))
+            if name != "segformer"
+            else (lambda p: (p.model, p.image_processor))(load(str(root / name)))
+        )
+        for file, known in (
+            (
+                CONFIG,
+                {field.name for field in fields(model.config)} | {"num_labels", "palette", "to_dict", "attribute_map"},
+            ),
+            (PROCESSOR, {*processor.valid_kwargs.__annotations__, "tile_layout", "to_dict", "__class__", "other"}),
+        ):
+            content = whole[name, file] = json.loads((root / name / file).read_text())
+            here = list(dict.fromkeys([*places(content), *((key,) for key in sorted(known))]))
+            choices.append(st.tuples(st.just((name, file)), st.sampled_from(here)))
+    signal.signal(signal.SIGPROF, too_long)
+    resource.setrlimit(resource.RLIMIT_CPU, (40 + 6 * examples, 60 + 6 * examples))
+
+    @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.one_of(choices), VALUES)
+    @example((("iocformer", CONFIG), ("num_labels",)), 10**9)
+    @example((("iocformer", CONFIG), ("encoder_layers",)), 10**6)
+    @example((("iocformer", PROCESSOR), ("tile_layout",)), "x")
+    @example((("cffm", CONFIG), ("window_size",)), 10**6)
+    @example((("cffm", CONFIG), ("window_size",)), 64)
+    @example((("cffm", CONFIG), ("encoder_config", "depths")), [256, 0, 0, 0])
+    @example((("segformer", CONFIG), ("num_labels",)), 10**9)
+    @example((("segformer", CONFIG), ("hidden_sizes",)), [2**20] * 4)
+    @example(
+        (("mcis", CONFIG), ("backbone_config",)),
+        {"model_type": "timm_backbone", "backbone": "vit_giant_patch14_clip_224"},
+    )
+    def try_it(where: tuple, value: Any) -> None:
+        nonlocal longest
+        (name, file), place = where
+        path = root / name / file
+        path.write_text(json.dumps(put(whole[name, file], place, value)))
+        start = resource.getrusage(resource.RUSAGE_SELF)
+        signal.setitimer(signal.ITIMER_PROF, MOST_SECONDS)
+        try:
+            LOADERS[name](str(root / name))
+            result["loaded"] += 1
+        except InvalidDataError as error:
+            result["refused"] += 1
+            if len(str(error)) > 2000:
+                raise AssertionError(str(error)) from error
+        except TooLong:
+            raise AssertionError(f"more than {MOST_SECONDS} s for {name} {file} {place} = {value!r}") from None
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            path.write_text(json.dumps(whole[name, file]))
+        end = resource.getrusage(resource.RUSAGE_SELF)
+        longest = max(longest, end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime)
+        if end.ru_maxrss * 1024 > MOST_BYTES:
+            raise AssertionError(f"{end.ru_maxrss * 1024} bytes with {name} {file} {place} = {value!r}")
+
+    try_it()
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    print(json.dumps({**result, "most_seconds": round(longest, 2), "most_bytes": usage.ru_maxrss * 1024}))
+
+
+if __name__ == "__main__":
+    work = Path(sys.argv[1])
+    shutil.copytree(work, work.with_name(f"{work.name}_copy"))
+    main(work.with_name(f"{work.name}_copy"), int(sys.argv[2]))
