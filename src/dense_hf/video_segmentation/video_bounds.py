@@ -1,97 +1,21 @@
-"""Bounds of the numbers in the configurations and image processors of this folder.
+"""The bounds of settings of models of video, where dense_hf is installed (see its `setting_bounds`)."""
 
-They are generous, and there so that a small file cannot ask for years of work or a million gigabytes. `NAMES` decides
-by the name of a field, also in the configuration of an encoder or backbone; the first pattern that fits counts.
-"""
+from typing import TYPE_CHECKING, Any
 
-import re
-from collections.abc import Mapping
-from typing import Any
-
-from huggingface_hub.dataclasses import validate_typed_dict
-from huggingface_hub.errors import StrictDataclassError
-from transformers import PreTrainedConfig
-
-NAMES = {
-    r"frame_offsets": (-100_000, 100_000),
-    r"window_size|swin_window_size": (1, 64),
-    r"reference_receptive_fields|reference_pooling|target_receptive_field|target_pooling": (-1024, 1024),
-    r"importance_topk|num_prototypes": (1, 4096),
-    r"num_prototype_frames": (1, 4096),
-    r"affinity_depth|affinity_width|num_swin_layers": (1, 256),
-    r"affinity_kernel_sizes": (-255, 255),
-    r"num_scales": (-3, 16),
-    r"decoder_hidden_size|hidden_sizes|patch_sizes|strides|sr_ratios": (1, 16_384),
-    r"num_attention_heads|num_swin_heads": (1, 16_384),
-    r"size_divisor": (1, 512),
-    r"shortest_edge|longest_edge|height|width": (1, 4096),
-    r".*_weight": (0, 1e6),
-    r".*_ignore_index": (-65_535, 65_535),
-    r"num_labels": (1, 65_535),
-    r"resample": (0, 5),
-    r".*(layers|depths|depth|blocks|stages)": (0, 256),
-    r".*(dropout|_prob|drop_path_rate|drop_rate)": (0, 1),
-    r".*_eps|initializer_range": (0, 1),
-    r".*ratios?": (0, 1024),
-    r"num_channels|chunk_size_feed_forward": (0, 1024),
-    r"image_mean": (-1e6, 1e6),
-    r"image_std|rescale_factor": (1e-12, 1e6),
-    r".*(sizes?|dim|d_model|width|heads|strides?|kernels?|dilations?|divisor|edge|height|channels)": (0, 16_384),
-}
-MOST_ITEMS = 65_535  # names of classes, colors
-# what transformers writes beside the settings of a processor
-_BESIDE_SETTINGS = {"auto_map", "feature_extractor_type", "image_processor_type", "processor_class"}
-
-
-class BoundedConfig(PreTrainedConfig):
-    """A configuration whose numbers are checked whenever they are set."""
-
-    def __setattr__(self, key: str, value: Any) -> None:
-        if callable(getattr(type(self), key, None)) or key in ("attribute_map", "sub_configs_defaults"):
-            raise ValueError(f"{key} is no setting of {type(self).__name__}. Received: {value!r:.100}")
-        check_bounds(key, value)
-        super().__setattr__(key, value)
-
-
-def check_bounds(name: str, value: Any) -> None:
-    """Nothing, if each number of a setting, or of what is inside, has its bounds.
-
-    Raises:
-        ValueError: else, with name, bounds and value.
-    """
-    low, high = next((bounds for pattern, bounds in NAMES.items() if re.fullmatch(pattern, name)), (-1e12, 1e12))
-    if isinstance(value, PreTrainedConfig):
-        value = vars(value)
-    if isinstance(value, Mapping | list | tuple) and len(value) > (MOST_ITEMS if high > 1e9 else 256):
-        raise ValueError(f"{name} must not have so many items. Received: {len(value)}")
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            check_bounds(str(key), item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            check_bounds(name, item)
-        if name.endswith("depths"):  # all stages together
-            check_bounds(name, sum(item for item in value if isinstance(item, int)))
-    elif isinstance(value, int | float) and not low <= value <= high:
-        raise ValueError(f"{name} must be at least {low:,} and at most {high:,}. Received: {_brief(value)}")
-
-
-def _brief(value: float) -> str:
-    return str(value) if abs(value) < 1e15 or value != value else f"{'-' if value < 0 else ''}more than 1e15"
-
-
-def check_settings(processor: Any, settings: Mapping[str, Any]) -> None:
-    """Nothing, if an image processor knows all settings, which have the types and bounds that they need.
-
-    Raises:
-        ValueError: else.
-    """
-    known = processor.valid_kwargs.__annotations__.keys()
-    if unknown := sorted(settings.keys() - known - _BESIDE_SETTINGS):
-        raise ValueError(f"settings must be among {', '.join(sorted(known))}. Received: {', '.join(unknown)[:200]}")
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig as BoundedConfig
+else:
     try:
-        validate_typed_dict(processor.valid_kwargs, {name: settings[name] for name in settings.keys() & known})
-    except StrictDataclassError as error:
-        raise ValueError(" ".join(str(error).split())) from error
-    for name, value in settings.items():
-        check_bounds(name, value)
+        from dense_hf.setting_bounds import BoundedConfig
+    except ImportError:  # the copy beside a checkpoint does without
+        from transformers import PreTrainedConfig as BoundedConfig
+
+
+def check_settings(processor: Any, settings: Any) -> None:
+    """See `dense_hf.setting_bounds.check_settings`."""
+    check = getattr(BoundedConfig, "check_settings", None)
+    if check is not None:
+        check(processor, settings)
+
+
+__all__ = ["BoundedConfig", "check_settings"]
