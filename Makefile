@@ -5,7 +5,7 @@ RUN := $(VENV)/bin
 SPACES := .venv-spaces
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-fast test-spaces test-common lint format docs demo spaces train-demo train-demo-video train-demo-weak benchmark readme-results
+.PHONY: help install test test-fast test-spaces test-common fuzz lint format docs demo spaces train-demo train-demo-video train-demo-weak benchmark readme-results
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -37,6 +37,11 @@ test-spaces: $(SPACES)/.installed ## the pages of spaces/ in a headless browser
 
 test-common: install ## the common tests of transformers against every model
 	$(RUN)/python -m pytest --ignore tests/spaces -m common -rs
+
+# each finding is written to tests/fixtures/fuzz, and is then a case of tests/test_stranger_files.py
+FUZZ_SECONDS ?= 600
+fuzz: install ## damage files for ten minutes and see that every reader gives a result or our error
+	PYTHONPATH=tests/helpers $(RUN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS)
 
 lint: install ## style, types, spelling
 	$(RUN)/ruff check .

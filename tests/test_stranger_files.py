@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import gc
 import io
 import json
 import os
@@ -194,7 +193,6 @@ def test_a_list_of_64_megabytes_takes_bounded_memory(tmp_path):
 
 
 def refused(path, words):
-    gc.collect()
     with pytest.raises(InvalidDataError, match=words) as raised:
         convert_original_checkpoint(path, "iocformer")
     assert "weights_only" not in str(raised.value)
@@ -204,7 +202,7 @@ def refused(path, words):
 @pytest.mark.parametrize("old", [True, False])
 def test_cut_checkpoints(tmp_path, old):
     content = saved({"a": torch.arange(9.0)}, _use_new_zipfile_serialization=not old)
-    for size in range(0, len(content) - 1, 7):
+    for size in range(0, len(content) - 1, 23):
         refused(write(tmp_path / "a.pth", content[:size]), "written with torch.save")
 
 

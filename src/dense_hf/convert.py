@@ -70,7 +70,7 @@ def read_state_dict(path: str | Path) -> "dict[str, Tensor]":
             content = content[key]
     if not isinstance(content, dict) or not content or not all(isinstance(v, torch.Tensor) for v in content.values()):
         raise InvalidDataError(path, "a dictionary of named tensors", type(content).__name__)
-    check_tensors(path, content)
+    _check_tensors(path, content)
     broken = [name for name, t in content.items() if t.is_floating_point() and not torch.isfinite(t).all()]
     if broken:
         raise InvalidDataError(path, "finite weights", f"inf or nan in {first_of(broken)}")
@@ -96,7 +96,7 @@ def read_torch_file(path: str | Path) -> Any:
         raise InvalidDataError(path, _EXPECTED, f"what cannot be read as such ({_reason(error)})") from error
 
 
-def check_tensors(path: str | Path, tensors: "dict[str, Tensor]") -> None:
+def _check_tensors(path: str | Path, tensors: "dict[str, Tensor]") -> None:
     """Nothing, if these are named arrays of numbers that the file is large enough for.
 
     Raises:

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from dense_hf.counting import modeling_iocformer
 from dense_hf.counting.configuration_iocformer import IOCFormerConfig
-from dense_hf.counting.convert_iocformer import load_strictly, rename
+from dense_hf.counting.convert_iocformer import rename
 from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
+from dense_hf.strict_loading import load_strictly
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "iocformer"
 CONTENT_PROJECTIONS = ("in_proj_weight", "content_proj", "qpos_proj", "kpos_proj", "qpos_sine_proj")

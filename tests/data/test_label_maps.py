@@ -129,7 +129,7 @@ BAD_CLASS_FILES = {
     '{"a": 256}': "whole numbers",
     '{"a": "1e2"}': "whole numbers",
     '{"a": "\\u0661"}': "whole numbers",
-    '{"a": NaN}': "whole numbers",
+    '{"a": NaN}': "NaN is no JSON",
     '{"": 1}': "class names",
     '{"a\\u0000": 1}': "class names",
     "[" * 100_000: "JSON object",

@@ -151,6 +151,24 @@ def test_other_things_that_are_no_video(tmp_path):
         VideoReader("https://127.0.0.1:1/street.mp4", timeout=5)
 
 
+@pytest.mark.parametrize("codec", [b"xxxx", b"vp99", b"\0\0\0\0"])
+def test_an_unknown_codec_is_named(tmp_path, codec):
+    content = write(tmp_path / "a.mp4", 3).read_bytes()
+    (tmp_path / "b.mp4").write_bytes(content.replace(b"avc1", codec))
+    with pytest.raises(InvalidDataError, match="a video stream that can be decoded.*codec"):
+        VideoReader(tmp_path / "b.mp4")
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, -1000])
+def test_empty_and_cut_files_are_told_in_words(tmp_path, size):
+    path = write(tmp_path / "a.mp4", 3)
+    content = path.read_bytes()
+    path.write_bytes(content[:size])
+    with pytest.raises(InvalidDataError, match=r"an empty file|\(\d+ bytes\)|frames") as raised:
+        VideoReader(path)
+    assert "Errno" not in str(raised.value)
+
+
 def test_a_video_without_frames(tmp_path):
     content = bytearray(write(tmp_path / "a.mp4", 3).read_bytes())
     start = content.index(b"mdat") + 4
