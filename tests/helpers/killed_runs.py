@@ -102,7 +102,7 @@ def main() -> None:
     chance = random.Random(seed)
     killed = finished = 0
     different = []
-    while killed < kills or not finished:
+    while not any(codes) and (killed < kills or not finished):
         code = run(program, [*lines["killed"], "--resume"], chance.randint(1, 40) if killed < kills else 0)
         if code == -signal.SIGKILL:
             killed += 1

@@ -52,7 +52,7 @@ def crops(tmp_path):
 @pytest.fixture
 def classifier(tmp_path, weak_set):
     names = (weak_set / "classes.txt").read_text().split()
-    tiny_model(id2label=dict(enumerate(names))).save_pretrained(tmp_path / "mcis")
+    tiny_model(num_labels=len(names), id2label=dict(enumerate(names))).save_pretrained(tmp_path / "mcis")
     MCISImageProcessor(size={"height": 64, "width": 64}).save_pretrained(tmp_path / "mcis")
     return tmp_path / "mcis"
 
@@ -95,7 +95,7 @@ def test_evaluate_counting(killed, counter_checkpoint, tmp_path):
 
 def test_evaluate_segmentation(killed, weak_set, tmp_path):
     names = ["background", *(weak_set / "classes.txt").read_text().split()]
-    tiny_segmenter(id2label=dict(enumerate(names))).save_pretrained(tmp_path / "deeplab")
+    tiny_segmenter(num_labels=len(names), id2label=dict(enumerate(names))).save_pretrained(tmp_path / "deeplab")
     DeepLabLargeFOVImageProcessor().save_pretrained(tmp_path / "deeplab")
     words = ("--window", 49, "--stride", 32, "--no_crf", "--scales", 1, "--output", "OUT/n.json", "--quiet")
     assert killed("evaluate_segmentation.py", "--model", tmp_path / "deeplab", "--data_dir", weak_set, *words) == 1

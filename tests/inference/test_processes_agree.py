@@ -9,8 +9,8 @@ import pytest
 from tiny_deeplab import tiny_segmenter
 from tiny_mcis import tiny_model as tiny_classifier
 
+from dense_hf import CFFMImageProcessor
 from dense_hf.data import generate_miniature_set, generate_miniature_videos, generate_miniature_weak, read_video_folder
-from dense_hf.video_segmentation import CFFMImageProcessor
 from dense_hf.weak_segmentation import DeepLabLargeFOVImageProcessor, MCISImageProcessor
 
 HELPER = Path(__file__).parents[1] / "helpers" / "evaluate_in_processes.py"
@@ -24,9 +24,10 @@ def judged(tmp_path_factory, save_counter, small_segmenter):
     generate_miniature_set(folder / "fish", 1, 5, 1, seed=0, image_size=(96, 64))
     generate_miniature_weak(folder / "weak", 5, 5, 0, image_size=(44, 36), disable_progress=True)
     classes = (folder / "weak" / "classes.txt").read_text().split()
-    tiny_classifier(id2label=dict(enumerate(classes))).save_pretrained(folder / "mcis")
+    tiny_classifier(num_labels=len(classes), id2label=dict(enumerate(classes))).save_pretrained(folder / "mcis")
     MCISImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder / "mcis")
-    tiny_segmenter(id2label=dict(enumerate(["background", *classes]))).save_pretrained(folder / "deeplab")
+    labels = dict(enumerate(["background", *classes]))
+    tiny_segmenter(num_labels=len(labels), id2label=labels).save_pretrained(folder / "deeplab")
     DeepLabLargeFOVImageProcessor().save_pretrained(folder / "deeplab")
     generate_miniature_videos(folder / "videos", 5, 1, 0, num_frames=18, frame_size=(48, 36), disable_progress=True)
     names = read_video_folder(folder / "videos").rule.names

@@ -59,6 +59,8 @@ def finish_folder(directory: str | os.PathLike, name: str, summary: Mapping[str,
     """Wait until all processes have done their share, and write the summary that says so."""
     PartialState().wait_for_everyone()
     if PartialState().is_main_process:
+        for path in Path(directory).glob(".*.partial"):  # of a process that was killed
+            path.unlink(missing_ok=True)
         write_json(Path(directory, name), summary)
 
 
