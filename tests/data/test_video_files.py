@@ -155,7 +155,7 @@ def test_other_things_that_are_no_video(tmp_path):
 def test_an_unknown_codec_is_named(tmp_path, codec):
     content = write(tmp_path / "a.mp4", 3).read_bytes()
     (tmp_path / "b.mp4").write_bytes(content.replace(b"avc1", codec))
-    with pytest.raises(InvalidDataError, match="a video stream that can be decoded.*codec"):
+    with pytest.raises(InvalidDataError, match=r"a video stream that can be decoded.*codec"):
         VideoReader(tmp_path / "b.mp4")
 
 
