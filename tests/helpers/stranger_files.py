@@ -1,6 +1,5 @@
 """Every reader of a stranger's files, with files that it reads: what fuzzing starts from."""
 
-import csv
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from tiny_checkpoints import CHECKPOINTS
 
 from dense_hf.convert import read_state_dict
 from dense_hf.data import VideoReader, VideoWriter, open_image, read_ids, read_points
-from dense_hf.data.image_lists import read_text
 from dense_hf.data.labels import label_map_png, read_class_file, read_mask
 from dense_hf.data.weak_folder import read_class_names, read_labels_csv
 from dense_hf.inference.checkpoints import load_counter, load_mcis, load_video_model
@@ -91,7 +89,6 @@ def readers(folder: Path) -> dict[str, Reader]:
         ),
         "class_names": Reader("classes.txt", [b"cat\ndog\n"], read_class_names),
         "class_file": Reader("classes.json", [b'{"others": 0, "wall": 1, "sky": "2", "x": 255}'], read_class_file),
-        "list": Reader("list.txt", [b"a\nb\n"], lambda path: list(csv.reader(io.StringIO(read_text(path))))),
         "yaml": Reader(
             "run.yaml",
             [yaml.encode()],
