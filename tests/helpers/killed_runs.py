@@ -103,7 +103,9 @@ def main() -> None:
     killed = finished = 0
     different = []
     while not any(codes) and (killed < kills or not finished):
-        code = run(program, [*lines["killed"], "--resume"], chance.randint(1, 40) if killed < kills else 0)
+        code = run(
+            program, [*lines["killed"], "--resume"], chance.randint(1, chance.choice((8, 40))) if killed < kills else 0
+        )
         if code == -signal.SIGKILL:
             killed += 1
             continue
