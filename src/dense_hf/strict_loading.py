@@ -29,6 +29,7 @@ _MAX_TENSORS = 100_000
 _MOST = 2**24  # of a number in settings that is a size of anything
 _MOST_LAYERS = 256
 _MAY_BE_MISSING = 2**24  # numbers that a model may have beside those of its file, 64 MB: before they are named
+_TENSORS_MAY_BE_MISSING = 500
 _FLOATS = ("BF16", "F16", "F32", "F64")  # as a safetensors file names its types
 _COUNTER = "num_batches_tracked"  # of batch norm; no result depends on it
 
@@ -39,6 +40,11 @@ class StoredTensor(NamedTuple):
     file: Path
     dtype: str
     size: int
+
+
+class _Size(NamedTuple):
+    numbers: int
+    tensors: int
 
 
 def load_strictly(model: nn.Module, state_dict: dict[str, Tensor]) -> None:
@@ -69,7 +75,7 @@ def build_and_load(model_class: Any, config: Any, state_dict: dict[str, Tensor])
     Raises:
         ValueError: as `load_strictly`.
     """
-    size, present = _size_of(model_class, config), sum(tensor.numel() for tensor in state_dict.values())
+    size, present = _size_of(model_class, config).numbers, sum(tensor.numel() for tensor in state_dict.values())
     if size > present + _MAY_BE_MISSING:
         raise ValueError(f"the tensors of a {model_class.__name__} of {size:,} numbers. There are {present:,}")
     model = model_class(config)
@@ -77,11 +83,12 @@ def build_and_load(model_class: Any, config: Any, state_dict: dict[str, Tensor])
     return model.eval()
 
 
-def _size_of(model_class: Any, config: Any) -> int:
-    """How many numbers a model has, buffers included, without the memory for them."""
+def _size_of(model_class: Any, config: Any) -> _Size:
+    """How large a model is, buffers included, without the memory for it."""
     with torch.device("meta"):
         model = model_class(copy.deepcopy(config))
-    return sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
+    tensors = [*model.parameters(), *model.buffers()]
+    return _Size(sum(tensor.numel() for tensor in tensors), len(tensors))
 
 
 def checkpoint_folder(source: str | os.PathLike, **hub_options: Any) -> Path:
@@ -128,8 +135,10 @@ def load_checkpoint(model_class: Any, folder: Path, **options: Any) -> Any:
             if (config := options.get("config")) is None:
                 config = model_class.config_class.from_pretrained(folder)
             size, present = _size_of(model_class, config), sum(tensor.size for tensor in stored.values())
-            if size > present + _MAY_BE_MISSING:
-                raise ValueError(f"config.json describes {size:,} numbers, and the weights are {present:,}")
+            if size.numbers > present + _MAY_BE_MISSING:
+                raise ValueError(f"config.json describes {size.numbers:,} numbers, and the weights are {present:,}")
+            if size.tensors > 2 * len(stored) + _TENSORS_MAY_BE_MISSING:
+                raise ValueError(f"config.json describes {size.tensors} tensors, and the weights are {len(stored)}")
             model, report = model_class.from_pretrained(folder, **options)
     except Exception as error:  # values of a config.json that do not fit raise anything
         raise InvalidDataError(folder, f"a checkpoint of {model_class.__name__}", one_line(error)) from error
