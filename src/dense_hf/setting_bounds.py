@@ -18,7 +18,7 @@ from transformers import PreTrainedConfig
 NAMES = {
     # counting
     r"num_queries": (1, 100_000),
-    r"tile_size": (16, 2048),
+    r"tile_size": (1, 2048),
     r"tile_overlap": (0, 2047),
     r"encoder_layers|decoder_layers": (1, 256),
     r"d_model|.*_ffn_dim|density_hidden_size": (1, 16_384),
@@ -27,7 +27,7 @@ NAMES = {
     r"num_frozen_backbone_stages": (0, 256),
     # video
     r"frame_offsets": (-100_000, 100_000),
-    r"window_size|swin_window_size": (1, 64),
+    r"window_size|swin_window_size": (1, 32),
     r"reference_receptive_fields|reference_pooling|target_receptive_field|target_pooling": (-1024, 1024),
     r"importance_topk|num_prototypes|num_prototype_frames": (1, 4096),
     r"affinity_depth|affinity_width|num_swin_layers": (1, 256),

@@ -189,7 +189,7 @@ def test_maps_of_others_are_not_mixed(data, checkpoint, maps, run_here, tmp_path
 def test_classes_must_be_those_of_the_model(data):
     processor = MCISImageProcessor()
     images = read_weak_split(data)
-    with pytest.raises(InvalidDataError, match="a model of the 3 classes of the data"):
+    with pytest.raises(InvalidDataError, match="a model of the 5 classes of the data"):
         make_maps(tiny_model(num_labels=4), processor, images, "maps", QUICK, "")
     others = dict(enumerate(("lamp", *CLASSES[1:])))
     with pytest.raises(InvalidDataError, match="and also lamp"):
@@ -203,7 +203,7 @@ def test_classes_must_be_those_of_the_model(data):
         (["--cache_gb", "-1"], "cache_gb must be at least 0"),
         (["--split", "dev"], "dev"),
         (["--model", "nowhere/at/all"], "nowhere/at/all"),
-        (["--config", "missing.yaml"], "missing.yaml: expected a YAML file"),
+        (["--config", "missing.yaml"], "missing.yaml: expected an existing file"),
     ],
 )
 def test_what_the_script_refuses(data, checkpoint, run_here, tmp_path, options, message):

@@ -4,6 +4,7 @@ Localisation maps and saliency are gray PNG files of 8 bits (H x W: of the image
 """
 
 import io
+import logging
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -13,12 +14,11 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
-from transformers.utils import logging
 
 from ..errors import InvalidDataError
 from .files import check_regular_file, write_file
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 # Pillow warns from here on (Image.MAX_IMAGE_PIXELS) and refuses at twice as much, whatever we are asked for.
 DEFAULT_MAX_PIXELS = 89_478_485

@@ -27,6 +27,7 @@ from ..options import option
 from .batch_norm import share_statistics
 from .epoch_sampler import EpochSampler, StartEpoch
 from .optimizers import parameter_groups
+from .resuming import lock_output
 
 # What a recipe decides itself. A value for one of these would be ignored in silence, so it is an error.
 _FIXED = ("lr_scheduler_type", "lr_scheduler_kwargs", "optim", "optim_args", "train_sampling_strategy")
@@ -336,6 +337,15 @@ class CalendarTrainer(Trainer):
             )
             self._created_lr_scheduler = True
         return self.lr_scheduler
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """As in the parent, in a folder that no other training writes into.
+
+        Raises:
+            ValueError: one does.
+        """
+        lock_output(str(self.args.output_dir))
+        return super().train(*args, **kwargs)
 
     @property
     def step_of_weights(self) -> int:

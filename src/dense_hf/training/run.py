@@ -18,7 +18,7 @@ from ..strict_loading import checkpoint_folder
 from .backbone_weights import list_of, load_encoder_weights
 from .calendar_trainer import CalendarTrainer
 from .continuing import load_with_labels
-from .resuming import lock_output, resolve_checkpoint
+from .resuming import resolve_checkpoint
 from .run_options import TrainingRun
 
 logger = logging.get_logger(__name__)
@@ -28,10 +28,9 @@ def start(run: TrainingRun) -> str | None:
     """How much is logged, and the checkpoint that the run goes on from.
 
     Raises:
-        ValueError: a checkpoint that cannot be resumed from, or another training in the folder.
+        ValueError: a checkpoint that cannot be resumed from.
     """
     logging.set_verbosity(run.training.get_process_log_level())
-    lock_output(str(run.training.output_dir))
     checkpoint = resolve_checkpoint(run.training.resume_from_checkpoint, str(run.training.output_dir))
     return None if checkpoint is None else str(checkpoint)
 

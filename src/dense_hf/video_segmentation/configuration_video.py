@@ -79,7 +79,7 @@ class VideoSegmentationConfig(BoundedConfig):
         offsets = list(self.frame_offsets)
         if not 1 <= len(offsets) <= 32 or min(offsets) < 1 or any(a <= b for a, b in pairwise(offsets)):
             problems.append(
-                f"frame_offsets must be positive, at most 32, and fall from oldest to newest, received {offsets}"
+                f"frame_offsets must be positive and fall from oldest to newest, at most 32, received {offsets}"
             )
         if self.auxiliary_loss_frames not in ("all", "target"):
             problems.append(

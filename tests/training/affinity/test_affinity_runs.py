@@ -299,7 +299,7 @@ def test_mistakes_in_a_file_are_named(tmp_path, part, words):
         (["--maps", "MAPS"], "data_dir must name a folder"),
         (["--data_dir", "SET"], "maps must name a folder"),
         (["--data_dir", "SET", "--maps", "SET"], "expected a map NAME_ID.png for each class of each image"),
-        (["--data_dir", "SET", "--maps", "MAPS", "--backbone_weights", "nothing.pth"], "expected a state dict"),
+        (["--data_dir", "SET", "--maps", "MAPS", "--backbone_weights", "nothing.pth"], "expected a checkpoint"),
         (["--data_dir", "SET", "--maps", "MAPS", "--low_power", "50"], "low_power"),
     ],
 )

@@ -190,7 +190,7 @@ def test_parts_of_other_scripts_do_not_matter(tmp_path):
         (["--data_dir", "SET", "--eval_split", "train"], "eval_split must be another split"),
         (["--data_dir", "SET", "--eval_split", "test", "--eval_strategy", "epoch"], "expected a split test"),
         (["--data_dir", "BROKEN"], r"synthetic_train_00004\.jpg: expected a complete JPEG"),
-        (["--data_dir", "SET", "--backbone_weights", "nothing.pth"], r"nothing\.pth: expected a state dict"),
+        (["--data_dir", "SET", "--backbone_weights", "nothing.pth"], r"nothing\.pth: expected a checkpoint"),
         (["--data_dir", "SET", "--extra_sources", '{"list": "l.txt", "images_dir": "i"}'], r"l\.txt: expected"),
         (["--data_dir", "SET", "--learning_rate", "1e9", "--save_strategy", "no"], "lower learning_rate"),
     ],

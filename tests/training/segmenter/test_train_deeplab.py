@@ -107,7 +107,7 @@ def test_without_evaluation_masks_are_not_needed(options, data, tmp_path, run_he
 
 def test_a_timm_backbone_with_frozen_norms_and_packaged_weights(options, tmp_path, run_here, capsys):
     """EfficientNet-Lite0: its weights arrive, its norms stay, all else learns."""
-    pytest.importorskip(PACKAGED_WEIGHTS["efficientnet-lite0"].module)
+    pytest.importorskip(PACKAGED_WEIGHTS["efficientnet-lite0"].distribution.replace("-", "_"))
     path = REPOSITORY / "scripts" / "configs" / "deeplab" / "efficientnet.yaml"
     words = ["--config", path, *options()[2:], "--max_steps", 1, "--per_device_train_batch_size", 2, "--crop_size", 65]
     run_here(SCRIPT, *words, "--weight_decay", 0, "--save_strategy", "no", "--disable_tqdm", "true")
@@ -115,7 +115,7 @@ def test_a_timm_backbone_with_frozen_norms_and_packaged_weights(options, tmp_pat
     trained = load_file(tmp_path / "run" / "model.safetensors")
     model = AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "run").eval()
     package = PACKAGED_WEIGHTS["efficientnet-lite0"]
-    file = Path(pytest.importorskip(package.module).__file__).parent / package.file
+    file = Path(pytest.importorskip(package.distribution.replace("-", "_")).__file__).parent / package.file
     original = list(torch.load(file, weights_only=True).values())
     ours = [key for key in trained if key.startswith("backbone._backbone.")]
     norms = [key for key in ours if trained[key].ndim == 1]
@@ -218,7 +218,7 @@ def other_classes(data, labels):
         (bad_mask, ("--eval_strategy", "steps", "--eval_steps", "1"), "val_1.png.*class numbers 0-3, 255.*77"),
         (other_classes, ("--eval_strategy", "steps", "--eval_steps", "1"), "the classes of the training images, cat"),
         (None, ("--data_dir", "nowhere"), "nowhere.*a folder.*nothing there"),
-        (None, ("--backbone_weights", "nothing.pth"), "nothing.pth.*a state dict"),
+        (None, ("--backbone_weights", "nothing.pth"), "nothing.pth.*a checkpoint"),
     ],
 )
 def test_mistakes_are_named_before_the_first_step(options, data, labels, tmp_path, run_here, change, words, message):

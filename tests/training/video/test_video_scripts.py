@@ -202,7 +202,7 @@ def test_bad_masks_are_named_before_the_first_step(script, config_file, video_se
     [
         ("train_cffm.py", [], "data_dir must name a folder"),
         ("train_cffm.py", ["--data_dir", "nowhere"], "nowhere: expected a folder"),
-        ("train_cffm.py", ["--config", "nowhere.yaml"], "nowhere.yaml: expected a YAML file"),
+        ("train_cffm.py", ["--config", "nowhere.yaml"], "nowhere.yaml: expected an existing file"),
         ("train_segformer.py", ["--max_steps", "10"], "warmup_steps must be at least 0 and less than max_steps=10"),
         ("evaluate_video.py", ["--model", "nowhere/at/all", "--data_dir", "{}"], "nowhere/at/all"),
         ("evaluate_video.py", ["--model", "x"], "data_dir must name a folder"),
