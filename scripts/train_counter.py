@@ -8,7 +8,7 @@ Try it, less than a minute on a CPU, with synthetic images:
     python -c "from dense_hf.data import generate_miniature_set; generate_miniature_set('data/miniature')"
     python scripts/train_counter.py --method iocformer --config scripts/configs/iocformer/smoke.yaml \\
         --output_dir runs/smoke
-    torchrun --standalone --nproc_per_node 2 scripts/train_counter.py --method iocformer ...   # 2 processes, also on a CPU
+    torchrun --standalone --nproc_per_node 2 scripts/train_counter.py ...   # 2 processes, also on a CPU
 
 --method comes from the command line, all else from the file or the command line, which wins: the section `model` has
 the fields of the method's configuration, and the recipe that holds without a file is the method's own. What

@@ -8,7 +8,7 @@ Try it, less than a minute on a CPU, with synthetic videos:
     python dataset_scripts/make_miniature_videos.py data/miniature_videos
     python scripts/train_video_baseline.py --method segformer --config scripts/configs/segformer/smoke.yaml \\
         --output_dir runs/smoke
-    torchrun --standalone --nproc_per_node 2 scripts/train_video_baseline.py --method segformer ...   # 2 processes, also on a CPU
+    torchrun --standalone --nproc_per_node 2 scripts/train_video_baseline.py ...   # 2 processes, also on a CPU
 
 --method comes from the command line, all else from the file or the command line, which wins: the section `model` has
 the fields of the method's configuration, and the recipe that holds without a file is the method's own. All learn from
