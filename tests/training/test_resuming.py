@@ -81,7 +81,7 @@ sys.stdin.read()
 """
 
 
-def test_one_training_at_a_time(tmp_path, script_environment):
+def test_one_training_at_a_time(make_trainer, tmp_path, script_environment):
     """A second one is refused while the first lives, and not by what a killed one has left."""
     command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -89,5 +89,7 @@ def test_one_training_at_a_time(tmp_path, script_environment):
         assert other.stdout.readline() == "held\n"
         with pytest.raises(InvalidDataError, match=r"run: expected what no other run works with; .*another process"):
             lock_output(tmp_path / "run")
+        with pytest.raises(InvalidDataError, match="another process"):
+            make_trainer(tmp_path / "run").train()
         other.kill()
     lock_output(tmp_path / "run")
