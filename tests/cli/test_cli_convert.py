@@ -11,7 +11,7 @@ from dense_hf.cli import COMMANDS, main
 from dense_hf.cli.convert import parse_settings
 from dense_hf.cli.errors import CommandError
 
-FIXTURES = Path(__file__).parent / "fixtures" / "iocformer"
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "iocformer"
 
 
 def test_settings_are_read_as_json_or_text():

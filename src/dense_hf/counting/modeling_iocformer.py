@@ -174,8 +174,9 @@ class IOCFormerForObjectCounting(IOCFormerPreTrainedModel):
         positions = self.position_embedding(
             torch.Size([positions_for, *features.shape[1:]]), features.device, features.dtype, mask
         )
-        if positions.is_inference() and not torch.is_inference_mode_enabled():
-            positions = positions.clone()  # transformers keeps the last ones; autograd refuses those of inference mode
+        # transformers keeps the last ones, unless it compiles; autograd refuses those of inference mode
+        if not torch.compiler.is_compiling() and positions.is_inference() and not torch.is_inference_mode_enabled():
+            positions = positions.clone()
         positions = positions.flatten(2).transpose(1, 2)
         token_mask = mask.flatten(1) if mask is not None else None
         encoded = self.encoder(
