@@ -128,12 +128,17 @@ def main(root: Path, examples: int) -> None:
             path.write_text(json.dumps(whole[name, file]))
         end = resource.getrusage(resource.RUSAGE_SELF)
         longest = max(longest, end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime)
-        if end.ru_maxrss * 1024 > MOST_BYTES:
-            raise AssertionError(f"{end.ru_maxrss * 1024} bytes with {name} {file} {place} = {value!r}")
+        if peak_bytes() > MOST_BYTES:
+            raise AssertionError(f"{peak_bytes()} bytes with {name} {file} {place} = {value!r}")
 
     try_it()
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    print(json.dumps({**result, "most_seconds": round(longest, 2), "most_bytes": usage.ru_maxrss * 1024}))
+    print(json.dumps({**result, "most_seconds": round(longest, 2), "most_bytes": peak_bytes()}))
+
+
+def peak_bytes() -> int:
+    """The most memory that this program has had; `ru_maxrss` begins with that of the process which started it."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -60,14 +60,11 @@ def with_pseudo_labels(folder: WeakFolder, labels_dir: str | os.PathLike, progre
             f"a label map NAME.png with a labelled pixel for at least one of {len(placed)} images",
             f"{without} images without a file, {empty} whose pixels are all {IGNORED}",
         )
-    if not any(label for labels in occurring for label in labels):
-        # such as masks of 0 and 255: nothing but background could be learned from them
-        expected = f"pixels of {first_of(list(rule.names[1:]))} (numbers from 1 on)"
-        raise InvalidDataError(labels_dir, expected, "background and ignored ones only")
     warnings = []
     seen = set().union(*occurring)
     if never := [name for label, name in enumerate(rule.names) if label not in seen]:
-        warnings.append(f"{labels_dir}: no label map has a pixel of {first_of(never)}; it cannot be learned")
+        hint = " (masks of 0 and 255? 255 does not count)" if len(never) >= len(rule.names) - 1 else ""
+        warnings.append(f"{labels_dir}: no label map has a pixel of {first_of(never)}; that cannot be learned{hint}")
     lacking = [
         image.name
         for image, labels in zip(found, occurring)

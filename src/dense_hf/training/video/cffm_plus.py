@@ -1,16 +1,20 @@
 """What training CFFM++ has of its own: a trained CFFM to start from, prototypes of all videos, another recipe."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from accelerate import PartialState
-from transformers import AutoConfig
+from transformers import AutoConfig, set_seed
 
 from ...data.videos import VideoSet
 from ...errors import InvalidDataError
+from ...inference.class_names import name_labels, order_labels
 from ...inference.evaluations import evaluation_mode
 from ...inference.prototype_files import PrototypeFolder, PrototypeMaker, make_prototypes
+from ...methods import method_of
 from ...options import option
+from ...strict_loading import checkpoint_folder, load_checkpoint
 from ...video_segmentation.modeling_cffm_plus import CFFMPlusForVideoSemanticSegmentation
 from ..run import build_model, start
 from ..run_options import TrainingRun
@@ -49,7 +53,7 @@ def train_cffm_plus(run: TrainingRun) -> dict[str, Any]:
             f"The CFFM does not learn any more, so it must have the {videos.rule.num_labels} classes of "
             f"{videos.directory}. Received: {run.config.num_labels}"
         )
-    model: Any = build_model(run, videos.rule.names)
+    model = build_cffm_plus(run, videos.rule.names)
     prototypes = prepare_prototypes(run, videos, model)
     trainer = build_trainer(run, videos, model, extra_inputs=prototypes)
     trainer.train(resume_from_checkpoint=checkpoint)
@@ -61,6 +65,21 @@ def require_cffm(source: str) -> None:
     kind = AutoConfig.from_pretrained(source).model_type
     if kind not in ("cffm", "cffm_plus"):
         raise InvalidDataError(source, "a trained CFFM or CFFM++", kind)
+
+
+def build_cffm_plus(run: TrainingRun, names: Sequence[str]) -> Any:
+    """The CFFM with a new branch, a function of the seed; or the CFFM++ that is gone on from."""
+    folder = checkpoint_folder(run.model.model_name_or_path)
+    config = AutoConfig.from_pretrained(folder)
+    if config.model_type == run.method.name:
+        return build_model(run, names)
+    trained = load_checkpoint(method_of(config).model_class, folder, config=config)
+    order_labels(trained, names, run.model.model_name_or_path)
+    name_labels(run.config, names)
+    set_seed(run.training.seed)
+    model: Any = run.method.model_class(run.config)
+    model.load_state_dict(model.state_dict() | trained.state_dict())
+    return model
 
 
 def prepare_prototypes(
