@@ -7,6 +7,28 @@ from dense_hf.weak_segmentation.configuration_affinity_net import AffinityNetCon
 from dense_hf.weak_segmentation.modeling_affinity_net import AffinityNetModel
 
 TINY_RESNET38 = {"model_type": "resnet38", "width": 2}
+# the part `refinement` of a tiny run
+SECTIONS = {
+    "labels": {"high_power": 16, "crf": False},
+    "model": {
+        "backbone_config": None,
+        "vgg_hidden_sizes": [4, 4, 6, 8],
+        "projection_sizes": [3, 4, 5],
+        "radius": 3,
+    },
+    "data": {"crop_size": 48, "image_cache_size": 100},
+    "training": {
+        "per_device_train_batch_size": 2,
+        "learning_rate": 0.01,
+        "num_train_epochs": 2,
+        "save_strategy": "steps",
+        "save_steps": 2,
+        "save_total_limit": 99,
+        "logging_steps": 1,
+        "disable_tqdm": True,
+    },
+    "walk": {"num_steps": 3},
+}
 
 
 def tiny_affinity_config(**fields) -> AffinityNetConfig:

@@ -48,13 +48,3 @@ def count_extra_images(sources: list[WeakSource], images: WeakFolder) -> dict[st
     for place, source in enumerate(sources, start=1):
         counts[source.name] += sum(image.source == place for image in images.images)
     return dict(counts)
-
-
-def describe_dataset(name: str, images: WeakFolder) -> str:
-    """The name of the target set for a card, with a remark if its images are drawn by `generate_miniature_weak`.
-
-    Nobody shall take numbers of such images for measurements.
-    """
-    target = [image for image in images.images if image.source == 0]
-    synthetic = bool(target) and all(image.name.startswith("synthetic_") for image in target)
-    return f"{name} (synthetic images, drawn by a program)" if synthetic and "synthetic" not in name else name

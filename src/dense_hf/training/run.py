@@ -119,6 +119,13 @@ def finish(
     return results
 
 
+def name_data(name: str, files: Iterable[str], unit: str = "images") -> str:
+    """The name of a data set, with a remark if all its files are named as the miniature sets name theirs."""
+    found = list(files)
+    drawn = bool(found) and all(file.startswith("synthetic_") for file in found)
+    return f"{name} (synthetic {unit}, drawn by a program)" if drawn and "synthetic" not in name else name
+
+
 def describe(
     run: TrainingRun,
     num_images: Mapping[str, int],
@@ -139,13 +146,11 @@ def describe(
     if images is not None:
         files = [image.name for image in images.images if image.source == 0]
     name = run.data.dataset_name or Path(str(run.data.data_dir)).resolve().name
-    if "synthetic" not in name and all(file.startswith("synthetic_") for file in files or ()):
-        name += f" (synthetic {unit}, drawn by a program)"
     return RunDescription(
         title=run.method.title_of(run.config),
         command=command_line(sys.argv, run.training.world_size),
         config=run.sections,
-        dataset=name,
+        dataset=name_data(name, files or (), unit),
         num_images=dict(num_images),
         processes=run.training.world_size,
         extra_images={} if images is None else count_extra_images(run.sources, images),

@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 from scipy.ndimage import gaussian_filter
+from tiny_affinity import SECTIONS
 from tiny_segmenter_runs import CLASSES, make_set
 
 from dense_hf import AffinityNetModel, DeepLabLargeFOVConfig, ResNet38Config
@@ -38,27 +39,6 @@ from dense_hf.weak_segmentation.affinity_labels import labels_of_cells
 
 REPOSITORY = Path(__file__).parents[3]
 CHALLENGE = REPOSITORY / "scripts" / "configs" / "mcis" / "section_3.4.4_challenge.yaml"
-SECTIONS = {
-    "labels": {"high_power": 16, "crf": False},
-    "model": {
-        "backbone_config": None,
-        "vgg_hidden_sizes": [4, 4, 6, 8],
-        "projection_sizes": [3, 4, 5],
-        "radius": 3,
-    },
-    "data": {"crop_size": 48, "image_cache_size": 100},
-    "training": {
-        "per_device_train_batch_size": 2,
-        "learning_rate": 0.01,
-        "num_train_epochs": 2,
-        "save_strategy": "steps",
-        "save_steps": 2,
-        "save_total_limit": 99,
-        "logging_steps": 1,
-        "disable_tqdm": True,
-    },
-    "walk": {"num_steps": 3},
-}
 
 
 @pytest.fixture(scope="module")

@@ -10,17 +10,18 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 from PIL import Image
-from test_affinity_runs import SECTIONS as REFINEMENT
+from tiny_affinity import SECTIONS as REFINEMENT
 from tiny_mcis import tiny_model
 from tiny_segmenter_runs import CLASSES, make_set, segmenter_sections
 from tiny_weak_runs import sections
 
 from dense_hf.data import open_image
-from dense_hf.data.extra_sources import count_extra_images, describe_dataset
+from dense_hf.data.extra_sources import count_extra_images
 from dense_hf.data.weak_folder import WeakFolder, WeakImage
 from dense_hf.data.weak_source import WeakSource, read_weak_training
 from dense_hf.inference.checkpoints import load_mcis
 from dense_hf.inference.localization_maps import make_maps
+from dense_hf.training.run import name_data
 from dense_hf.weak_segmentation import ImageGroup, LocalizationSettings, Localizer, MCISImageProcessor
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
@@ -200,7 +201,7 @@ def test_names_and_counts_for_cards():
     here = Path("photo.jpg")
     drawn = [WeakImage(f"synthetic_train_{number}", here, (0,)) for number in range(2)]
     folder = WeakFolder(("cat",), (*drawn, *(WeakImage(f"web_{n}", here, (0,), source=n) for n in (1, 3))))
-    assert describe_dataset("mine", folder) == "mine (synthetic images, drawn by a program)"
-    assert describe_dataset("mine", WeakFolder(("cat",), folder.images[2:])) == "mine"
+    assert name_data("mine", [image.name for image in drawn]) == "mine (synthetic images, drawn by a program)"
+    assert name_data("mine", [image.name for image in folder.images]) == name_data("mine", []) == "mine"
     twice = [WeakSource(data_dir=f"{parent}/web") for parent in "abc"] + [WeakSource(list="d/l.txt", images_dir="d")]
     assert count_extra_images(twice, folder) == {"web": 2, "d/l.txt": 0}
