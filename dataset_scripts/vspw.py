@@ -39,6 +39,7 @@ from dense_hf.data import (
     VSPW,
     VideoSet,
     VideoSummary,
+    absent_classes,
     check_videos,
     compare_videos_with_release,
     format_video_statistics,
@@ -122,6 +123,12 @@ def main(arguments: list[str] | None = None) -> int:
     if gaps := [gap for members in videos.splits.values() for video in members for gap in numbering_gaps(video)]:
         print("\n".join(["", f"{len(gaps)} gaps in the numbers of frames (for information):", *gaps]))
     if broken or (incomplete and not options.skip_incomplete):
+        return 1
+    try:
+        for split in dict.fromkeys(summary.split for summary in summaries if summary.num_labelled):
+            absent_classes(videos, split, (summary for summary in summaries if summary.split == split))
+    except InvalidDataError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
     frames = sum(summary.num_frames for summary in summaries)
     print(f"\n{len(summaries):,} videos with {frames:,} frames can be read.")

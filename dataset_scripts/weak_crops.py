@@ -177,7 +177,7 @@ def read_street(downloads: Path) -> list[Scene]:
 
 def read_forest(wheel: zipfile.ZipFile, name: str) -> Scene:
     """An orthophoto of the checked wheel."""
-    return forest_scene(*tree_crowns.read_boxes(wheel, name))
+    return forest_scene(*tree_crowns.read_boxes(wheel, name)[:2])
 
 
 def main(arguments: list[str] | None = None) -> int:

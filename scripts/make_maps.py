@@ -26,7 +26,6 @@ With --config FILE, the part "localization" of the file says the same; options o
 
 from dataclasses import dataclass, field
 
-from dense_hf.data.extra_sources import ExtraSources
 from dense_hf.data.weak_source import read_weak_training
 from dense_hf.inference.checkpoints import load_mcis
 from dense_hf.inference.console import say
@@ -34,6 +33,7 @@ from dense_hf.inference.evaluations import weak_split_of
 from dense_hf.inference.localization_maps import make_maps
 from dense_hf.inference.processes import closes_process_group, one_line_errors, start_processes
 from dense_hf.options import parse_part
+from dense_hf.training.extra_sources import ExtraSources
 from dense_hf.weak_segmentation import LocalizationSettings
 
 

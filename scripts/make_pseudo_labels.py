@@ -9,7 +9,8 @@
 
     --saliency DIR            NAME.png of 8 bits, gray, at the size of the image, 255 for what stands out (released).
                               Images that have none get no pseudo label and are listed, as released.
-    --background_score 0.2    a constant; the class with the highest score above it wins (section 3.4.4)
+    --background_score 0.2    a constant; the class with the highest score above it wins (section 3.4.4). By default
+                              that of the classifier that made the maps, which is 0.2 if nobody chose another
     --background_power 4      (1 - highest score of a class) ^ 4
 
 The last two may be refined with --crf: the dense CRF ([`DenseCRF`], released values) is given the scores of background
@@ -30,17 +31,18 @@ where it was. A folder whose labels were made otherwise is refused.
 With --config FILE, the part "pseudo_labels" of the file says the same; options on the command line win.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dense_hf.data.extra_sources import ExtraSources
 from dense_hf.data.weak_source import read_weak_training, weak_masks_dir
 from dense_hf.inference.console import say
 from dense_hf.inference.evaluations import weak_split_of
+from dense_hf.inference.localization_maps import background_score_of
 from dense_hf.inference.processes import one_line_errors
 from dense_hf.inference.pseudo_label_files import LabelMaker, make_labels
 from dense_hf.options import parse_part
+from dense_hf.training.extra_sources import ExtraSources
 from dense_hf.weak_segmentation import PseudoLabelSettings
 
 MASKS = ("auto", "no")
@@ -69,18 +71,41 @@ class PseudoLabelArguments:
             raise ValueError(f"num_workers must be at least 0. Received: {self.num_workers}")
 
 
+@dataclass(frozen=True)
+class PseudoLabelOptions(PseudoLabelSettings):
+    """As there, but the score of the background is by default that of the classifier that made the maps."""
+
+    background_score: float | None = field(  # ty: ignore[invalid-attribute-override]
+        default=None, metadata={"help": "Without saliency: the score of the background. Default: the classifier's."}
+    )
+
+    def __post_init__(self):
+        if self.background_score is not None:
+            super().__post_init__()
+
+    def settings_for(self, maps: str) -> PseudoLabelSettings:
+        """The settings for a folder of maps."""
+        numbers = asdict(self)
+        if self.background_score is None:
+            numbers["background_score"] = background_score_of(maps)
+        return PseudoLabelSettings(**numbers)
+
+
 @one_line_errors
 def main() -> None:
     """Read, combine, write."""
-    classes = (PseudoLabelArguments, ExtraSources, PseudoLabelSettings)
-    arguments, extra, settings = parse_part("pseudo_labels", classes, __doc__)
+    classes = (PseudoLabelArguments, ExtraSources, PseudoLabelOptions)
+    arguments, extra, options = parse_part("pseudo_labels", classes, __doc__)
+    if arguments.saliency is not None and options.background_score is not None:
+        received = f"--background_score {options.background_score:g} beside --saliency"
+        raise ValueError(f"what is background says either saliency or a score, not both. Received: {received}")
     split = weak_split_of(arguments.data_dir, arguments.split)
     images = read_weak_training(arguments.data_dir, extra.sources, split)
     maker = LabelMaker(
         images.class_names,
         Path(arguments.maps),
         Path(arguments.output),
-        settings,
+        options.settings_for(arguments.maps),
         saliency=None if arguments.saliency is None else Path(arguments.saliency),
         masks=weak_masks_dir(arguments.data_dir, split) if arguments.masks == "auto" else None,
     )

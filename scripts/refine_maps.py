@@ -23,7 +23,6 @@ Maps that were made with --extra_sources need the same option here. With --confi
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dense_hf.data.extra_sources import ExtraSources
 from dense_hf.data.weak_source import read_weak_training
 from dense_hf.inference.checkpoints import load_model
 from dense_hf.inference.console import say
@@ -32,6 +31,7 @@ from dense_hf.inference.processes import closes_process_group, one_line_errors, 
 from dense_hf.inference.refined_maps import refine_maps
 from dense_hf.options import parse_part
 from dense_hf.training.affinity.options import PART, known_keys
+from dense_hf.training.extra_sources import ExtraSources
 from dense_hf.weak_segmentation.modeling_affinity_net import AffinityNetModel
 from dense_hf.weak_segmentation.random_walk import RandomWalk
 

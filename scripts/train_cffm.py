@@ -43,6 +43,13 @@ have no label). All masks are read before the first step, and a label that is no
 --model_name_or_path goes on from a trained model. For few videos: --samples_per_video 2000 --frame_cache_size 600.
 Frames are tested at the size of VSPW; for others set --scale, --crop_size and --test_scale.
 
+Another backbone than a Mix Transformer: `backbone_config` in the section `model`, of transformers or timm, with maps
+at 1/4, 1/8, 1/16 and 1/32 (scripts/configs/camvid/cffm.yaml has EfficientNet-Lite0, whose ImageNet weights are a
+pip package). --freeze_backbone keeps its weights. With `num_mining_layers: 0` every frame is segmented alone, which is
+SegFormer's decoder on that backbone: the baseline; with `motional_contexts: false` the target is its own reference.
+References are worth most when frames are lost: --damage 0.5 lets the model learn what to do then, and --near_clips 0.5
+makes half of the clips of stills where frames are far apart.
+
 OUTPUT_DIR gets the model, its processor, README.md (the card) and results.json. evaluate_video.py prints its rows of
 the tables.
 """

@@ -15,6 +15,13 @@ the fields of the method's configuration, and the recipe that holds without a fi
 train_iocformer.py says about options, several processes, stopping and going on (--resume_from_checkpoint auto),
 uploading and own images holds for every counter.
 
+The rows of Table 2.3 are files of scripts/configs/counting; those of CSRNet, CAN, BL, NoisyCC, DM-Count, GL and KDMG
+are trained with --method density_counter, those of MCNN, MAN, DSSI-Net, MPS, LCFCN and P2PNet with --method mcnn, man,
+dssinet, mspsnet, lcfcn and p2pnet. They learn from crops (crop_size, crop_share) or whole images:
+
+    accelerate launch scripts/train_counter.py --method density_counter --data_dir data/iocfish5k \\
+        --config scripts/configs/counting/table_2.3_dmcount.yaml --backbone_weights vgg19.pth --output_dir runs/dmcount
+
 A model of your own is its files and a row (`dense_hf.methods.add_method`); a script of three lines that adds the row
 and then runs this one trains it. CONTRIBUTING.md tells how.
 

@@ -33,8 +33,13 @@ Upload the result with its card (after `hf auth login`):
 
     accelerate launch scripts/train_iocformer.py --config ... --push_to_hub --hub_model_id your-name/iocformer
 
-Your own images: give them the same layout; `--model_name_or_path` goes on from a trained model. For a few large
-aerial images: --samples_per_image 64 --image_cache_size 4 --vertical_flip 0.5 --rotation 0.75.
+Your own images: the same layout, or what an annotation tool has exported (`dense-hf annotations --help` lists the
+formats); `--model_name_or_path` goes on from a trained model:
+
+    ... --data_dir export.json --images_dir photos --validation 0.2 --test 0.2
+    ... --data_dir train.xml --validation_data val.xml --images_dir photos
+
+For a few large aerial images: --samples_per_image 64 --image_cache_size 4 --vertical_flip 0.5 --rotation 0.75.
 
 OUTPUT_DIR gets the model, its processor, README.md (the card) and results.json.
 """

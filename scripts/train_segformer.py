@@ -13,6 +13,9 @@ SegformerForSemanticSegmentation with 256 features in the decoder for every enco
 package. (Its layer norms all have an epsilon of 1e-5; those of CFFM's encoder, in blocks and stages, the original
 1e-6. Its dropout is that of single values, theirs of whole channels.)
 
+This baseline is for Mix Transformers. On another backbone it is a CFFM without mining layers
+(num_mining_layers: 0 of scripts/configs/camvid/cffm.yaml).
+
 `python scripts/train_cffm.py --help` says the rest: several processes, stopping and going on, your own videos, upload.
 """
 

@@ -13,7 +13,7 @@ from dense_hf.counting.configuration_iocformer import IOCFormerConfig
 from dense_hf.counting.image_processing_iocformer import IOCFormerImageProcessor
 from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
 from dense_hf.video_segmentation.configuration_cffm import CFFMConfig
-from dense_hf.video_segmentation.image_processing_cffm import CFFMImageProcessor
+from dense_hf.video_segmentation.image_processing_clip import CFFMImageProcessor
 from dense_hf.video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation
 
 pytest_plugins = ["training_fixtures"]
@@ -91,6 +91,19 @@ def pytest_configure(config: pytest.Config) -> None:
         "torch_compile_test",
     ):
         config.addinivalue_line("markers", f"{mark}: set by transformers")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For several processes of pytest: tests that share a fixture of their file stay together, as do those that share
+    a stand-in for the Hub and its warm parent; and files with slow tests come first, so that none waits at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+    for item in items:
+        fixtures = [one for found in item._fixtureinfo.name2fixturedefs.values() for one in found]
+        if any(fixture.scope == "module" for fixture in fixtures):
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+        elif item.path.parent.name == "hub" and item.path in slow:
+            item.add_marker(pytest.mark.xdist_group("hub"))
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,10 @@ It has links to the folders of this repository, and what a reader would have bro
 points and of labels, a video. What is different from what a reader does stands in `RULES`, and nowhere else:
 
 - `pip install` is not run, but what it asks for must exist in setup.cfg;
-- `make` targets are expanded (`make --dry-run`), not run, because they are what runs this test; those of `REALLY_MADE`
-  run, with the interpreter of this test instead of .venv;
+- `make` targets are expanded (`make --dry-run`), not run, because they are what runs this test; the commands of those
+  of `REALLY_MADE` run, with the interpreter of this test instead of .venv;
+- programs are forked from a process that has imported the libraries, as `programs.py` says; so is what
+  `accelerate launch` and `run_weak_pipeline.py` start, themselves in this process;
 - `accelerate launch` gets `--cpu`, so that it does the same on every machine.
 
 A block behind a line `<!-- not run: reason -->` is only checked: programs, files and options exist.
@@ -27,9 +29,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import programs
 import pytest
 import torch
-from accelerate.commands.launch import launch_command_parser
+from accelerate.commands.launch import launch_command, launch_command_parser
 from PIL import Image
 from torch.distributed.run import get_args_parser as torchrun_parser
 
@@ -86,37 +89,56 @@ def run_dense_hf(words: list[str], folder: Path) -> None:
 
 def run_program(words: list[str], folder: Path) -> None:
     """A program of this interpreter's environment."""
-    launchers = {
-        "python": [],
-        "accelerate": ["-m", "accelerate.commands.accelerate_cli"],
-        "torchrun": ["-m", "torch.distributed.run"],
-    }
-    arguments = words[1:]
-    if words[:2] == ["accelerate", "launch"]:
-        arguments = ["launch", "--cpu", *words[2:]]
-    run([sys.executable, *launchers[words[0]], *arguments], folder)
+    launcher, *arguments = words
+    if launcher == "torchrun":
+        run([sys.executable, "-m", "torch.distributed.run", *arguments], folder)
+    elif launcher == "python" and arguments[0] != "scripts/run_weak_pipeline.py":
+        run([sys.executable, *arguments], folder)
+    else:
+        with pytest.MonkeyPatch.context() as here:
+            for name, value in environment().items():
+                here.setenv(name, value)
+            here.setattr(subprocess, "Popen", programs.Program)
+            if launcher == "python":
+                assert call(*arguments) == 0
+            else:
+                assert arguments.pop(0) == "launch"
+                launch_command(launch_command_parser().parse_args(["--cpu", *arguments]))
 
 
 def run_make(words: list[str], folder: Path) -> None:
     """Every target exists, with all that it needs."""
     (target,) = words[1:]
+    there = ["--old-file=install", f"--old-file={sys.prefix}/.installed", f"VENV={sys.prefix}"]
+    expanded = run(["make", "--no-print-directory", "--dry-run", *there, target], ROOT)
     if target in REALLY_MADE:
-        run(["make", "--old-file=install", f"VENV={sys.prefix}", target], ROOT, timeout=580)
-    else:
-        run(["make", "--dry-run", target], ROOT)
+        made = commands(expanded)
+        assert {program for program, *_ in made} == {f"{sys.prefix}/bin/python"}
+        for _, *arguments in made:
+            run([sys.executable, *arguments], ROOT)
 
 
-def run(command: list[str], folder: Path, timeout: int = 400) -> None:
-    """Run a process; its output is the message if it fails."""
-    environment = {
+def environment() -> dict[str, str]:
+    """Of programs: the package from the source tree, one thread each, no network, a cache for tests alone."""
+    return {
         **os.environ,
         "PYTHONPATH": str(ROOT / "src"),
-        "HF_HOME": str(folder / "hf_home"),
+        "HF_HOME": programs.HOME,
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
     }
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout)
+
+
+def run(command: list[str], folder: Path, timeout: int = 400) -> str:
+    """Run a process; its output is the message if it fails.
+
+    Returns:
+        What it printed.
+    """
+    start = programs.run if command[0] == sys.executable else subprocess.run
+    done = start(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
 
 
 RULES: dict[str, Callable[[list[str], Path], None]] = {
@@ -147,7 +169,10 @@ def check_command(words: list[str], folder: Path) -> None:
             torchrun_parser().parse_args(words[1 : start + 1])
         else:
             assert words[:start] == ["python"], f"no rule checks {shlex.join(words)}"
-        options, manual = words[start + 1 :], manual_of(words[start])
+        options = words[start + 1 :]
+        # some options belong to one method
+        method = options.index("--method") if "--method" in options else len(options)
+        manual = manual_of(words[start], *options[method : method + 2])
     known = set(re.findall(r"--[\w-]+", manual))
     for word, value in zip(options, [*options[1:], ""]):
         if word.startswith("--"):
@@ -176,7 +201,10 @@ def call(program: str, *arguments: str) -> int:
         sys.path.insert(0, str((ROOT / program).parent))
         runpy.run_path(str(ROOT / program), run_name="__main__")
     except SystemExit as done:
-        return done.code if isinstance(done.code, int) else int(done.code is not None)
+        if isinstance(done.code, str):
+            print(done.code, file=sys.stderr)
+            return 1
+        return done.code or 0
     finally:
         sys.argv, sys.path[:] = old_arguments, old_path
     return 0
@@ -201,21 +229,41 @@ def released_checkpoint(path: Path) -> None:
 
 
 def make_clone(folder: Path, noise: Callable[..., Image.Image]) -> Path:
-    """A folder that looks like a clone."""
+    """A folder that looks like a clone, and a cache with nothing in it."""
+    programs.empty_home()
     for name in ("scripts", "dataset_scripts", "setup.cfg", "README.md"):
         (folder / name).symlink_to(ROOT / name)
     for name in ("checkpoints", "data", "survey/deep", "photos"):
         (folder / name).mkdir(parents=True)
     for checkpoint in (ROOT / "checkpoints").glob("*"):
         (folder / "checkpoints" / checkpoint.name).symlink_to(checkpoint)
-    for name in ("forest.jpg", "reef.jpg", "survey/a.jpg", "survey/deep/b.png", "photos/a.jpg", "photos/b.jpg"):
+    for name in (
+        "forest.jpg",
+        "reef.jpg",
+        "nuclei.png",
+        "survey/a.jpg",
+        "survey/deep/b.png",
+        "photos/a.jpg",
+        "photos/b.jpg",
+    ):
         noise(150, 100).save(folder / name)
     with VideoWriter(folder / "street.mp4", fps=10, size=(96, 64)) as video:
         for seed in range(5):
             video.write(np.asarray(noise(96, 64, seed)))
-    generate_miniature_videos(folder / "data" / "own_videos", 1, 1, 0, num_frames=3, frame_size=(40, 32))
+    generate_miniature_videos(folder / "data" / "own_videos", 1, 1, 0, num_frames=18, frame_size=(40, 32))
     (folder / "labels.csv").write_text("image,labels\na.jpg,person\nb.jpg,person;car\n")
     (folder / "points.csv").write_text("image,x,y\na.jpg,12,40.5\na.jpg,100,7\nb.jpg,,\n")
+    images = [
+        {"id": index, "file_name": f"{name}.jpg", "width": 150, "height": 100} for index, name in enumerate("ab")
+    ]
+    polygon = {"image_id": 0, "category_id": 1, "segmentation": [[10, 10, 60, 10, 60, 50, 10, 50]]}
+    coco = {"images": images, "annotations": [polygon], "categories": [{"id": 1, "name": "car"}]}
+    (folder / "instances.json").write_text(json.dumps(coco))
+    points = (
+        '<image name="a.jpg" width="150" height="100"><points label="fish" occluded="0" points="12.00,40.50"/></image>'
+    )
+    empty = '<image name="b.jpg" width="150" height="100"/>'
+    (folder / "annotations.xml").write_text(f"<annotations>{points}{empty}</annotations>")
     return folder
 
 

@@ -23,7 +23,8 @@ def test_a_row_names_classes_that_belong_together(row):
 
 @ROWS
 def test_every_auto_class_of_a_row_gives_its_model(row):
-    for name in ("transformers:AutoModel", *row.auto_classes):
+    plain = () if row.name == "upernet" else ("transformers:AutoModel",)  # transformers has none for it
+    for name in (*plain, *row.auto_classes):
         expected = "SegformerModel" if (row.name, name) == ("segformer", "transformers:AutoModel") else None
         assert load_name(name)._model_mapping[row.config_class].__name__ == (expected or row.model_class.__name__)
 
@@ -31,7 +32,7 @@ def test_every_auto_class_of_a_row_gives_its_model(row):
 @ROWS
 def test_the_encoder_of_a_row_is_a_part_of_its_model(row):
     with torch.device("meta"):
-        model = row.model_class(row.make_config("b0" if row.task == VIDEO else None, {}))
+        model = row.model_class(row.make_config("b0" if row.thesis_config else None, {}))
     names = [name for name, _ in model.named_parameters()]
     of_encoder = [name for name in names if name.startswith(f"{row.encoder}.")]
     assert 0 < len(of_encoder) < len(names)
@@ -99,15 +100,17 @@ def test_a_row_is_found_by_name_config_and_class():
 
 
 def test_who_asks_for_a_model_that_is_not_there_reads_which_are():
-    with pytest.raises(ValueError, match=r"iocformer, mcis, .*segformer. Received: nothing"):
+    with pytest.raises(ValueError, match=r"iocformer, .*mcis, .*segformer.* Received: nothing"):
         method_of("nothing")
-    with pytest.raises(ValueError, match=r"one of cffm, cffm_plus, mrcfa, segformer. Received: iocformer"):
+    with pytest.raises(ValueError, match=r"one of cffm, cffm_plus, mrcfa, segformer, .*tcb.*. Received: iocformer"):
         method_of("iocformer", VIDEO)
 
 
 def test_frames_of_a_clip_come_from_the_config_or_the_row():
     assert frame_offsets(CFFMConfig(frame_offsets=[3, 2, 1])) == (3, 2, 1)
     assert frame_offsets(method_of("segformer").make_config("b0", {})) == (9, 6, 3)
+    assert frame_offsets(method_of("pspnet_video").make_config(None, {})) == (9, 6, 3)
+    assert frame_offsets(method_of("netwarp").make_config(None, {})) == (1,)
     with pytest.raises(ValueError, match="iocformer takes no clips"):
         frame_offsets(IOCFormerConfig())
 
@@ -184,4 +187,7 @@ def test_a_model_from_outside_is_one_row(tmp_path, before):
     """Converted, saved and loaded by every Auto class; and its code is saved beside the weights."""
     (tmp_path / "toy.py").write_text(TOY)
     run_fresh(f"{before}\n{ONE_ROW}{USES}", tmp_path)
-    assert (tmp_path / "saved" / "toy.py").read_text() == TOY
+    copied = (tmp_path / "saved" / "toy.py").read_text()
+    assert copied.startswith(TOY)
+    assert "from .object_counting import ObjectCountingPipeline" in copied[len(TOY) :]  # the pipeline travels along
+    assert (tmp_path / "saved" / "object_counting.py").is_file()

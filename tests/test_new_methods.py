@@ -5,9 +5,6 @@ Nothing of the package knows them but three rows (`tests/helpers/toys`), and not
 
 import csv
 import json
-import runpy
-import sys
-from pathlib import Path
 
 import pytest
 import toys
@@ -24,7 +21,6 @@ from dense_hf.methods import methods
 from dense_hf.training.classifier.options import parse_mcis_run
 from dense_hf.training.classifier.run import train_classifier
 
-REPOSITORY = Path(__file__).parents[1]
 TRAINING = {
     "per_device_train_batch_size": 2,
     "learning_rate": 1.0e-2,
@@ -118,6 +114,7 @@ def test_the_terms_of_its_loss_are_in_the_log(trained, name):
     assert all(terms[name] in line for line in state["log_history"] if "loss" in line)
 
 
+@pytest.mark.smoke
 def test_a_counter_is_judged_piped_and_called(trained, tiny_set, run_here, tmp_path, noise):
     folder, numbers = str(trained["toy_counter"]), tmp_path / "numbers.json"
     run_here("evaluate_counting.py", "--model", folder, "--data_dir", tiny_set, "--output", numbers, "--quiet")
@@ -180,11 +177,10 @@ def test_a_classifier_makes_maps_is_piped_and_called(trained, weak_set, run_here
 
 
 @NAMES
-def test_what_would_be_uploaded_has_its_code(trained, monkeypatch, capsys, name):
+@pytest.mark.smoke
+def test_what_would_be_uploaded_has_its_code(trained, capsys, name):
     """`tests/hub/test_new_methods_on_the_hub.py` uploads it, and loads it elsewhere."""
-    script = str(REPOSITORY / "scripts" / "push_checkpoint.py")
-    monkeypatch.setattr(sys, "argv", [script, str(trained[name]), "someone/toy", "--dry-run"])
-    runpy.run_path(script, run_name="__main__")
+    assert main(["push", str(trained[name]), "someone/toy", "--dry-run"]) == 0
     listed = {line.split()[-1] for line in capsys.readouterr().out.splitlines() if line[:1] == " "}
     assert {f"modeling_{name}.py", f"configuration_{name}.py", "README.md", "results.json"} <= listed
 

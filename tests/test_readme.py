@@ -47,7 +47,7 @@ def test_commands(block, clone, capsys):
 
 @pytest.mark.parametrize("block", as_parameters([b for b in RUNNABLE if b.language == "python"]))
 def test_programs(block, clone):
-    """In a fresh process, so that a program has all the imports that it needs."""
+    """In a process that has imported nothing of ours, so that a program has all the imports that it needs."""
     text = block.text
     for name, folder in STAND_INS.items():
         text = text.replace(name, folder)
@@ -57,12 +57,25 @@ def test_programs(block, clone):
 def test_the_page_leads_somewhere():
     """Links, pictures and paths of this repository that the page names."""
     prose = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
-    links = set(re.findall(r"\]\(([^)#]+)\)", prose)) | set(re.findall(r"`([\w.-]+/[\w./-]+)`", prose))
+    links = set(re.findall(r"\]\(([^)#]+)\)", prose))
+    relative = [link for link in sorted(links) if "://" not in link]
+    assert relative == [], "dead where the page is shown elsewhere, by a package index"
+    places = {
+        re.sub(r"^https://(?:raw\.githubusercontent|github)\.com/dense-hf/dense_hf/(?:(?:blob|tree)/)?main/", "", x)
+        for x in links
+    }
+    named = places | set(re.findall(r"`([\w.-]+/[\w./-]+)`", prose))
     anchors = {
         re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.+)$", prose, re.M)
     }
     assert [anchor for anchor in re.findall(r"\]\(#([^)]+)\)", prose) if anchor not in anchors] == []
-    assert [link for link in sorted(links) if "://" not in link and not (ROOT / link).exists()] == []
+    assert [name for name in sorted(named) if "://" not in name and not (ROOT / name).exists()] == []
+
+
+def test_it_is_a_front_page():
+    """One table of results, made of files; all others are in docs/results.md."""
+    assert len(README.splitlines()) <= 250
+    assert len(re.findall(r"<!-- \w+:begin -->", README)) == 1
 
 
 def test_make_targets_in_the_text_exist():

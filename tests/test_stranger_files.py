@@ -6,9 +6,11 @@ import io
 import json
 import os
 import pickle
+import pickletools
 import struct
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -204,6 +206,28 @@ def test_cut_checkpoints(tmp_path, old):
     content = saved({"a": torch.arange(9.0)}, _use_new_zipfile_serialization=not old)
     for size in range(0, len(content) - 1, 23):
         refused(write(tmp_path / "a.pth", content[:size]), "written with torch.save")
+
+
+@pytest.mark.parametrize("old", [True, False])
+@pytest.mark.parametrize(
+    "bad", [b"c" + b"a" * 34_000 + b"\n" + b"b" * 34_000 + b"\n.", b"X\x60\xea\0\0%s)R." % (b"a" * 60_000)]
+)
+def test_long_words_do_not_keep_torch_busy(tmp_path, old, bad):
+    """torch searches its own message in quadratic time, 100 s for these names; the time is that of the process."""
+    content = io.BytesIO(saved({"a": torch.ones(1)}, _use_new_zipfile_serialization=not old))
+    path = tmp_path / "a.pth"
+    if old:
+        for _ in range(3):
+            list(pickletools.genops(content))
+        path.write_bytes(content.getvalue()[: content.tell()] + bad)
+    else:
+        with zipfile.ZipFile(content) as source, zipfile.ZipFile(path, "w") as target:
+            for entry in source.infolist():
+                target.writestr(entry, bad if entry.filename.endswith("/data.pkl") else source.read(entry))
+    start = time.process_time()
+    with pytest.raises(InvalidDataError, match="of ordinary length"):
+        read_state_dict(path)
+    assert time.process_time() - start < 1
 
 
 def test_tensors_that_are_no_arrays(tmp_path):

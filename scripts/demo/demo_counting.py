@@ -12,7 +12,7 @@ The held-out part is judged in squares of 256 pixels: MAE is the mean error of a
 baselines: the density of the training images, and the held-out squares' own mean (the best that a constant can do, and
 nothing that a user could know). Then come harder pictures, of forests that the model has never seen.
 
-OUTPUT gets results.json and, for each picture, overlays of the points and of the density.
+OUTPUT gets results.json and, for each picture, the annotated and the found points beside each other, and the density.
 """
 
 import sys
@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 from dense_hf import IOCFormerForObjectCounting, IOCFormerImageProcessor
 from dense_hf.counting.image_processing_iocformer import count_image
 from dense_hf.data import PointFolder, open_image, read_points
-from dense_hf.visualization import draw_density, draw_points
+from dense_hf.visualization import draw_density
 
 SQUARE = 256  # pixels
 
@@ -65,7 +65,7 @@ def count_folder(
         points, density = result["points"].numpy(), result["density_map"].numpy()
         truth = per_square(points_per_pixel(annotated, *image.size))
         name = Path(item.image_id).stem
-        draw_points(image, points, f"{len(points)} trees").save(pictures / f"{name}_points.png")
+        runs.beside_truth(image, annotated, points).save(pictures / f"{name}_points.png")
         draw_density(image, density, f"density: {density.sum():.1f}").save(pictures / f"{name}_density.png")
         rows.append(
             {

@@ -8,8 +8,9 @@ The model is a small CFFM that scripts/train_cffm.py trained on the first minute
 scripts/configs/cffm/street.yaml is its recipe, and `make train-demo-video` repeats it. It goes frame by frame, as a
 camera would, and its encoder sees each frame once.
 
-OUTPUT gets street_overlay.mp4, street_overlay.png (a still), and results_video.json: mIoU and video consistency (VC)
-of the stretch, in both protocols (see `VideoConsistency`). VC asks whether a label stays, not whether it is right.
+OUTPUT gets street_overlay.mp4, street_overlay.png (a still beside its pseudo labels), and results_video.json: mIoU and
+video consistency (VC) of the stretch, in both protocols (see `VideoConsistency`). VC asks whether a label stays, not
+whether it is right.
 
 Where Debian's packages could not be had, the folder has another street without labels. The checkpoint has not seen
 that street: there is an overlay then, and no number.
@@ -28,10 +29,12 @@ from tqdm.auto import tqdm
 import dense_hf  # noqa: F401  AutoConfig knows its models from here on
 from dense_hf import InvalidDataError
 from dense_hf.data import Video, VideoSet, VideoWriter, open_image, read_video_folder
+from dense_hf.data.labels import read_mask
 from dense_hf.inference.checkpoints import load_video_model
 from dense_hf.inference.video_label_maps import judge_video, segment_video
 from dense_hf.metrics import MeanIoU, VideoConsistency
 from dense_hf.visualization import draw_labels
+from dense_hf.visualization.sheets import draw_sheet
 
 SEEN, UNSEEN = "street", "other_street"
 PROTOCOLS = {"released": "annotated", "thesis": "occurring"}  # and the classes that mIoU is the mean over
@@ -92,6 +95,19 @@ def overlay(
     )
 
 
+def beside_truth(
+    videos: VideoSet, video: Video, number: int, found: Image.Image, palette: np.ndarray | None
+) -> Image.Image:
+    """What was found in a frame beside its pseudo labels; alone, if the frame has none."""
+    frame = video.frames[number]
+    if frame.mask_path is None:
+        return found
+    picture = open_image(frame.image_path)
+    labels = read_mask(frame.mask_path, picture.size, videos.rule)
+    panels = [(overlay(picture, labels, videos.rule.names, palette), "pseudo labels"), (found, "found")]
+    return draw_sheet(panels, found.width, columns=2)
+
+
 def run(options: runs.Namespace) -> runs.Results:
     """Segment, draw and judge; files go to the output.
 
@@ -105,6 +121,7 @@ def run(options: runs.Namespace) -> runs.Results:
     video = stretch_of(videos.splits["test"][0], options.first, count)
     model, processor = load_video_model(options.model)
     names, palette = videos.rule.names, getattr(model.config, "palette", None)
+    palette = None if palette is None else np.array(palette, dtype=np.uint8)
     output.mkdir(parents=True, exist_ok=True)
     size = tuple(ENLARGED * side for side in open_image(video.frames[0].image_path).size)
     maps: dict[int, np.ndarray] = {}
@@ -114,10 +131,10 @@ def run(options: runs.Namespace) -> runs.Results:
         for number, labels, elapsed in tqdm(frames, desc=video.video_id, total=count, unit=" frames"):
             maps[number] = labels
             picture = open_image(video.frames[number].image_path)
-            picture = overlay(picture, labels, names, None if palette is None else np.array(palette, dtype=np.uint8))
+            picture = overlay(picture, labels, names, palette)
             writer.write(np.asarray(picture))
             if number == count // 2:
-                picture.save(output / "street_overlay.png")
+                beside_truth(videos, video, number, picture, palette).save(output / "street_overlay.png")
             seconds += [] if elapsed is None else [elapsed]
     results: dict[str, Any] = {
         "checkpoint": Path(options.model).name,

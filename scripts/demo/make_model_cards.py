@@ -1,6 +1,6 @@
-"""Write all model cards, and the results in README.md. No number is typed into them.
+"""Write all model cards, and the results of the bundled models in docs/results.md. No number is typed into them.
 
-    make readme-results                                              # what make train-demo, train-demo-video have left
+    make readme-results                                              # what the trainings of the demo have left
     python scripts/demo/make_model_cards.py runs/trees/results.json  # the same for one of them
     python scripts/demo/make_model_cards.py                          # write the texts again, after a change below
 
@@ -12,13 +12,13 @@
         -> checkpoints/NAME/README.md
 
 A results.json that is given is kept as checkpoints/NAME/results.json, NAME being its "checkpoint"; put the weights of
-the same run beside it. In README.md only the lines between `<!-- MARK:begin -->` and `<!-- MARK:end -->` change. If
-anything does not fit, nothing is changed.
+the same run beside it. In docs/results.md only the lines between `<!-- MARK:begin -->` and `<!-- MARK:end -->` change.
+If anything does not fit, nothing is changed.
 
 A new checkpoint needs its folder, its results.json and one YAML file. Texts in the YAML files are Jinja templates.
-They may use `results` (the file); in `readme`, which stands in README.md too, between the marks named `readme_mark`,
+They may use `results` (the file); in `section`, which stands in docs/results.md too, between the marks named `mark`,
 also `table` and `reading` (for the kinds of results.json that a script of ours makes; see `describe`); in a card also
-`readme`, `config` (of the training, as YAML) and `made` (when, from which commit and with which versions, as far as
+`section`, `config` (of the training, as YAML) and `made` (when, from which commit and with which versions, as far as
 that is known). A name that does not exist is an error.
 
 `eval_results` name numbers of the metadata: `value` is a path in results.json, "run.test.mae". Every metric says in
@@ -37,7 +37,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, StrictUndefined, TemplateError, UndefinedError
-from tables import counting_reading, counting_table, crops_table, street_table
+from tables import counting_reading, counting_table, crops_table, nuclei_table, street_table
 
 from dense_hf.data import write_file
 from dense_hf.markdown import table
@@ -45,6 +45,7 @@ from dense_hf.reports.model_card import eval_result
 
 ROOT = Path(__file__).parents[2]
 CARDS = ROOT / "model_cards"
+PAGE = Path("docs/results.md")
 PROSE = ("about", "use", "intended_use", "limits", "results", "how")
 # Markdown, not HTML: nothing is to be escaped
 JINJA = Environment(undefined=StrictUndefined, autoescape=False)  # noqa: S701
@@ -52,6 +53,8 @@ JINJA = Environment(undefined=StrictUndefined, autoescape=False)  # noqa: S701
 
 def describe(results: dict[str, Any]) -> dict[str, str]:
     """Tables and words for the kinds of results.json that the scripts of the demos write; nothing for others."""
+    if "nuclei" in results:
+        return {"table": nuclei_table(results)}
     if "held_out" in results:
         return {"table": counting_table(results), "reading": counting_reading(results)}
     if "most_frequent_label" in results:
@@ -86,7 +89,7 @@ def method_card(name: str) -> str:
             split,
             key,
             f"{rows['metrics'][key]}, {row['name']} (thesis, Table {rows['number']})",
-            value,
+            value if key in COUNTING_METRICS else round(value / 100, 5),  # tables have percent, metadata shares
             source_name="thesis",
             source_url=facts["authors_code"],
         )
@@ -129,7 +132,7 @@ def checkpoint_card(name: str, results: dict[str, Any]) -> str:
         "results": results,
         "config": yaml.safe_dump(config, sort_keys=False).strip(),
         "made": when_and_from_what(results.get("made", {}), facts),
-        "readme": section(name, results),
+        "section": section(name, results),
     }
     return _card(name, facts, eval_results, known)
 
@@ -146,6 +149,7 @@ def when_and_from_what(made: dict[str, Any], facts: dict[str, Any]) -> str:
     return f"{text} In this repository since {facts['added']}." if "added" in facts else text
 
 
+COUNTING_METRICS = ("mae", "mse", "nae")
 VERSIONS = {"python": "Python", "torch": "torch", "transformers": "transformers"}
 
 
@@ -161,8 +165,8 @@ def citation(facts: dict[str, Any]) -> str:
 
 
 def section(name: str, results: dict[str, Any]) -> str:
-    """What the README and the card of a checkpoint both say about its results."""
-    template = JINJA.from_string(read_facts("checkpoints", name)["readme"])
+    """What docs/results.md and the card of a checkpoint both say about its results."""
+    template = JINJA.from_string(read_facts("checkpoints", name)["section"])
     return template.render(results=results, **describe(results)).strip()
 
 
@@ -202,10 +206,10 @@ checkpoints. Change those, not the cards.
 
 
 def all_texts(root: Path, new: dict[str, dict[str, Any]]) -> dict[Path, str]:
-    """Text of each card and of README.md, and the results of the checkpoints, by their paths below `root`.
+    """Text of each card and of docs/results.md, and the results of the checkpoints, by their paths below `root`.
 
     Args:
-        root: where README.md and checkpoints/ are.
+        root: where docs/ and checkpoints/ are.
         new: name of a checkpoint to results that replace those in its folder.
 
     Raises:
@@ -214,18 +218,18 @@ def all_texts(root: Path, new: dict[str, dict[str, Any]]) -> dict[Path, str]:
     texts = {Path("model_cards") / f"{name}.md": method_card(name) for name in names("methods")}
     checkpoints = sorted({*bundled(root), *new})
     texts[Path("model_cards/README.md")] = index(checkpoints)
-    readme = (root / "README.md").read_text(encoding="utf-8")
+    page = (root / PAGE).read_text(encoding="utf-8")
     for name in checkpoints:
         folder = Path("checkpoints") / name
         kept = root / folder / "results.json"
         results = new[name] if name in new else json.loads(kept.read_text(encoding="utf-8"))
         texts[folder / "results.json"] = json.dumps(results, indent=2) + "\n"
         texts[folder / "README.md"] = checkpoint_card(name, results)
-        readme = replace_section(readme, section(name, results), read_facts("checkpoints", name)["readme_mark"])
-    return {**texts, Path("README.md"): readme}
+        page = replace_section(page, section(name, results), read_facts("checkpoints", name)["mark"])
+    return {**texts, PAGE: page}
 
 
-def replace_section(text: str, section: str, mark: str = "results") -> str:
+def replace_section(text: str, section: str, mark: str) -> str:
     """`text` with `section` between `<!-- MARK:begin -->` and `<!-- MARK:end -->`.
 
     Raises:
@@ -233,7 +237,7 @@ def replace_section(text: str, section: str, mark: str = "results") -> str:
     """
     begin, end = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
-        raise ValueError(f"the README needs one {begin} and one {end} after it")
+        raise ValueError(f"the page needs one {begin} and one {end} after it")
     before, rest = text.split(begin)
     return f"{before}{begin}\n{section}\n{end}{rest.split(end)[1]}"
 
@@ -242,7 +246,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, nargs="*", help="results.json of a training of the demo")
-    parser.add_argument("--root", type=Path, default=ROOT, help="where README.md and checkpoints/ are (default: here)")
+    parser.add_argument("--root", type=Path, default=ROOT, help="where docs/ and checkpoints/ are (default: here)")
     options = parser.parse_args(arguments)
     given = ", ".join(map(str, options.results)) or "make_model_cards.py"
     try:

@@ -13,11 +13,15 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
 from bundling import ROOT, bundle, remember_start
 from make_model_cards import describe
+from PIL import Image
 
 from dense_hf import InvalidDataError
 from dense_hf.data import write_file
+from dense_hf.visualization import draw_points
+from dense_hf.visualization.sheets import draw_sheet
 
 SCRIPTS = Path(__file__).parents[1]
 SEEDS = (1, 2, 3)
@@ -58,18 +62,18 @@ def run_demo(
 def run_training(
     parser: argparse.ArgumentParser,
     arguments: list[str] | None,
-    make: Callable[[Path, Path, int], Results],
+    make: Callable[[Namespace], Results],
     bundled: str,
     **config: Any,
 ) -> int:
-    """Train and judge, given data, output and jobs; keep the results, bundle one run; returns the exit status."""
+    """Train and judge, given the options; keep the results, bundle one run; returns the exit status."""
     parser.add_argument("--jobs", type=int, default=2, help="Runs at a time, one thread each (default: 2).")
     options = parser.parse_args(arguments)
     output = options.output
     output.mkdir(parents=True, exist_ok=True)
     made = remember_start(output)
     try:
-        results = make(options.data, output, options.jobs) | {"made": made}
+        results = make(options) | {"made": made}
         write_file(output / "results.json", json.dumps(results, indent=2).encode())
         bundle(output / bundled, output / results["checkpoint"], results, **config)
     except (ImportError, OSError, ValueError) as error:
@@ -122,6 +126,15 @@ def training_words(config: Path, data: Path, folder: Path, seed: int) -> tuple[o
     """Options of any training script, which goes on where it was stopped."""
     where = ("--config", config, "--data_dir", data, "--output_dir", folder)
     return (*where, "--seed", seed, "--resume_from_checkpoint", "auto")
+
+
+def beside_truth(image: Image.Image, annotated: np.ndarray, found: np.ndarray) -> Image.Image:
+    """The picture twice, with the points [n, 2] that people set and with those that a model found."""
+    panels = [
+        (draw_points(image, points), f"{title}: {len(points)}")
+        for title, points in (("annotated", annotated), ("found", found))
+    ]
+    return draw_sheet(panels, image.width, columns=2)
 
 
 def read_json(file: Path) -> Results:

@@ -96,6 +96,40 @@ def _points(numbers: Mapping[str, float], form: str = "+.2f") -> str:
     return spread(*(100 * numbers[key] for key in ("mean", "lowest", "highest")), form)
 
 
+def nuclei_table(results: dict[str, Any]) -> str:
+    """Markdown: a row per seed and one of all, and what a constant reaches on the same images.
+
+    Raises:
+        KeyError: if a number is missing.
+    """
+    nuclei = results["nuclei"]
+    seeds, constant, splits = nuclei["seeds"], nuclei["constant"], nuclei["splits"]
+    columns = [
+        (lambda row: row["validation"]["mae"], ".2f"),
+        (lambda row: row["test"]["mae"], ".2f"),
+        (lambda row: row["test"]["mse"], ".2f"),
+        (lambda row: 100 * row["test"]["f1@6"], ".1f"),
+        (lambda row: 100 * row["test"]["f1@12"], ".1f"),
+    ]
+    head = ["", "threshold", "MAE on validation", "MAE", "RMSE", "F1 at 6 px", "F1 at 12 px"]
+    elsewhere = "elsewhere" in seeds[0]
+    if elsewhere:
+        columns.append((lambda row: row["elsewhere"]["count"], ".0f"))
+        head.append(f"picture of stardist, {seeds[0]['elsewhere']['annotated']} nuclei")
+    rows = [
+        [f"seed {row['seed']}", f"{row['threshold']:.3g}", *(f"{value(row):{form}}" for value, form in columns)]
+        for row in seeds
+    ]
+    if len(seeds) > 1:
+        found = [([value(row) for row in seeds], form) for value, form in columns]
+        cells = [spread(mean(values), min(values), max(values), form) for values, form in found]
+        rows.append(["mean (lowest to highest)", "-", *cells])
+    told = [f"{constant['mae']:.2f}", f"{constant['mse']:.2f}", "-", "-", *["-"] * elsewhere]
+    rows.append([f"constant ({constant['count']:.0f}, best on the training images)", "-", "-", *told])
+    sizes = ", ".join(f"{split} {one['images']} ({one['objects']:,})" for split, one in splits.items())
+    return f"Images (nuclei): {sizes}. F1 in percent.\n\n{table(head, rows, 'lr')}"
+
+
 def street_table(results: Mapping[str, Any]) -> str:
     """Markdown: a row per method and one for the map that never changes, then IoU of each class; all in percent."""
     methods, constant = results["methods"], results["most_frequent_label"]

@@ -75,7 +75,11 @@ def train_and_judge(trees: Path, output: Path, jobs: int) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> int:
     """Train, judge, write; returns the exit status."""
     parser = runs.parser_of(__doc__, "tree_crowns.py", "runs/trees")
-    return runs.run_training(parser, arguments, train_and_judge, f"seed_{runs.SEEDS[0]}")
+
+    def make(options: runs.Namespace) -> runs.Results:
+        return train_and_judge(options.data, options.output, options.jobs)
+
+    return runs.run_training(parser, arguments, make, f"seed_{runs.SEEDS[0]}")
 
 
 if __name__ == "__main__":

@@ -128,7 +128,11 @@ def train_and_judge(street: Path, output: Path, jobs: int) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> int:
     """Train, judge, write; returns the exit status."""
     parser = runs.parser_of(__doc__, "street_video.py", "runs/street")
-    return runs.run_training(parser, arguments, train_and_judge, BUNDLED, palette=PALETTE)
+
+    def make(options: runs.Namespace) -> runs.Results:
+        return train_and_judge(options.data, options.output, options.jobs)
+
+    return runs.run_training(parser, arguments, make, BUNDLED, palette=PALETTE)
 
 
 if __name__ == "__main__":

@@ -169,7 +169,11 @@ def train_and_judge(crops: Path, output: Path, jobs: int) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> int:
     """Train, judge, write; returns the exit status."""
     parser = runs.parser_of(__doc__, "weak_crops.py", "runs/weak")
-    return runs.run_training(parser, arguments, train_and_judge, BUNDLED)
+
+    def make(options: runs.Namespace) -> runs.Results:
+        return train_and_judge(options.data, options.output, options.jobs)
+
+    return runs.run_training(parser, arguments, make, BUNDLED)
 
 
 if __name__ == "__main__":

@@ -9,19 +9,25 @@ On a Space, the variable COUNT_MODEL names the model.
 
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gradio as gr
 import numpy as np
+import torch
 from PIL import Image
 
+from dense_hf.counting.count_ranges import add_range, widths_of
+from dense_hf.counting.tile_merging import ObjectCount
 from dense_hf.data.miniature_set import draw_scene
+from dense_hf.inference.appending import csv_bytes
 from dense_hf.inference.checkpoints import best_device, load_counter
-from dense_hf.inference.count_tables import POINT_COLUMNS, csv_bytes
+from dense_hf.inference.class_names import counted_classes
+from dense_hf.inference.count_tables import POINT_COLUMNS
 from dense_hf.spaces import (
     default_model,
     image_upload,
     launch,
+    number_between,
     read_options,
     read_upload,
     refusals,
@@ -34,7 +40,7 @@ CLONE = Path(__file__).resolve().parents[2]
 MAX_FILE_SIZE = "20mb"
 MAX_PIXELS = 16_000_000
 SHOWN_SIDE = 1600  # pixels of the pictures on the page; numbers and the table are those of the whole picture
-LOWEST_THRESHOLD, THRESHOLD = 0.1, 0.35
+LOWEST_THRESHOLD, THRESHOLD, HIGHEST_THRESHOLD = 0.1, 0.35, 0.9
 
 INTRODUCTION = """# Count objects
 Upload a picture. The model says where it sees an object, and its density branch gives a second opinion.
@@ -48,6 +54,8 @@ class Counted(NamedTuple):
     image: Image.Image
     points: np.ndarray
     scores: np.ndarray
+    classes: np.ndarray
+    density_count: float | None
 
 
 def example_pictures(folder: Path) -> dict[str, Path]:
@@ -71,6 +79,9 @@ def build(model: str) -> gr.Blocks:
         InvalidDataError: there is no such model, or it is incomplete or damaged.
     """
     counter, processor = load_counter(model, best_device())
+    names = counted_classes(counter.config)
+    start = getattr(processor, "threshold", THRESHOLD)
+    start = start if isinstance(start, float) else THRESHOLD  # one slider, also where each class has a threshold
     # IOCFormer may lack either; of another counter, what it has shows with the first picture
     has_points, has_density = (getattr(counter.config, f"{name}_branch", True) for name in ("regression", "density"))
 
@@ -88,11 +99,12 @@ def build(model: str) -> gr.Blocks:
             result = processor.count_objects(
                 counter,
                 image,
-                threshold=LOWEST_THRESHOLD,
+                threshold=LOWEST_THRESHOLD if has_points else None,
                 return_density_map=None,  # if the model has one
                 on_batch=advance,
             )
-        counted = Counted(Path(path).name, image, result["points"].numpy(), result["scores"].numpy())
+        arrays = result["points"].numpy(), result["scores"].numpy(), result["classes"].numpy()
+        counted = Counted(Path(path).name, image, *arrays, result["density_count"])
         if "density_map" not in result:
             return counted, None, None
         density = draw_density(image, result["density_map"].numpy(), f"density: {result['density_count']:.1f}")
@@ -100,14 +112,24 @@ def build(model: str) -> gr.Blocks:
 
     def choose(counted: Counted | None, threshold: float):
         """Points, their number and their table for a threshold; no network."""
+        with refusals():
+            threshold = number_between(threshold, LOWEST_THRESHOLD, HIGHEST_THRESHOLD)
         if counted is None:
-            return None, None, gr.DownloadButton(interactive=False)
+            return None, "", None, gr.DownloadButton(interactive=False)
         sure = counted.scores >= threshold
         points, scores = counted.points[sure], counted.scores[sure]
         picture = draw_points(counted.image, points, f"{len(points)} object{'' if len(points) == 1 else 's'}")
-        lines = ((counted.name, x, y, score) for (x, y), score in zip(points.tolist(), scores.tolist()))
-        table = saved_download(download, "points.csv", csv_bytes(POINT_COLUMNS, lines))
-        return str(len(points)), shown(picture), gr.DownloadButton(value=table, interactive=True)
+        labels = [(names[number],) if names else () for number in counted.classes[sure].tolist()]
+        lines = (
+            (counted.name, x, y, score, *label)
+            for (x, y), score, label in zip(points.tolist(), scores.tolist(), labels)
+        )
+        columns = (*POINT_COLUMNS, "label") if names else POINT_COLUMNS
+        table = saved_download(download, "points.csv", csv_bytes(columns, lines))
+        of_classes = ", ".join(f"{name} {labels.count((name,))}" for name in names)
+        download_table = gr.DownloadButton(value=table, interactive=True)
+        number = f"{len(points)} ({of_classes})" if names else str(len(points))
+        return number, range_in_words(counted, points, threshold, processor), shown(picture), download_table
 
     plain = {"show_label": False, "interactive": False, "height": 480, "buttons": ["download", "fullscreen"]}
     with space("Count objects") as app, tempfile.TemporaryDirectory() as folder:
@@ -120,8 +142,8 @@ def build(model: str) -> gr.Blocks:
                 run = gr.Button("Count", variant="primary", elem_id="run")
                 slider = gr.Slider(
                     LOWEST_THRESHOLD,
-                    0.9,
-                    THRESHOLD,
+                    HIGHEST_THRESHOLD,
+                    min(max(LOWEST_THRESHOLD, start), HIGHEST_THRESHOLD),
                     step=0.01,
                     label="Threshold",
                     info="The least score that counts",
@@ -142,15 +164,44 @@ def build(model: str) -> gr.Blocks:
                         visible=has_density,
                         elem_id="density_count",
                     )
+                count_range = gr.Markdown(elem_id="range")
                 with gr.Tab("Points"):
                     points = gr.Image(**plain, elem_id="points")
                 with gr.Tab("Density", visible=has_density):
                     density = gr.Image(**plain, elem_id="density")
                 download = gr.DownloadButton("Table of the points (CSV)", interactive=False, elem_id="download")
-        chosen = {"fn": choose, "inputs": [state, slider], "outputs": [count, points, download]}
+        chosen = {"fn": choose, "inputs": [state, slider], "outputs": [count, count_range, points, download]}
         run.click(look, upload, [state, density_count, density]).success(**chosen)
         slider.change(**chosen, trigger_mode="always_last", show_progress="hidden")
     return app
+
+
+def range_in_words(counted: Counted, points: np.ndarray, threshold: float, processor: Any) -> str:
+    """The range around a count, and in what the picture is unlike those of the calibration; "" without one.
+
+    Args:
+        counted: what the network said.
+        points: those that are counted.
+        threshold: of them; a calibration is for one.
+        processor: of the model.
+    """
+    if (widths := widths_of(processor, None, threshold)) is None:
+        return ""
+    result = ObjectCount(
+        count=len(points),
+        exact_count=float(len(points)),
+        points=torch.from_numpy(points),
+        scores=torch.zeros(len(points)),
+        density_count=counted.density_count,
+        tile_counts=torch.zeros(0),
+        crowded_tiles=0,
+    )
+    add_range(result, processor.to_pixels(counted.image), widths, processor)
+    low, high = result["range"]
+    lines = [f"Range: **{low} to {high}**, which holds the number in {result['level']:.0%} of such pictures."]
+    if result["unlike"]:
+        lines.append(f"It may not hold here. Unlike the calibration pictures: {'; '.join(result['unlike'])}.")
+    return " ".join(lines)
 
 
 def shown(picture: Image.Image) -> Image.Image:

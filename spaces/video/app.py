@@ -24,7 +24,16 @@ from dense_hf.data import VideoReader, VideoWriter
 from dense_hf.data.miniature_videos import draw_video
 from dense_hf.inference.checkpoints import load_segmenter
 from dense_hf.inference.video_outputs import ShareTable
-from dense_hf.spaces import default_model, launch, read_options, refusals, saved_download, space
+from dense_hf.spaces import (
+    default_model,
+    launch,
+    number_between,
+    read_options,
+    refusals,
+    saved_download,
+    space,
+    uploaded,
+)
 from dense_hf.visualization import draw_labels, draw_timeline, label_palette
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -103,14 +112,15 @@ def build(model: str) -> gr.Blocks:
         overlays: list[bytes] = []
         shares = []
         with refusals(), tempfile.TemporaryDirectory() as folder:
-            if path is None:
-                raise ValueError("Choose a video first.")
             file = Path(folder) / "shares.csv"
-            with VideoReader(path, MAX_PIXELS) as video, closing(ShareTable(file, video.fps, names)) as table:
+            with (
+                VideoReader(uploaded(path, "video"), MAX_PIXELS) as video,
+                closing(ShareTable(file, names)) as table,
+            ):
                 frames, seen = tee(read_frames(video))
                 for frame, result in zip(frames, segmenter.segment(seen)):
                     number, labels, found = result["frame"], result["segmentation"], result["class_statistics"]
-                    table.write(number, str(number), labels, result.get("error", ""))
+                    table.write(number, str(number), video.seconds, labels, result.get("error", ""))
                     if labels is None:  # it shows the frame before it
                         overlays.append(overlays[-1] if overlays else b"")
                     else:
@@ -132,9 +142,11 @@ def build(model: str) -> gr.Blocks:
 
     def choose(segmented: Segmented | None, number: float):
         """A frame, and where it is in the video; no network."""
+        with refusals():
+            number = int(number_between(number, 0, MAX_FRAMES))
         if segmented is None:
             return None, None
-        number = min(int(number), len(segmented.overlays) - 1)
+        number = min(number, len(segmented.overlays) - 1)
         picture = segmented.overlays[number]
         timeline = draw_timeline(segmented.shares, names, palette, marker=number)
         return Image.open(io.BytesIO(picture)) if picture else None, timeline

@@ -17,13 +17,15 @@ from PIL import Image
 
 from dense_hf.data import WeakFolder, read_labels_csv
 from dense_hf.inference.checkpoints import best_device, load_mcis
-from dense_hf.spaces import default_model, launch, read_options, read_upload, refusals, space
+from dense_hf.spaces import default_model, launch, number_between, read_options, read_upload, refusals, space
 from dense_hf.visualization import draw_attention, draw_labels, label_palette
 from dense_hf.weak_segmentation import ImageGroup, LocalizationSettings, Localizer, make_pseudo_label
+from dense_hf.weak_segmentation.pseudo_labels import IGNORED, default_background_score
 
 CLONE = Path(__file__).resolve().parents[2]
 MAX_FILE_SIZE = "20mb"
 MAX_IMAGES = 12
+REFERENCES, BACKGROUND_SCORES = (1, 5), (0.1, 0.9)  # from, to
 MAX_PIXELS = 4_000_000
 SHOWN_SIDE = 480  # pixels of the longer side of a picture on the page
 
@@ -68,7 +70,10 @@ def build(model: str) -> gr.Blocks:
         progress=gr.Progress(),  # noqa: B008
     ):
         """Maps and masks of all images, and how large the masks are."""
-        class_id = class_names.index(class_name)
+        with refusals():
+            class_id = class_names.index(class_name)
+            num_references = int(number_between(references, *REFERENCES))
+            background_score = number_between(background_score, *BACKGROUND_SCORES)
 
         def mask_of(attention: dict[int, np.ndarray]) -> np.ndarray:
             return make_pseudo_label(attention, None, len(class_names), background_score=background_score)
@@ -80,7 +85,7 @@ def build(model: str) -> gr.Blocks:
                 raise ValueError(f"Choose 2 to {MAX_IMAGES} images of one class. Received: {len(paths)}")
             group = ImageGroup({name: [class_id] for name in paths}, lambda name: read_upload(paths[name], MAX_PIXELS))
             alone = Localizer(classifier, processor, group, LocalizationSettings(num_references=0))
-            together = Localizer(classifier, processor, group, LocalizationSettings(num_references=int(references)))
+            together = Localizer(classifier, processor, group, LocalizationSettings(num_references=num_references))
             with alone, together:
                 for name in progress.tqdm(paths, unit="images"):
                     image = group.read_image(name)
@@ -93,7 +98,7 @@ def build(model: str) -> gr.Blocks:
                     pictures += [
                         (shown(draw_attention(image, before[class_id])), f"{len(rows)}. alone"),
                         (shown(draw_attention(image, after[class_id])), f"{len(rows)}. with the others"),
-                        (shown(overlay), f"{len(rows)}. mask, {shares[1]:.1f} %"),
+                        (shown(overlay), f"{len(rows)}. mask, {shares[1]:.1f} %{too_small(masks[1])}"),
                     ]
         return pictures, rows
 
@@ -119,12 +124,11 @@ def build(model: str) -> gr.Blocks:
                 )
                 what = gr.Dropdown(class_names, value=class_names[0], label="They all show", elem_id="class")
                 references = gr.Slider(
-                    1, 5, 3, step=1, label="References", info="Others that each image is compared with"
+                    *REFERENCES, 3, step=1, label="References", info="Others that each image is compared with"
                 )
                 background = gr.Slider(
-                    0.1,
-                    0.9,
-                    0.5,
+                    *BACKGROUND_SCORES,
+                    float(np.clip(round(default_background_score(classifier.config), 2), *BACKGROUND_SCORES)),
                     step=0.05,
                     label="Background score",
                     info="A mask is where the evidence is stronger; higher makes it smaller",
@@ -157,6 +161,11 @@ def build(model: str) -> gr.Blocks:
                 )
         run.click(look, [upload, what, references, background], [results, shares])
     return app
+
+
+def too_small(mask: np.ndarray) -> str:
+    """What to say about a mask that decides nothing."""
+    return ": too little to decide, try a lower score" if (mask == IGNORED).all() else ""
 
 
 def shown(picture: Image.Image) -> Image.Image:

@@ -11,6 +11,14 @@ from inspect import get_annotations
 from typing import TYPE_CHECKING, Any
 
 from .lazy_names import load_name, split_name
+from .method_variants import (
+    cffm_title,
+    clip_config,
+    deeplab_title,
+    density_title,
+    iocformer_title,
+    segformer_config,
+)
 from .registration import announce_config, announce_model
 
 if TYPE_CHECKING:
@@ -122,43 +130,39 @@ class Method:
         return self.thesis_config(self.config_class, backbone, fields)
 
 
-def iocformer_title(config: Any) -> str:
-    """IOCFormer, or what is left of it in Tables 2.5 and 2.6."""
-    if not config.regression_branch:
-        return "Density branch of IOCFormer"
-    return "IOCFormer" if config.density_branch else "CLTR"
-
-
-def deeplab_title(config: Any) -> str:
-    """Its head gives the name."""
-    return "DeepLab-LargeFOV" if config.head == "largefov" else "DeepLabV3"
-
-
-def clip_config(config_class: Any, backbone: str, fields: Mapping[str, Any]) -> "PreTrainedConfig":
-    """CFFM, CFFM++ or MRCFA on a Mix Transformer."""
-    encoder = mix_transformer(backbone) | fields.get("encoder_config", {})
-    return config_class.from_backbone(backbone, **(dict(fields) | {"encoder_config": encoder}))
-
-
-def segformer_config(config_class: Any, backbone: str, fields: Mapping[str, Any]) -> "PreTrainedConfig":
-    """SegFormer on a Mix Transformer. 256 for every encoder: parameters of the tables fit no other width."""
-    return config_class(**({"decoder_hidden_size": 256} | mix_transformer(backbone) | dict(fields)))
-
-
-def mix_transformer(backbone: str) -> dict[str, Any]:
-    """Sizes of an encoder of the thesis.
-
-    Raises:
-        ValueError: for another name.
-    """
-    from .video_segmentation.configuration_video import MIX_TRANSFORMERS
-
-    if backbone not in MIX_TRANSFORMERS:
-        raise ValueError(f"backbone must be one of {sorted(MIX_TRANSFORMERS)}. Received: {backbone!r}")
-    return MIX_TRANSFORMERS[backbone]
-
-
 _VIDEO_AUTO = (f"{_AUTO}:AutoModelForSemanticSegmentation", ".auto:AutoModelForVideoSemanticSegmentation")
+
+
+def _counter(name: str, title: str, classes: str, **fields: Any) -> Method:
+    """The row of a baseline of Table 2.3; its classes begin with `classes`."""
+    return Method(
+        name,
+        title,
+        COUNTING,
+        config=f".counting.configuration_{name}:{classes}Config",
+        model=f".counting.modeling_{name}:{classes}ForObjectCounting",
+        processor=".counting.image_processing_counter:CounterImageProcessor",
+        training=".training.counting.options:CountingTrainingArguments",
+        auto_classes=(".auto:AutoModelForObjectCounting",),
+        **fields,
+    )
+
+
+def _dilated(name: str, title: str, classes: str, modeling: str, **fields: Any) -> Method:
+    """The row of a compared system of Tables 4.1 and 5.6 with a dilated ResNet; its classes begin with `classes`."""
+    return Method(
+        name,
+        title,
+        VIDEO,
+        config=f".video_segmentation.configuration_dilated:{classes}Config",
+        model=f".video_segmentation.{modeling}:{classes.removesuffix('Video')}ForVideoSemanticSegmentation",
+        processor=".video_segmentation.image_processing_clip:DilatedVideoImageProcessor",
+        training=".training.video.dilated:DilatedTrainingArguments",
+        auto_classes=_VIDEO_AUTO,
+        encoder="encoder",
+        **fields,
+    )
+
 
 _ROWS = (
     Method(
@@ -175,6 +179,64 @@ _ROWS = (
             "cltr": ".counting.convert_iocformer:convert_cltr",
         },
         variant_title=iocformer_title,
+    ),
+    _counter(
+        "density_counter",
+        "Density counter",
+        "DensityCounter",
+        converters={
+            method: f".convert_density_counter:convert_{method}"
+            for method in ("csrnet", "can", "can_commissarma", "bl", "noisycc", "dmcount", "gl", "kdmg")
+        },
+        variant_title=density_title,
+    ),
+    _counter(
+        "mcnn",
+        "MCNN",
+        "MCNN",
+        encoder="columns",
+        converters={
+            "mcnn": ".convert_counters:convert_mcnn",
+            "mcnn_gray": ".convert_counters:convert_mcnn_gray",
+        },
+    ),
+    _counter(
+        "man",
+        "MAN",
+        "MAN",
+        converters={"man": ".convert_counters:convert_man"},
+    ),
+    _counter(
+        "dssinet",
+        "DSSI-Net",
+        "DSSINet",
+        trunk="torchvision:vgg16",
+        converters={"dssinet": ".convert_counters:convert_dssinet"},
+    ),
+    _counter(
+        "mspsnet",
+        "MPS",
+        "MSPSNet",
+        encoder="backbones",
+        trunk="torchvision:vgg16",
+        converters={"mps": ".convert_counters:convert_mps"},
+    ),
+    _counter(
+        "lcfcn",
+        "LCFCN",
+        "LCFCN",
+        trunk="torchvision:vgg16",
+        converters={"lcfcn": ".convert_counters:convert_lcfcn"},
+        limits=("Objects that touch become one blob, and are counted once.",),
+    ),
+    _counter(
+        "p2pnet",
+        "P2PNet",
+        "P2PNet",
+        converters={"p2pnet": ".convert_counters:convert_p2pnet"},
+        limits=(
+            "As released, the offsets of its points are not trained (`compat`): points lie beside what they count.",
+        ),
     ),
     Method(
         "mcis",
@@ -221,26 +283,27 @@ _ROWS = (
         VIDEO,
         config=".video_segmentation.configuration_cffm:CFFMConfig",
         model=".video_segmentation.modeling_cffm:CFFMForVideoSemanticSegmentation",
-        processor=".video_segmentation.image_processing_cffm:CFFMImageProcessor",
+        processor=".video_segmentation.image_processing_clip:CFFMImageProcessor",
         training=".training.video.options:VideoTrainingArguments",
         auto_classes=_VIDEO_AUTO,
         encoder="encoder",
         trunk="mix_transformer",
         converters={"cffm": ".video_segmentation.convert_cffm:convert_cffm"},
+        variant_title=cffm_title,
         thesis_config=clip_config,
     ),
     Method(
         "cffm_plus",
         "CFFM++",
         VIDEO,
-        config=".video_segmentation.configuration_cffm_plus:CFFMPlusConfig",
+        config=".video_segmentation.configuration_cffm:CFFMPlusConfig",
         model=".video_segmentation.modeling_cffm_plus:CFFMPlusForVideoSemanticSegmentation",
-        processor=".video_segmentation.image_processing_cffm:CFFMImageProcessor",
+        processor=".video_segmentation.image_processing_clip:CFFMImageProcessor",
         training=".training.video.cffm_plus:CFFMPlusTrainingArguments",
         auto_classes=_VIDEO_AUTO,
         encoder="encoder",
         trunk="mix_transformer",
-        converters={"cffm_plus": ".video_segmentation.convert_cffm_plus:convert_cffm_plus"},
+        converters={"cffm_plus": ".video_segmentation.convert_cffm:convert_cffm_plus"},
         thesis_config=clip_config,
     ),
     Method(
@@ -249,7 +312,7 @@ _ROWS = (
         VIDEO,
         config=".video_segmentation.configuration_mrcfa:MRCFAConfig",
         model=".video_segmentation.modeling_mrcfa:MRCFAForVideoSemanticSegmentation",
-        processor=".video_segmentation.image_processing_mrcfa:MRCFAImageProcessor",
+        processor=".video_segmentation.image_processing_clip:MRCFAImageProcessor",
         training=".training.video.options:VideoTrainingArguments",
         auto_classes=_VIDEO_AUTO,
         encoder="encoder",
@@ -272,6 +335,54 @@ _ROWS = (
         thesis_config=segformer_config,
         # of the whole clip, as released: the baseline of the tables learned from the same clips as CFFM and MRCFA
         frame_offsets=(9, 6, 3),
+    ),
+    Method(
+        "upernet",
+        "UperNet of transformers",
+        VIDEO,
+        config="transformers:UperNetConfig",
+        model="transformers:UperNetForSemanticSegmentation",
+        processor="transformers:SegformerImageProcessor",
+        training=".training.video.dilated:DilatedTrainingArguments",
+        frame_offsets=(9, 6, 3),
+        limits=("It is transformers' UperNet, not the network of Tables 4.1 and 5.6, whose decoder is another.",),
+    ),
+    _dilated(
+        "pspnet_video",
+        "PSPNet",
+        "PSPNetVideo",
+        "modeling_dilated",
+        converters=dict.fromkeys(("pspnet", "etc_psp"), ".convert_video_baselines:convert_pspnet"),
+        frame_offsets=(9, 6, 3),
+    ),
+    _dilated(
+        "ocrnet_video",
+        "OCRNet",
+        "OCRNetVideo",
+        "modeling_dilated",
+        converters=dict.fromkeys(("ocrnet", "etc_ocr"), ".convert_video_baselines:convert_ocrnet"),
+        frame_offsets=(9, 6, 3),
+    ),
+    _dilated(
+        "tcb",
+        "TCB",
+        "TCB",
+        "modeling_tcb",
+        converters=dict.fromkeys(("tcb_ppm", "tcb_ocr"), ".convert_video_baselines:convert_tcb"),
+        limits=(
+            "The published numbers were made with reference frames from the future (`compat='vspw'`), which a stream "
+            "does not have.",
+        ),
+    ),
+    _dilated(
+        "netwarp",
+        "NetWarp",
+        "NetWarp",
+        "modeling_netwarp",
+        converters=dict.fromkeys(("netwarp_psp", "netwarp_ocr"), ".convert_video_baselines:convert_netwarp"),
+        limits=(
+            "It needs an optical flow of every frame, by default that of torchvision's RAFT, which is downloaded.",
+        ),
     ),
 )
 
@@ -315,7 +426,7 @@ def add_method(row: Method) -> None:
         raise ValueError(f"A new model needs names of its own. Received: {', '.join(taken)}")
     _known[row.name] = row
     if not row.is_of_transformers:
-        announce_model(row.name, row.config, row.model, row.processor, row.auto_classes)
+        announce_model(row.name, row.config, row.model, row.processor, row.auto_classes, row.task)
 
 
 def converters() -> dict[str, str]:

@@ -23,6 +23,8 @@ One file may hold all steps from image-level labels to masks (thesis, chapter 3)
       training: {max_steps: 16000}
     evaluation:          # scripts/evaluate_segmentation.py: keys
       crf: true
+    pipeline:            # scripts/run_weak_pipeline.py, which runs all of them: keys
+      num_processes: 2
 
 A key that is not a field is an error that lists the fields. What the command line says wins over the file.
 """
@@ -210,6 +212,13 @@ def parse_training_run(
     return ParsedRun(line.path or "command line", sections, of_config, line.parse(from_file), line.typed)
 
 
+def config_file(arguments: Sequence[str] | None = None) -> str | None:
+    """What `--config` names on the command line; default is that of the process."""
+    only_config = ArgumentParser(add_help=False, allow_abbrev=False)  # what must be given may stand in the file
+    only_config.add_argument("--config")
+    return only_config.parse_known_args(sys.argv[1:] if arguments is None else list(arguments))[0].config
+
+
 class _CommandLine:
     """The options of dataclasses, and the words that were typed for them behind `--config FILE`."""
 
@@ -218,15 +227,16 @@ class _CommandLine:
     ):
         self.words = list(sys.argv[1:] if arguments is None else arguments)
         self.num_classes = len(classes)
-        only_config = ArgumentParser(add_help=False, allow_abbrev=False)  # what must be given may stand in the file
-        only_config.add_argument("--config")
-        self.path = only_config.parse_known_args(self.words)[0].config
+        self.path = config_file(self.words)
         dataclass_types: Any = list(classes)
         # without abbreviations: what would be ignored is found by its name
         self.parser = HfArgumentParser(
             dataclass_types, usage=usage, description=manual, formatter_class=ManualFormatter, allow_abbrev=False
         )
         self.parser.add_argument("--config", help=about)
+        for action in self.parser._actions:
+            if action.nargs == "+":  # a list may be empty: no milestones
+                action.nargs = "*"
 
     @property
     def typed(self) -> frozenset[str]:
@@ -255,7 +265,16 @@ def refuse_ignored(typed: Collection[str], reasons: Mapping[str, str | None]) ->
         raise ValueError(f"Options that would be ignored: {'; '.join(ignored)}")
 
 
-PARTS = ("classifier", "localization", "refinement", "pseudo_labels", "segmenter", "evaluation", "prototypes")
+PARTS = (
+    "classifier",
+    "localization",
+    "refinement",
+    "pseudo_labels",
+    "segmenter",
+    "evaluation",
+    "prototypes",
+    "pipeline",
+)
 
 
 def read_part_sections(

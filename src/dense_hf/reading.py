@@ -7,6 +7,7 @@ import json
 import os
 import stat
 from collections.abc import Hashable, Iterable
+from importlib import import_module
 from typing import Any
 
 from .errors import InvalidDataError
@@ -15,6 +16,8 @@ MAX_YAML_BYTES = 2**18  # the parser takes a second for as much
 MAX_VALUES = 400_000  # names of 65,535 classes, and what a program needs to copy all of it within a second
 _MAX_YAML_VALUES = 20_000
 _MAX_DEPTH = 50
+
+H5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 def check_regular_file(path: str | os.PathLike, max_bytes: int) -> None:
@@ -65,16 +68,19 @@ def read_text(path: str | os.PathLike, max_bytes: int) -> str:
         raise InvalidDataError(path, "UTF-8 text", str(error)[-200:]) from error
 
 
-def read_json(path: str | os.PathLike, max_bytes: int, expected: str = "JSON") -> Any:
+def read_json(
+    path: str | os.PathLike, max_bytes: int, expected: str = "JSON", max_values: int | None = MAX_VALUES
+) -> Any:
     """The content of a JSON file.
 
     Args:
         path: the file.
         max_bytes: of it.
         expected: what it should be, for the message.
+        max_values: of it; None if `max_bytes` is bound enough.
 
     Raises:
-        InvalidDataError: as `read_text`, or if it is not JSON, has a key twice, NaN, or more than `MAX_VALUES` values.
+        InvalidDataError: as `read_text`, or if it is not JSON, has a key twice, NaN, or more values.
     """
     text = read_text(path, max_bytes)
 
@@ -91,7 +97,8 @@ def read_json(path: str | os.PathLike, max_bytes: int, expected: str = "JSON") -
         raise
     except (ValueError, RecursionError) as error:  # ValueError: also thousands of digits
         raise InvalidDataError(path, expected, error) from error
-    check_number_of_values(path, content, MAX_VALUES)
+    if max_values is not None:
+        check_number_of_values(path, content, max_values)
     return content
 
 
@@ -156,3 +163,43 @@ def check_number_of_values(path: str | os.PathLike, content: Any, most: int) -> 
         if count + len(left) > most:
             raise InvalidDataError(path, f"at most {most} values", "more")
         left.extend(inside)
+
+
+def is_h5_file(path: str | os.PathLike) -> bool:
+    """Whether a regular file begins as HDF5 does."""
+    with open(path, "rb") as file:
+        return file.read(len(H5_SIGNATURE)) == H5_SIGNATURE
+
+
+def read_h5_arrays(path: str | os.PathLike, max_bytes: int) -> dict[str, Any]:
+    """The arrays of numbers of an HDF5 file, by name, as numpy has them.
+
+    Raises:
+        InvalidDataError: if the file is missing, too large, damaged, or has something else than arrays of its own.
+        ImportError: without h5py.
+    """
+    check_regular_file(path, max_bytes)
+    try:
+        h5py: Any = import_module("h5py")
+    except ImportError as error:
+        raise ImportError(f"{path} is an HDF5 file, which needs h5py: pip install 'dense_hf[h5]'") from error
+    expected, arrays, left = "an HDF5 file of named arrays of numbers", {}, 4 * os.path.getsize(path)
+    try:
+        with h5py.File(path, "r") as file:
+            for name in file:
+                if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+                    raise InvalidDataError(path, expected, f"{name!r:.100}, a link")
+                data = file[name]
+                if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiu" or not data.dtype.isnative:
+                    raise InvalidDataError(path, expected, f"{name!r:.100}, something else")
+                left -= data.nbytes
+                if data.is_virtual or data.external or left < 0:
+                    raise InvalidDataError(
+                        path, expected, f"{name!r:.100}, which is not in the file as large as it says"
+                    )
+                arrays[name] = data[()]
+    except InvalidDataError:
+        raise
+    except Exception as error:  # damaged files raise anything
+        raise InvalidDataError(path, expected, f"a damaged file ({type(error).__name__})") from error
+    return arrays

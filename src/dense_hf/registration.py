@@ -11,7 +11,8 @@ that only names can cut. `_extra_content` of the tables, where `register` puts i
 nothing else here is.
 
 Saved checkpoints carry their code: `register_for_auto_class` makes `save_pretrained` copy the files of a task folder
-beside the weights, so `AutoModel.from_pretrained(..., trust_remote_code=True)` works without this package.
+beside the weights, so `AutoModel.from_pretrained(..., trust_remote_code=True)` works without this package; `saving.py`
+adds what that lacks, Auto classes of the task and the pipeline.
 """
 
 import sys
@@ -24,6 +25,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .lazy_names import load_name, split_name
+from .saving import SavedCode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -168,12 +170,20 @@ def announce_config(model_type: str, config: str) -> None:
     _offer(_CONFIGS, model_type, lambda: model_type, lambda: load_name(config))
 
 
-def announce_model(model_type: str, config: str, model: str, processor: str, auto_classes: Iterable[str] = ()) -> None:
+def announce_model(
+    model_type: str,
+    config: str,
+    model: str,
+    processor: str,
+    auto_classes: Iterable[str] = (),
+    task: str | None = None,
+) -> None:
     """Make a model with its configuration and processor known to `AutoModel` and to the Auto classes of its task.
 
     Args:
         model_type: that of the configuration.
         config, model, processor, auto_classes: "module:class".
+        task: of the pipeline that is saved with the model, if that is one of ours.
     """
     announce_config(model_type, config)
     name = ":".join(split_name(config))
@@ -182,9 +192,13 @@ def announce_model(model_type: str, config: str, model: str, processor: str, aut
     # one processor serves as both of the backends that transformers tells apart
     backends = ("torchvision", "pil")
     _offer(_PROCESSORS, name, lambda: load_name(config), lambda: dict.fromkeys(backends, load_name(processor)))
+    theirs = tuple(cls for module, cls in map(split_name, auto_classes) if module.startswith("transformers."))
+    code = SavedCode(config, model, theirs, task)
     _when_defined(config, _prepare_config)
+    _when_defined(config, code.travels_with_config)
     _when_defined(model, lambda found: found.register_for_auto_class("AutoModel"))
     _when_defined(processor, lambda found: found.register_for_auto_class())
+    _when_defined(processor, code.travels_with_processor)
 
 
 def _prepare_config(config: Any) -> None:

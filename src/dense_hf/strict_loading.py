@@ -22,6 +22,7 @@ from transformers.utils import logging
 
 from .errors import InvalidDataError
 from .reading import read_json
+from .setting_bounds import MOST_PIXELS, pixels_of
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _MAX_JSON_BYTES = 2**24
@@ -178,7 +179,7 @@ def _check_values(path: Path, value: Any, name: str = "") -> None:
     if isinstance(value, dict):
         inside = value.items()
     elif isinstance(value, list):
-        inside = [(name, item) for item in value]
+        inside = [("" if name == "size" else name, item) for item in value]
         if name == "depths":
             value = sum(item for item in value if isinstance(item, int))
     if isinstance(value, int | float) and not (math.isfinite(value) and abs(value) <= most):
@@ -187,10 +188,14 @@ def _check_values(path: Path, value: Any, name: str = "") -> None:
         raise InvalidDataError(path, "num_labels of at most 65,535", value)
     if name == "backbone" and isinstance(value, str) and not re.fullmatch(r"[\w.-]+", value):
         raise InvalidDataError(path, "the plain name of a backbone, not an address", value)
+    if name == "id2label" and isinstance(value, dict) and not all(isinstance(item, str) for item in value.values()):
+        raise InvalidDataError(path, "names of classes as text in id2label", list(value.values()))
     if name in ("device", "return_tensors") and value is not None:
         raise InvalidDataError(path, f"no {name}, which belongs to a call", value)
+    if name == "size" and (pixels := pixels_of(value)) > MOST_PIXELS:
+        raise InvalidDataError(path, f"a size of at most {MOST_PIXELS:,} pixels", f"{pixels:,}")
     for key, item in inside:
-        _check_values(path, item, key)
+        _check_values(path, item, name if name == "label2id" else key)
 
 
 def weight_files(folder: Path) -> list[Path]:

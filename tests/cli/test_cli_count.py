@@ -3,13 +3,13 @@
 import csv
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from programs import run
 
 from dense_hf.cli import main
 from dense_hf.counting.image_processing_iocformer import IOCFormerImageProcessor, count_image
@@ -44,6 +44,7 @@ def results(output):
     return document, images, points
 
 
+@pytest.mark.smoke
 def test_tables_say_what_the_library_counts(counter_checkpoint, survey, tmp_path, capsys):
     output = tmp_path / "out"
     arguments = ["count", str(survey), "-r", "--output", str(output), "--model", counter_checkpoint]
@@ -125,6 +126,37 @@ def test_unusual_modes_count_like_their_colours(counter_checkpoint, tmp_path, no
         assert points[name] == points["gray"], name
 
 
+def test_pages_and_12_bits(counter_checkpoint, tmp_path, noise, capsys):
+    """A stack is refused without --page; --white makes the pictures of a camera of 12 bits what they are."""
+    picture = noise(100, 90).convert("L")
+    (tmp_path / "in").mkdir()
+    picture.save(tmp_path / "in" / "plain.png")
+    Image.new("L", (50, 40)).save(tmp_path / "stack.tif", save_all=True, append_images=[picture.copy()])
+    Image.fromarray(np.asarray(picture).astype(np.uint16) * 16).save(tmp_path / "deep.png")
+    values = np.asarray(picture).astype(np.float32)
+    values[:2, :3] = np.nan
+    Image.fromarray(values).save(tmp_path / "dem.tif")
+
+    def points(source, *options):
+        arguments = ["count", str(source), "--output", str(tmp_path / "out"), "--model", counter_checkpoint]
+        if main([*arguments, "--no-overlays", *options]):
+            return capsys.readouterr().err
+        document = results(tmp_path / "out")[0]
+        return document["images"][0]["points"]
+
+    expected = points(tmp_path / "in")
+    assert len(expected) > 3
+    assert points(tmp_path / "stack.tif", "--page", "1") == expected
+    assert points(tmp_path / "deep.png", "--white", "4080") == expected
+    assert len(points(tmp_path / "deep.png", "--white", "99.9%")) > 3
+    assert "stack.tif: expected a file with one picture, or its page" in points(tmp_path / "stack.tif")
+    assert "no page 2; it has 2" in points(tmp_path / "stack.tif", "--page", "2")
+    told = points(tmp_path / "dem.tif", "--white", "255")
+    assert "dem.tif" in told
+    assert "6 of 9000 values are NaN" in told
+    assert "weights" not in told
+
+
 def test_density_alone_and_points_alone(survey, tmp_path, save_counter):
     source = str(survey / "monday/1.png")
     density = save_counter(tmp_path / "density", regression_branch=False, density_fusion="none")
@@ -146,6 +178,7 @@ def test_density_alone_and_points_alone(survey, tmp_path, save_counter):
         (["--batch-size", "0"], "Received: 0"),
         (["--tile-overlap", "64"], "overlap"),
         (["--device", "toaster"], "toaster"),
+        (["--device", "cuda:9"], "--device: this machine has cpu"),
         (["--model", "no/such/folder"], "no/such/folder"),
     ],
 )
@@ -189,7 +222,7 @@ def test_incomplete_and_broken_weights(survey, tmp_path, capsys, save_counter):
 
 
 def test_interrupted_runs_keep_whole_tables(counter_checkpoint, survey, tmp_path, monkeypatch):
-    import dense_hf.visualization
+    from dense_hf.inference import picture_counts
 
     drawn = []
 
@@ -199,7 +232,7 @@ def test_interrupted_runs_keep_whole_tables(counter_checkpoint, survey, tmp_path
             raise KeyboardInterrupt
         return image
 
-    monkeypatch.setattr(dense_hf.visualization, "draw_points", interrupt_at_the_second)
+    monkeypatch.setattr(picture_counts, "draw_points", interrupt_at_the_second)
     assert main(["count", str(survey), "-r", "--output", str(tmp_path / "out"), "--model", counter_checkpoint]) == 130
     assert len(results(tmp_path / "out")[1]) == 1
 
@@ -240,16 +273,15 @@ def test_names_that_are_not_text(counter_checkpoint, tmp_path, noise, capsys):
 
 
 @pytest.mark.slow
-def test_the_program_in_a_process_of_its_own(counter_checkpoint, survey, tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "HF_HUB_OFFLINE": "1"}
-    run = subprocess.run(
+def test_the_program_in_a_process_of_its_own(counter_checkpoint, survey, tmp_path, script_environment):
+    done = run(
         [sys.executable, "-m", "dense_hf.cli", "count", "survey", "absent.jpg", "-r", "--model", counter_checkpoint],
         cwd=tmp_path,
-        env=environment,
+        env=script_environment,
         capture_output=True,
         text=True,
     )
-    assert run.returncode == 1, run.stderr
-    assert "absent.jpg" in run.stderr
-    assert "4 images; results in counts" in run.stdout
+    assert done.returncode == 1, done.stderr
+    assert "absent.jpg" in done.stderr
+    assert "4 images; results in counts" in done.stdout
     assert len(results(tmp_path / "counts")[1]) == 4

@@ -90,6 +90,7 @@ def localizer(model, photos, ids, **settings):
     return Localizer(model, PROCESSOR, group, LocalizationSettings(**settings)), group
 
 
+@pytest.mark.smoke
 def test_a_folder_with_a_table(localize, model, photos, table, tmp_path, capsys):
     assert localize("--labels", table, "--num-references", 2, "--seed", 5) == 0
     output = tmp_path / "out"
@@ -228,6 +229,36 @@ def test_what_cannot_be_done(localize, tmp_path, capsys, options, message):
     assert localize(*options) == 2
     assert_error(capsys, message)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_score_of_the_checkpoint_and_masks_that_decide_nothing(photos, table, tmp_path, capsys):
+    """Without an option, the background has the score that belongs to the classifier; who decides nothing says so."""
+    tiny_model(id2label=dict(enumerate(CLASSES)), background_score=1.0).save_pretrained(tmp_path / "strict")
+    PROCESSOR.save_pretrained(tmp_path / "strict")
+    arguments = ["localize", str(photos), "--labels", str(table), "--model", str(tmp_path / "strict")]
+    assert main([*arguments, "--output", str(tmp_path / "out")]) == 0
+    document = json.loads((tmp_path / "out" / "areas.json").read_text())
+    assert document["background_score"] == 1.0
+    undecided = [image for image in document["images"] if image["classes"]]
+    assert len(undecided) == 5
+    assert all("min_object_share" in image["remark"] for image in undecided)
+    assert all(image["remark"] == "" for image in document["images"] if not image["classes"])
+    with open(tmp_path / "out" / "areas.csv", newline="") as file:
+        assert all("min_object_share" in row["remark"] for row in csv.DictReader(file) if "plain" in row["file"])
+    assert "5 masks decide nothing" in capsys.readouterr().err
+    assert main([*arguments, "--output", str(tmp_path / "given"), "--background-score", "0"]) == 0
+    document = json.loads((tmp_path / "given" / "areas.json").read_text())
+    assert document["background_score"] == 0
+    assert "5 masks decide nothing" not in capsys.readouterr().err
+
+
+def test_no_readable_image_is_nothing_done(localize, photos, tmp_path, capsys):
+    for path in photos.iterdir():
+        path.unlink()
+    (photos / "a.png").write_text("no picture")
+    (photos / "labels.csv").write_text("image,labels\na.png,cat\n")
+    assert localize() == 2
+    assert_error(capsys, "no image has a mask")
 
 
 def test_folders_that_cannot_be(localize, checkpoint, photos, tmp_path, capsys):

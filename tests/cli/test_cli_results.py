@@ -13,6 +13,7 @@ from itertools import product
 import numpy as np
 import pytest
 from PIL import Image
+from programs import Program
 from tiny_mcis import picture, tiny_model
 
 from dense_hf.cli import main
@@ -145,15 +146,15 @@ def test_old_overlays_go_with_their_tables(count, photos, tmp_path):
 
 def test_what_is_left_out_is_counted_by_kind(count, segment, photos, frames, tmp_path, capsys):
     for folder in (photos, frames):
-        for name in ("a.HEIC", "b.HEIC", "c.HEIC", "d.gif", "e.gif", "._0.png"):
+        for name in ("a.NEF", "b.NEF", "c.NEF", "d.gif", "e.gif", "._0.png"):
             (folder / name).write_bytes(b"")
     (photos / "night").symlink_to(tmp_path, target_is_directory=True)
     assert count(photos, "--output", tmp_path / "out") == 0
     error = capsys.readouterr().err
-    assert "6 files left out: 3 .HEIC, 2 .gif, 1 ._ of macOS" in error
+    assert "6 files left out: 3 .NEF, 2 .gif, 1 ._ of macOS" in error
     assert "not searched: 1 links to folders" in error
     assert segment(frames, "--table", tmp_path / "t.csv") == 0
-    assert "6 files left out: 3 .HEIC, 2 .gif, 1 ._ of macOS" in capsys.readouterr().err
+    assert "6 files left out: 3 .NEF, 2 .gif, 1 ._ of macOS" in capsys.readouterr().err
 
 
 def test_links_to_nothing_are_errors(count, segment, photos, frames, classifier, tmp_path, capsys):
@@ -251,10 +252,10 @@ def test_a_full_disk_is_one_sentence(count, photos, tmp_path, monkeypatch, capsy
     assert count(photos, "--output", tmp_path / "out", "--resume") == 0
 
 
-def start(environment, *words, **settings):
-    program = [sys.executable, "-m", "dense_hf.cli", *map(str, words)]
+def start(environment, *words, program=Program, **settings):
+    command = [sys.executable, "-m", "dense_hf.cli", *map(str, words)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(program, env=environment, **pipes, **settings)
+    return program(command, env=environment, **pipes, **settings)
 
 
 @pytest.mark.slow
@@ -302,7 +303,8 @@ def test_terminate_leaves_a_video_that_plays(script_environment, segmenter_check
 def test_a_console_of_ascii_and_a_reader_that_goes_away(script_environment, counter_checkpoint, photos, tmp_path):
     (photos / "0.png").rename(photos / "0 鳥.png")
     environment = {**script_environment, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
-    process = start(environment, "count", photos, "--model", counter_checkpoint, "--output", tmp_path / "out")
+    words = ("count", photos, "--model", counter_checkpoint, "--output", tmp_path / "out")
+    process = start(environment, *words, program=subprocess.Popen)  # its interpreter reads them
     assert b"/0 ?.png: " in process.stdout.readline()
     process.stdout.close()
     error = io.TextIOWrapper(process.stderr).read()

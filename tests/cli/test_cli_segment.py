@@ -7,11 +7,11 @@ import signal
 import subprocess
 import sys
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from programs import Program
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor, pipeline
 
 from dense_hf.cli import main
@@ -72,6 +72,7 @@ def read_video(path):
         return reader.fps, reader.size, list(reader)
 
 
+@pytest.mark.smoke
 def test_a_video_becomes_a_video_labels_and_a_table(segment, video, expected, tmp_path, capsys):
     output, table, labels = tmp_path / "new" / "o.mp4", tmp_path / "t.csv", tmp_path / "labels"
     assert segment(video, "--output", output, "--table", table, "--labels-dir", labels) == 0
@@ -90,6 +91,43 @@ def test_a_video_becomes_a_video_labels_and_a_table(segment, video, expected, tm
         mask = read_mask(labels / "data" / "street" / "mask" / f"{number:08}.png", (96, 64), rule)
         np.testing.assert_array_equal(mask, labels_of_frame)
     assert len(list((labels / "data" / "street" / "mask").iterdir())) == NUM_FRAMES
+
+
+def test_frames_keep_their_times_and_their_shape(segment, segmenter_checkpoint, frames, tmp_path):
+    """A video of 6.2 seconds whose frames come irregularly, with pixels that are wider than high."""
+    times = [Fraction(ms, 1000) for ms in (0, 40, 80, 500, 520, 900, 1300, 2000, 2040, 2080, 4000, 6200)]
+    ratio, tick = Fraction(4, 3), Fraction(1, 1000)
+    with VideoWriter(tmp_path / "v.mp4", 25, (96, 64), time_base=tick, sample_aspect_ratio=ratio) as writer:
+        for frame, time in zip(frames, times, strict=True):
+            writer.write(frame, time)
+    assert segment(tmp_path / "v.mp4", "--output", tmp_path / "o.mp4", "--table", tmp_path / "t.csv") == 0
+    assert [float(row["seconds"]) for row in read_table(tmp_path / "t.csv")] == [float(time) for time in times]
+    with VideoReader(tmp_path / "o.mp4") as overlay:
+        assert [overlay.seconds for _ in overlay] == times
+        assert overlay.sample_aspect_ratio == ratio
+    segmenter = pipeline("video-semantic-segmentation", model=segmenter_checkpoint, device="cpu")
+    assert [result["seconds"] for result in segmenter(tmp_path / "v.mp4")] == [float(time) for time in times]
+    # from a later frame on: the table says when it is in the video, the overlay begins with it
+    arguments = ["--start", 3, "--max-frames", 2, "--output", tmp_path / "p.mp4", "--table", tmp_path / "u.csv"]
+    assert segment(tmp_path / "v.mp4", *arguments) == 0
+    assert [row["seconds"] for row in read_table(tmp_path / "u.csv")] == ["0.500", "0.520"]
+    with VideoReader(tmp_path / "p.mp4") as overlay:
+        assert [overlay.seconds for _ in overlay] == [0, Fraction(20, 1000)]
+
+
+def test_damaged_frames_at_the_start_do_not_shorten_the_overlay(segment, frames, tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for number, frame in enumerate(frames[:5]):
+        Image.fromarray(frame).save(source / f"{number}.png")
+    for name in ("0.png", "1.png"):
+        (source / name).write_bytes((source / name).read_bytes()[:300])
+    assert segment(source, "--output", tmp_path / "o.mp4") == 1
+    with VideoReader(tmp_path / "o.mp4") as overlay:
+        shown = [(overlay.seconds, frame.astype(int)) for frame in overlay]
+    assert [second for second, _ in shown] == [Fraction(number, 25) for number in range(5)]
+    for _, early in shown[:2]:  # the first whole one
+        assert np.abs(early - shown[2][1]).mean() < np.abs(early - shown[3][1]).mean()
 
 
 def test_the_overlay_has_the_colours_of_the_classes(segment, video, expected, tmp_path):
@@ -187,10 +225,11 @@ def test_segformer(video, tmp_path):
         (["--opacity", "5"], "Received: 5"),
         (["--start", "-1"], "Received: -1"),
         (["--max-frames", "0"], "and 0"),
-        (["--output", "o.gif"], ".gif"),
+        (["--output", "o.avi"], ".avi"),
         (["--fps", "10"], "--fps is for a folder"),
         (["--model", "no/such/folder"], "no/such/folder"),
         (["--device", "toaster"], "toaster"),
+        (["--device", "cuda:9"], "--device: this machine has cpu"),
     ],
 )
 def test_impossible_settings_end_with_a_message(
@@ -253,21 +292,20 @@ def test_names_of_videos(tmp_path):
         assert video_name(source).strip(".")
 
 
-def start_program(arguments, folder, **settings):
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "HF_HUB_OFFLINE": "1"}
+def start_program(arguments, folder, environment, **settings):
     program = [sys.executable, "-m", "dense_hf.cli", "segment", *map(str, arguments)]
-    return subprocess.Popen(program, cwd=folder, env=environment, text=True, **settings)
+    return Program(program, cwd=folder, env=environment, text=True, **settings)
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_complete_files(segmenter_checkpoint, frames, tmp_path):
+def test_ctrl_c_leaves_complete_files(segmenter_checkpoint, frames, tmp_path, script_environment):
     """A real process gets a real SIGINT in the middle of a long video, known from the lines of its table."""
     with VideoWriter(tmp_path / "long.mp4", 25, (96, 64)) as writer:
         for number in range(2000):
             writer.write(frames[number % NUM_FRAMES])
     os.mkfifo(tmp_path / "t.csv")  # reading it waits for each line, and holds the program back
     arguments = ["long.mp4", "--model", segmenter_checkpoint, "--output", "o.mp4", "--table", "t.csv"]
-    process = start_program(arguments, tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = start_program(arguments, tmp_path, script_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with open(tmp_path / "t.csv", newline="", encoding="utf-8") as file:
         lines = [file.readline() for _ in range(40)]
         process.send_signal(signal.SIGINT)

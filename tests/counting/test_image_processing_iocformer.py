@@ -3,7 +3,6 @@
 import base64
 import json
 import logging
-import subprocess
 import sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +11,7 @@ from threading import Thread
 from types import SimpleNamespace
 
 import numpy as np
+import programs
 import pytest
 import torch
 from PIL import Image
@@ -337,7 +337,7 @@ def test_round_trip_and_bad_settings(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_files_work_beside_a_checkpoint_without_the_package(tmp_path):
+def test_the_files_work_beside_a_checkpoint_without_the_package(tmp_path, script_environment):
     """`trust_remote_code` on a machine that never installed dense_hf."""
     code = """
 import sys
@@ -345,11 +345,7 @@ from dense_hf.counting.image_processing_iocformer import IOCFormerImageProcessor
 IOCFormerImageProcessor.register_for_auto_class()
 IOCFormerImageProcessor(tile_size=64).save_pretrained(sys.argv[1])
 """
-    source = Path(__file__).parents[2] / "src"
-    environment = {"PATH": "", "HOME": str(tmp_path), "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
-    subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "hub"], check=True, env={**environment, "PYTHONPATH": str(source)}
-    )
+    programs.run([sys.executable, "-c", code, tmp_path / "hub"], check=True, env=script_environment)
     code = """
 import sys
 sys.modules["dense_hf"] = None  # importing it would fail
@@ -358,14 +354,14 @@ from transformers import AutoImageProcessor
 processor = AutoImageProcessor.from_pretrained(sys.argv[1], trust_remote_code=True)
 print(processor(Image.new("RGB", (100, 70)), return_tensors="pt")["pixel_values"].shape)
 """
-    run = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "hub"], check=True, env=environment, capture_output=True, text=True
-    )
-    assert "torch.Size([4, 3, 64, 64])" in run.stdout
+    without = {**script_environment, "PYTHONPATH": "", "HF_HOME": programs.empty_home()}
+    command = [sys.executable, "-c", code, tmp_path / "hub"]
+    done = programs.run(command, check=True, env=without, capture_output=True, text=True)
+    assert "torch.Size([4, 3, 64, 64])" in done.stdout
 
 
 @pytest.mark.slow
-def test_a_photo_of_24_megapixels_counts_in_bounded_memory():
+def test_a_photo_of_24_megapixels_counts_in_bounded_memory(script_environment):
     """The floats of all its tiles would be 302 MB more than those of one batch; the image itself is 72 MB of bytes."""
     code = """
 import resource, sys, torch
@@ -393,14 +389,9 @@ result = count_image(Stub(), IOCFormerImageProcessor(), image)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(len(result["tile_counts"]), (held - before) // 1024, (after - held) // 1024)
 """
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        check=True,
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": str(Path(__file__).parents[2] / "src"), "PATH": ""},
-    )
-    tiles, image_megabytes, growth = map(int, run.stdout.split())
+    command = [sys.executable, "-c", code]
+    done = programs.run(command, check=True, capture_output=True, text=True, env=script_environment)
+    tiles, image_megabytes, growth = map(int, done.stdout.split())
     assert tiles == 24 * 16
     assert image_megabytes < 120
     # measured 98 to 187: the bytes in channels-first order, the outputs, and what the allocator keeps

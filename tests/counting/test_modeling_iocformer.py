@@ -14,8 +14,7 @@ from torch.testing import assert_close
 from transformers import AutoConfig, ResNetConfig
 
 from dense_hf.counting.configuration_iocformer import DENSITY_FUSIONS, IOCFormerConfig
-from dense_hf.counting.density_iocformer import UpsampledConv2d
-from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
+from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting, UpsampledConv2d
 
 
 @given(height=st.integers(1, 9), width=st.integers(1, 9), channels=st.integers(1, 4), seed=st.integers(0, 99))
@@ -227,8 +226,19 @@ def test_stages_behind_the_output_are_dropped_and_change_nothing():
         assert_close(model.eval().backbone(pixels).feature_maps[-1], whole(pixels)[-1], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(("name", "stages"), [("resnet", 3), ("convnext", 3), ("timm", 3)])
+def test_a_whole_backbone_can_be_frozen(name, stages):
+    """The stem and two stages, of which those of timm behind the output do not count."""
+    config = tiny_config(backbone_config=OTHER_BACKBONES[name], num_frozen_backbone_stages=stages)
+    assert not any(value.requires_grad for value in IOCFormerForObjectCounting(config).backbone.parameters())
+    with pytest.raises(ValueError, match=f"at most {stages} for this backbone"):
+        IOCFormerForObjectCounting(
+            tiny_config(backbone_config=OTHER_BACKBONES[name], num_frozen_backbone_stages=stages + 1)
+        )
+
+
 def test_too_many_frozen_stages():
-    with pytest.raises(ValueError, match="at most 4"):
+    with pytest.raises(ValueError, match="at most 5"):
         IOCFormerForObjectCounting(tiny_config(num_frozen_backbone_stages=9))
 
 

@@ -111,21 +111,21 @@ def test_fractions_are_no_pixels_unless_somebody_says_so(photos, tmp_path, capsy
 
 BAD_TABLES = {
     "image,x\na.png,1": "columns image,x,y",
-    "image,x,y,label\na.png,1,2,fish": "columns image,x,y",
+    "image,x,size\na.png,1,2": "columns image,x,y",
     "": "columns image,x,y",
     "image,x,y": "at least one image",
-    "image,x,y\nphoto 0.png,1": "three values",
+    "image,x,y\nphoto 0.png,1": "3 values",
     "image,x,y\nphoto 0.png,1,nan": "line 2",
     "image,x,y\nphoto 0.png,1_0,2": "line 2",
     "image,x,y\nphoto 0.png,,2": "line 2",
-    "image,x,y\n../photos/photo 0.png,1,2": "names of files",
-    "image,x,y\n/etc/passwd,1,2": "names of files",
-    "image,x,y\n photo 0.png,1,2": "outer spaces",
+    "image,x,y\n../photos/photo 0.png,1,2": "9 pictures without annotations",
+    "image,x,y\n/etc/passwd,1,2": "passwd: expected a picture of this name",
+    "image,x,y\n..,1,2": "the name of a picture",
     "image,x,y\nphoto 0.png,,\nphoto 0.png,1,2": "line 2 calls empty",
-    "image,x,y\nphoto 10.png,1,2": "1 missing: photo 10.png",
-    "image,x,y\nphoto 1.png,1,2": "9 without: photo 0.png",
+    "image,x,y\nphoto 10.png,1,2": "photo 10.png: expected a picture of this name",
+    "image,x,y\nphoto 1.png,1,2": "9 pictures without annotations are left out (photo 0.png",
     'image,x,y\n"photo 1.png,1,2': "CSV",
-    "EVERY,40,2": "line 2: 40, 2",
+    "EVERY,40,2": "photo 0.png, line 2: 40, 2",
     "EVERY,0,-1": "line 2: 0, -1",
 }
 
@@ -151,7 +151,7 @@ def test_bad_images_and_equal_stems_are_refused(photos, tmp_path, capsys):
     for suffix in ("png", "jpg"):
         Image.new("RGB", (9, 9)).save(photos / f"photo 0.{suffix}")
     assert convert(photos) == 1
-    assert "differ in more than the suffix" in capsys.readouterr().err
+    assert "differ in more than folder and suffix" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

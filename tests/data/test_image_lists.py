@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from dense_hf import InvalidDataError
 from dense_hf.data import read_ids, split_suffix
+from dense_hf.data.image_lists import ImageNames
 
 
 def test_ids_are_those_of_the_file_in_its_order(tmp_path):
@@ -65,3 +66,20 @@ def test_no_id_leaves_its_folder(tmp_path, text):
     for name in ids:
         assert (tmp_path / "images" / name).resolve().parent == (tmp_path / "images").resolve()
         assert len({split_suffix(other)[0] for other in ids}) == len(ids)
+
+
+def test_names_as_macos_writes_them(tmp_path):
+    """Accents as letters of their own, and a file of another kind beside each image."""
+    decomposed, composed = "re\u0301cif", "r\u00e9cif"
+    for name in (f"{decomposed}.jpg", f"._{decomposed}.jpg", "._plain.jpg"):
+        (tmp_path / name).touch()
+    names = ImageNames(tmp_path)
+    for image_id in (composed, decomposed, f"{composed}.jpg", f"{decomposed}.jpg"):
+        assert names.find(image_id) == f"{decomposed}.jpg"
+    assert names.find("plain") is None
+    assert names.find("._plain.jpg") is None
+    assert names.find(f"{composed}.png") is None
+    (tmp_path / f"{composed}.jpg").touch()  # on a file system that tells them apart
+    names = ImageNames(tmp_path)
+    for stem in (composed, decomposed):
+        assert names.find(stem) == names.find(f"{stem}.jpg") == f"{stem}.jpg"

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.TiffImagePlugin import AppendingTiffWriter
 
 from dense_hf import InvalidDataError
 from dense_hf.data import open_image, read_image_header
@@ -177,10 +178,11 @@ def test_damaged_files_give_an_image_or_the_one_error(tmp_path, data):
 
 def write_pages(path, kinds):
     """A TIFF with a page for each NewSubfileType."""
-    pages = [Image.fromarray(np.full((16 >> place, 16 >> place), 60 * place, np.uint8)) for place in range(len(kinds))]
-    for page, kind in zip(pages, kinds):
-        page.encoderinfo = {"tiffinfo": {254: kind}}
-    pages[0].save(path, save_all=True, append_images=pages[1:], tiffinfo={254: kinds[0]})
+    with AppendingTiffWriter(str(path), new=True) as file:
+        for place, kind in enumerate(kinds):
+            page = Image.fromarray(np.full((16 >> place, 16 >> place), 60 * place, np.uint8))
+            page.save(file, format="TIFF", tiffinfo={254: kind})
+            file.newFrame()
 
 
 def test_smaller_copies_and_masks_beside_a_picture_are_no_stack(tmp_path):

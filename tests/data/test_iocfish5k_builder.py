@@ -55,6 +55,7 @@ def test_columns_and_order(folder, tmp_path):
     assert set(train["num_dropped"]) == {0}
 
 
+@pytest.mark.smoke
 def test_two_processes_and_streaming_give_the_same_rows(folder, tmp_path):
     alone = build(folder, str(tmp_path / "cache"))
     together = build(folder, str(tmp_path / "cache2"), num_proc=2)

@@ -61,7 +61,7 @@ def test_palette_and_sixteen_bit_masks_hold_the_same_numbers(tmp_path):
     assert read_mask(tmp_path / "palette.png", (3, 2), VSPW_RULE).tolist() == expected
     sixteen = mask_file(tmp_path, numbers, np.uint16, "sixteen.png")
     with Image.open(sixteen) as image:
-        assert image.mode == "I;16"
+        assert image.mode.startswith("I")  # "I;16" of new versions of Pillow, "I" of 10.1
     assert read_mask(sixteen, (3, 2), VSPW_RULE).tolist() == expected
     for number in (256, 257, 65535):
         with pytest.raises(InvalidDataError, match=f"{number} at x=1, y=0"):

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -194,6 +195,26 @@ def test_points_outside_are_not_written(tmp_path, point):
     with pytest.raises(ValueError, match="inside the image"):
         write_points(tmp_path / "a.xml", [(1, 1), point], "a.jpg", (10, 10))
     assert not list(tmp_path.iterdir())
+
+
+def test_other_tools_find_the_image_and_its_size(tmp_path):
+    write_points(tmp_path / "a.xml", [[1, 2]], "reef 1.jpg", (30, 20))
+    root = ElementTree.parse(tmp_path / "a.xml").getroot()
+    assert root.findtext("filename") == "reef 1.jpg"
+    assert [(child.tag, child.text) for child in root.find("size")] == [
+        ("width", "30"),
+        ("height", "20"),
+        ("depth", "3"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("point", "message"),
+    [("<y>1</y><x>2</x>", "y before x"), ("<x>1</x>", "a point with x"), ("", "no values"), ("<x/><y>1</y>", "''")],
+)
+def test_what_a_point_lacks_is_said(tmp_path, point, message):
+    with pytest.raises(InvalidDataError, match=message):
+        read_points(write_xml(tmp_path / "a.xml", [()], f"<point>{point}</point>"), (10, 10))
 
 
 def test_names_with_markup_are_escaped(tmp_path):

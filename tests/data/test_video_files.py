@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import av
 import numpy as np
@@ -110,6 +112,66 @@ def test_frames_are_decoded_when_they_are_asked_for(tmp_path):
     assert np.abs(first.astype(int) - moving(0)).mean() < 3
     assert np.abs(eleventh.astype(int) - moving(10)).mean() < 3
     assert list(video) == []  # closed
+
+
+def test_names_with_a_colon_and_frames_that_last_hours(tmp_path):
+    path = tmp_path / "12:30 http:street.mp4"
+    for fps in (Fraction(1, 7200), 1e-5, Fraction(1, 1001), 0.3):
+        with VideoReader(write(path, 3, fps)) as video:
+            times = [video.seconds for _ in video]
+            assert times == pytest.approx([0, 1 / fps, 2 / fps], rel=1e-3)
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "subfile,,start,0,end,0,,:http://127.0.0.1:1/a.mp4",
+        "concat:http://127.0.0.1:1/a.mp4|/etc/passwd",
+        "file:///etc/passwd",
+        "crypto+http://127.0.0.1:1/a.mp4",
+        "gopher://127.0.0.1:1/a.mp4",
+        "FTP://127.0.0.1:1/a.mp4",
+    ],
+)
+def test_addresses_of_other_protocols_are_refused(source):
+    with pytest.raises(InvalidDataError, match="an address that begins with http://, https://"):
+        VideoReader(source)
+
+
+@pytest.mark.parametrize("source", ["concat:a.mp4|b.mp4", "subfile,,start,0,end,0,,:a.mp4", "pipe:0", "data:,x"])
+def test_protocols_without_an_address_are_names_of_files(source):
+    with pytest.raises(InvalidDataError, match="existing file"):
+        VideoReader(source)
+
+
+def test_a_playlist_behind_an_address_reaches_no_file(tmp_path):
+    video = write(tmp_path / "secret.mp4", 10)
+    lists = {
+        "/a.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{video}\n#EXT-X-ENDLIST\n",
+        "/a.ffconcat": f"ffconcat version 1.0\nfile 'file:{video}'\n",
+    }
+
+    class Lists(BaseHTTPRequestHandler):
+        def do_GET(self):
+            content = video.read_bytes() if self.path == "/a.mp4" else lists[self.path].encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Lists) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        with VideoReader(f"{address}/a.mp4", timeout=5) as reader:
+            assert len(list(reader)) == 10
+        for name in lists:
+            with pytest.raises(InvalidDataError):
+                VideoReader(address + name, timeout=5)
+        server.shutdown()
 
 
 @pytest.mark.parametrize(
@@ -288,7 +350,7 @@ def test_wrong_frames_and_wrong_numbers(tmp_path):
                 video.write(wrong)
     assert len(read(tmp_path / "a.mp4")) == 1
     for arguments, message in (
-        (("a.gif", 25, (96, 64)), "a.gif"),
+        (("a.avi", 25, (96, 64)), "a.avi"),
         (("a", 25, (96, 64)), "must end with"),
         (("b.mp4", 0, (96, 64)), "Received: 0"),
         (("b.mp4", 25, (96, 0)), r"Received: 25, \(96, 0\)"),

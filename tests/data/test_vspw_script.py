@@ -6,6 +6,7 @@ from importlib import import_module
 import datasets
 import numpy as np
 import pytest
+from PIL import Image
 
 from dense_hf.data import VSPW, generate_miniature_videos
 from dense_hf.data.miniature_videos import MINIATURE_CLASSES
@@ -98,3 +99,14 @@ def test_the_miniature_script(tmp_path):
     assert sorted(os.listdir(tmp_path / "new")) == ["data", "label_num_dic_final.json", "train.txt"]
     with pytest.raises(SystemExit):
         import_module("make_miniature_videos").main([str(tmp_path / "new"), *size])
+
+
+def test_masks_of_0_and_255_are_not_published(folder, tmp_path, capsys):
+    for path in folder.glob("data/*/mask/*.png"):
+        labels = np.asarray(Image.open(path))
+        Image.fromarray(np.where(labels > 1, 255, 0).astype(np.uint8)).save(path)
+    (folder / "label_num_dic_final.json").write_text('{"around": 0, "object": 1}')
+    words = [str(folder), "--own_data", "--zero_is_a_class", "--parquet", str(tmp_path / "out")]
+    assert import_module("vspw").main(words) == 1
+    assert "0 and 255 only: around" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

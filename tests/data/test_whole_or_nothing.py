@@ -6,6 +6,7 @@ import pytest
 
 from dense_hf import InvalidDataError
 from dense_hf.data import new_directory, read_bytes, write_file
+from dense_hf.data.files import written_together
 
 
 def test_a_file_is_replaced_in_one_step(tmp_path):
@@ -39,6 +40,19 @@ def test_a_folder_appears_when_it_is_complete(tmp_path):
     with new_directory(target) as folder:  # an empty one is as good as none
         (folder / "b").write_text("2")
     assert os.listdir(target) == ["b"]
+
+
+def test_new_weights_take_the_place_of_old_ones_in_other_files(tmp_path):
+    """transformers reads model.safetensors before an index, so an old one would win over new shards."""
+    shards = {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"}
+    beside = {"config.json", "model_of_mine.safetensors", "model.txt"}
+    for name in beside:
+        (tmp_path / name).touch()
+    for names in (shards, {"model.safetensors"}, shards, {"results.json"}):
+        with written_together(tmp_path) as folder:
+            for name in names:
+                (folder / name).touch()
+    assert {path.name for path in tmp_path.iterdir()} == shards | beside | {"results.json"}
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])

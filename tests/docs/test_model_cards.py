@@ -13,11 +13,13 @@ import yaml
 from huggingface_hub import ModelCard
 
 import dense_hf
+from dense_hf.reports.model_card import METRIC_TYPES
 
 ROOT = Path(__file__).parents[2]
 MODULES = [path.stem for path in (ROOT / "scripts" / "demo").glob("*.py")]
 METHODS = sorted((ROOT / "model_cards" / "methods").glob("*.yaml"))
 CHECKPOINTS = sorted(path.parent for path in ROOT.glob("checkpoints/*/results.json"))
+PAGE = "docs/results.md"
 CARDS = [ROOT / "model_cards" / f"{path.stem}.md" for path in METHODS]
 CARDS += [path / "README.md" for path in CHECKPOINTS]
 
@@ -37,12 +39,17 @@ def cards(script):
     return script("make_model_cards")
 
 
-def test_cards_and_readme_are_what_the_script_writes(cards):
+def test_cards_and_the_page_of_results_are_what_the_script_writes(cards):
     """Byte for byte; `python scripts/demo/make_model_cards.py` writes them again."""
     changed = [
         str(path) for path, text in cards.all_texts(ROOT, {}).items() if (ROOT / path).read_bytes() != text.encode()
     ]
     assert changed == []
+
+
+def test_the_table_of_the_readme_is_what_the_files_of_results_say(script):
+    """Byte for byte; `python scripts/demo/results_page.py` writes it again."""
+    assert script("results_page").front_page(ROOT) == (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_method_and_every_checkpoint_has_a_card():
@@ -52,7 +59,15 @@ def test_every_method_and_every_checkpoint_has_a_card():
     titles = {yaml.safe_load(path.read_text(encoding="utf-8"))["title"] for path in METHODS}
     methods = {name.removesuffix("Config") for name in dir(dense_hf) if name.endswith("Config")}
     methods.remove("ResNet38")  # a backbone
-    assert {name.replace("Plus", "++").replace("LargeFOV", "-LargeFOV") for name in methods} <= titles
+    spelled = {"Plus": "++", "LargeFOV": "-LargeFOV", "DensityCounter": "Density counters"}
+    spelled |= {"DSSINet": "DSSI-Net", "MSPSNet": "MPS", "NetVideo": "Net for video"}
+    for name, words in spelled.items():
+        methods = {method.replace(name, words) for method in methods}
+    assert methods <= titles
+
+
+HUB_TASKS = ("image-classification", "image-segmentation", "object-detection")
+METRICS = ("mae", "rmse", "nae", "mean_iou", "weighted_iou", "pixel_accuracy", "vc8", "vc16", "mean_average_precision")
 
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -62,8 +77,12 @@ def test_metadata_can_be_read_and_says_whose_number_it_is(path):
     assert "dense_hf" in card.data.tags
     results = card.data.eval_results or []
     assert results or path.name == "cffm_plus.md"
+    assert card.data.pipeline_tag in HUB_TASKS or path.name == "affinity_net.md"
     for result in results:
         assert result.task_type == card.data.tags[0]
+        assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", result.dataset_type)
+        assert result.metric_type in METRICS
+        assert result.metric_value <= 1 or result.metric_type in ("mae", "rmse", "nae"), "shares are 0 to 1"
         if path.parent.parent.name == "checkpoints":
             assert result.metric_name.endswith("(measured here)")
             assert result.source_url is None
@@ -101,7 +120,9 @@ def test_figures_of_the_metadata_are_those_of_the_results():
         return values, json.loads((folder / "results.json").read_text())
 
     values, results = measured("iocformer-trees")
-    assert values == {key: results["run"]["test"][key] for key in ("mae", "mse", "nae")}
+    assert values == {METRIC_TYPES.get(key, key): results["run"]["test"][key] for key in ("mae", "mse", "nae")}
+    values, results = measured("iocformer-nuclei")
+    assert values == {METRIC_TYPES.get(key, key): results["run"]["test"][key] for key in ("mae", "mse", "nae")}
     values, results = measured("cffm-street")
     assert values == {key: results["methods"]["cffm"]["released"][key]["mean"] for key in ("mean_iou", "vc8", "vc16")}
     values, results = measured("mcis-crops")
@@ -114,7 +135,8 @@ def test_figures_of_the_metadata_are_those_of_the_results():
 @pytest.fixture
 def clone(tmp_path):
     """What the script changes."""
-    shutil.copy(ROOT / "README.md", tmp_path)
+    (tmp_path / "docs").mkdir()
+    shutil.copy(ROOT / PAGE, tmp_path / PAGE)
     (tmp_path / "model_cards").mkdir()
     for folder in ROOT.glob("checkpoints/*"):
         (tmp_path / "checkpoints" / folder.name).mkdir(parents=True)
@@ -148,9 +170,9 @@ def test_new_results_are_kept_and_replace_the_old_ones_everywhere(cards, clone):
     (clone / "new.json").write_text(json.dumps(tree_results()))
     arguments = [str(clone / "new.json"), "--root", str(clone)]
     assert cards.main(arguments) == 0
-    text = (clone / "README.md").read_text(encoding="utf-8")
-    before, section, after = parts(text, "results")
-    assert [before, after] == parts((ROOT / "README.md").read_text(encoding="utf-8"), "results")[::2]
+    text = (clone / PAGE).read_text(encoding="utf-8")
+    before, section, after = parts(text, "trees")
+    assert [before, after] == parts((ROOT / PAGE).read_text(encoding="utf-8"), "trees")[::2]
     card = (clone / "checkpoints/iocformer-trees/README.md").read_text(encoding="utf-8")
     for place in (section, card):
         assert "| seed 1 | 101 of 109 | 1.50 | 104.3 | 1.25 |" in place
@@ -162,7 +184,7 @@ def test_new_results_are_kept_and_replace_the_old_ones_everywhere(cards, clone):
     assert "commit 0123456789ab, started 2026-01-02 03:04 UTC; Python 3.11.7." in card
     assert json.loads((clone / "checkpoints/iocformer-trees/results.json").read_text()) == tree_results()
     assert cards.main(arguments) == 0  # again, and nothing piles up
-    assert (clone / "README.md").read_text(encoding="utf-8") == text
+    assert (clone / PAGE).read_text(encoding="utf-8") == text
     street = Path("checkpoints/cffm-street/README.md")
     assert (clone / street).read_bytes() == (ROOT / street).read_bytes()
 
@@ -185,7 +207,7 @@ def test_words_follow_the_numbers(script):
 @pytest.mark.parametrize("damage", ["no_marks", "no_number", "no_run", "unknown", "no_json", "no_file"])
 def test_results_that_do_not_fit_change_nothing(cards, damage, clone, capsys):
     if damage == "no_marks":
-        (clone / "README.md").write_text("# nothing to replace\n")
+        (clone / PAGE).write_text("# nothing to replace\n")
     results = tree_results()
     if damage == "no_number":
         del results["held_out"]["seeds"][0]["mae_count"]
@@ -219,7 +241,7 @@ def test_a_new_checkpoint_needs_its_data_file_alone(cards, clone):
         "| all background, no model | 25.0 | - | 25.0 | - |",
     ):
         assert line in card.text
-        assert line in (clone / "README.md").read_text()
+        assert line in (clone / PAGE).read_text()
     assert "mcis-crops" in (clone / "model_cards/README.md").read_text()
 
 

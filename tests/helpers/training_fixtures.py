@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from programs import HOME
 from safetensors.torch import load_file
 from transformers import set_seed
 
@@ -16,10 +17,10 @@ from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
 from dense_hf.data import generate_miniature_set, generate_miniature_videos, generate_miniature_weak
 from dense_hf.data.counting_examples import read_examples
 from dense_hf.inference.counts import evaluate_counting
-from dense_hf.training.calendar_trainer import CalendarTrainer
 from dense_hf.training.counting.augmentation import CountingAugmentation
 from dense_hf.training.counting.dataset import CountingTrainingSet, collate_crops
 from dense_hf.training.counting.options import CountingTrainingArguments
+from dense_hf.training.counting.trainer import CountingTrainer
 
 REPOSITORY = Path(__file__).parents[2]
 TINY_MODEL = {
@@ -95,7 +96,7 @@ def make_trainer(tiny_set):
             args.seed,
             samples_per_image,
         )
-        return CalendarTrainer(
+        return CountingTrainer(
             model=IOCFormerForObjectCounting(config),
             args=args,
             train_dataset=train_set,
@@ -135,12 +136,13 @@ def same_weights():
 
 @pytest.fixture(scope="session")
 def script_environment():
-    """For real processes: the package from the source tree, one thread each, no network."""
+    """For real processes: the package from the source tree, one thread each, no network, a cache for tests alone."""
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(REPOSITORY / "src"), *sys.path[:1]]),
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
+        "HF_HOME": HOME,
     }
 
 

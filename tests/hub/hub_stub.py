@@ -16,6 +16,8 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from programs import HOME, empty_home
+
 USER = "someone"
 TOKEN = "hf_" + "a" * 34
 LARGE = {".safetensors", ".bin", ".parquet"}
@@ -58,6 +60,8 @@ class HubStub:
             the request through; "hang up" ends the connection in the middle of it.
     """
 
+    _port = 0  # the same for one after the other, so that the programs of all tests have the same variables
+
     def __init__(self) -> None:
         self.repositories: dict[tuple[str, str], StubRepository] = {}
         self.large_files: Files = {}
@@ -68,11 +72,16 @@ class HubStub:
         class Handler(_Handler):
             hub = stub
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        try:
+            self._server = ThreadingHTTPServer(("127.0.0.1", HubStub._port), Handler)
+        except OSError:  # another one still listens
+            self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        HubStub._port = HubStub._port or self._server.server_port
         self._server.daemon_threads = True
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> "HubStub":
+        empty_home()
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return self
 
@@ -88,14 +97,16 @@ class HubStub:
         """How many requests there were whose path contains `part`."""
         return sum(known == method and part in path for known, path in self.requests)
 
-    def environment(self, home: object) -> dict[str, str]:
-        """Variables for a process that shall use this server and a cache of its own."""
+    def environment(self, *, offline: bool = False) -> dict[str, str]:
+        """Variables for programs that shall use this server, or have used it; their cache is `programs.HOME`."""
+        if offline:
+            return {"HF_HOME": HOME, "HF_HUB_OFFLINE": "1"}
         return {
             "HF_ENDPOINT": self.endpoint,
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_OFFLINE": "0",
-            "HF_HOME": str(home),
+            "HF_HOME": HOME,
             "HF_TOKEN": TOKEN,
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",

@@ -46,7 +46,7 @@ def test_data_sets_are_published_and_a_failed_upload_is_repeated(hub, tmp_path):
     generate_miniature_set(tmp_path / "iocfish5k_data", 2, 2, 1, image_size=(60, 50), max_objects=6)
     generate_miniature_videos(tmp_path / "vspw_data", 1, 1, 0, num_frames=3, frame_size=(48, 36))
     write_weak_folder(tmp_path / "pascal_voc_weak_data")
-    environment = hub.environment(tmp_path / "home")
+    environment = hub.environment()
     hub.before = lambda method, path: 403 if "/commit/" in path else None
     for name, (code, text) in run_programs(
         {name: publishing(name, "--private") for name in SCRIPTS}, tmp_path, environment
@@ -84,7 +84,7 @@ def test_private_data_do_not_go_to_a_public_repository(hub, tmp_path):
     hub.repositories["dataset", "someone/iocfish5k"] = StubRepository(commits=[{}])
     generate_miniature_set(tmp_path / "iocfish5k_data", 1, 1, 0, image_size=(60, 50), max_objects=6)
     programs = {"push": publishing("iocfish5k", "--private")}
-    ((code, text),) = run_programs(programs, tmp_path, hub.environment(tmp_path / "home")).values()
+    ((code, text),) = run_programs(programs, tmp_path, hub.environment()).values()
     assert code == 1
     assert "this one is public" in text
     assert hub.files("someone/iocfish5k", "dataset") == {}

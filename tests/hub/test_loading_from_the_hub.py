@@ -6,9 +6,10 @@ The Hub is the stand-in of `hub_stub.py`; the real one was not reached.
 import numpy as np
 import pytest
 import torch
-from fresh_processes import run_programs, script
+from fresh_processes import dense_hf, run_programs
 from hub_stub import HubStub
 from PIL import Image
+from programs import empty_home
 from safetensors.torch import load_file
 from tiny_checkpoints import CHECKPOINTS
 
@@ -68,11 +69,8 @@ def loaded(checkpoints, picture, tmp_path_factory):
     results = {}
     with HubStub() as hub:
         folder = tmp_path_factory.mktemp("push")
-        pushes = {
-            name: script("scripts/push_checkpoint.py", checkpoints / name, f"someone/tiny-{name}")
-            for name in CHECKPOINTS
-        }
-        for name, (code, text) in run_programs(pushes, folder, hub.environment(folder / "home")).items():
+        pushes = {name: dense_hf("push", checkpoints / name, f"someone/tiny-{name}") for name in CHECKPOINTS}
+        for name, (code, text) in run_programs(pushes, folder, hub.environment()).items():
             assert code == 0, f"{name}: {text[-3000:]}"
         for name in CHECKPOINTS:  # a copy as `hf download` makes it
             (folder / name).mkdir()
@@ -81,9 +79,8 @@ def loaded(checkpoints, picture, tmp_path_factory):
         for way in WAYS:
             place = tmp_path_factory.mktemp("load")
             by_name, package = way.startswith("name"), way.endswith("import")
-            environment = hub.environment(place / "home")
-            if not by_name:
-                environment |= {"HF_HUB_OFFLINE": "1"}
+            empty_home()
+            environment = hub.environment(offline=not by_name)
             programs = {
                 name: (
                     LOAD,
@@ -99,11 +96,12 @@ def loaded(checkpoints, picture, tmp_path_factory):
             }
             for name, (code, text) in run_programs(programs, place, environment, package).items():
                 results[way, name] = code, text, place / f"{name}.safetensors"
-        yield results, hub
+    return results, hub
 
 
 # One test of all: with several, each process of pytest-xdist would push and load everything.
 @pytest.mark.slow
+@pytest.mark.smoke
 def test_checkpoints_load_in_fresh_interpreters(loaded, picture, subtests):
     results, hub = loaded
     for way, name in results:
@@ -138,5 +136,8 @@ def check_repository(files, name):
     assert "value: 0.25" in card
     assert files["results.json"] == b'{"mean_iou": 0.25}'
     rest = {path for path in files if not path.endswith(".py")}
+    assert ("requirements.txt" in rest) == ("handler.py" in files)  # of an endpoint
+    rest.discard("requirements.txt")
     assert rest == {"README.md", "results.json", "config.json", "preprocessor_config.json", "model.safetensors"}
-    assert (len(files) > len(rest)) == (name != "segformer")
+    code = {path for path in files if path.endswith(".py")} - {"handler.py"}
+    assert bool(code) == (name != "segformer")

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import toys
 from conftest import CARD
-from fresh_processes import run_programs, script
+from fresh_processes import dense_hf, run_programs
+from programs import empty_home
 
 HELPERS = Path(toys.__file__).parents[1]
 ADD = f"import sys\nsys.path.insert(0, {str(HELPERS)!r})\nimport toys\ntoys.add_toys()\n"
@@ -43,13 +44,14 @@ def test_a_toy_goes_to_the_hub_and_comes_back(hub, tmp_path):
     names = [row.name for row in toys.ROWS]
     programs = {"save": (ADD + SAVE, [CARD])}
     for name in names:
-        program, words = script("scripts/push_checkpoint.py", tmp_path / name, f"someone/{name}")
+        program, words = dense_hf("push", tmp_path / name, f"someone/{name}")
         programs[name] = (ADD + program, words)
     programs["with"] = (ADD + "import dense_hf\n" + USE, [])
-    done = run_programs(programs, tmp_path, hub.environment(tmp_path / "home"))
+    done = run_programs(programs, tmp_path, hub.environment())
     assert all(code == 0 for code, _ in done.values()), done
     for name in names:
         assert {f"modeling_{name}.py", f"configuration_{name}.py"} <= hub.files(f"someone/{name}").keys()
-    alone = run_programs({"alone": (USE, [])}, tmp_path, hub.environment(tmp_path / "elsewhere"), package=False)
+    empty_home()
+    alone = run_programs({"alone": (USE, [])}, tmp_path, hub.environment(), package=False)
     assert alone["alone"][0] == 0, alone
     assert alone["alone"][1].splitlines()[-2:] == done["with"][1].splitlines()[-2:]

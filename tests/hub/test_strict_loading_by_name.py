@@ -36,9 +36,8 @@ def test_by_name_online_and_offline(hub, files, tmp_path):
     rest = {name: content for name, content in files.items() if name != "model.safetensors"}
     put(hub, "someone/outside", rest | {"model.safetensors.index.json": index})
     programs = {name: (LOAD, [f"someone/{name}"]) for name in ("whole", "headless", "outside", "lost")}
-    environment = hub.environment(tmp_path / "home")
-    online = run_programs(programs, tmp_path, environment)
-    offline = run_programs(programs, tmp_path, environment | {"HF_HUB_OFFLINE": "1"})
+    online = run_programs(programs, tmp_path, hub.environment())
+    offline = run_programs(programs, tmp_path, hub.environment(offline=True))
     for done in (online, offline):
         assert done["whole"][0] == 0, done["whole"][1]
         assert "MCISForImageClassification MCISImageProcessor False" in done["whole"][1]

@@ -7,6 +7,7 @@ import pytest
 from fresh_processes import REPOSITORY, run_programs, script
 from hub_stub import TOKEN, HubStub
 from huggingface_hub import ModelCard
+from programs import empty_home
 from safetensors.torch import load as load_tensors
 
 from dense_hf.data import (
@@ -19,6 +20,7 @@ from dense_hf.data import (
 from dense_hf.data.images import write_gray_map
 from dense_hf.data.weak_source import mask_rule
 from dense_hf.inference.localization_maps import map_path
+from dense_hf.reports.model_card import METRIC_TYPES
 
 VIDEO = ["--data_dir", "videos", "--max_steps", "1", "--warmup_steps", "0", "--save_steps", "1"]
 COUNTING = [
@@ -82,7 +84,7 @@ def pushed(tmp_path_factory):
     """Every script has run a step and pushed; then each model was loaded by name, without dense_hf."""
     folder = make_data(tmp_path_factory.mktemp("training"))
     with HubStub() as hub:
-        environment = hub.environment(folder / "home") | {"HF_TOKEN": ""}
+        environment = hub.environment() | {"HF_TOKEN": ""}
         runs = run_programs({name: training(name) for name in SCRIPTS}, folder, environment)
         loads = {
             name: (LOAD, [f"someone/tiny-{name}", json.loads(files["config.json"])["architectures"][0]])
@@ -90,12 +92,14 @@ def pushed(tmp_path_factory):
             if (files := hub.repositories["model", f"someone/tiny-{name}"].files).get("config.json")
         }
         place = tmp_path_factory.mktemp("loading")
-        loaded = run_programs(loads, place, hub.environment(place / "home"), package=False)
-        yield hub, runs, loaded
+        empty_home()
+        loaded = run_programs(loads, place, hub.environment(), package=False)
+    return hub, runs, loaded
 
 
 # One test of all: with several, each process of pytest-xdist would run every script.
 @pytest.mark.slow
+@pytest.mark.smoke
 def test_scripts_push_model_processor_code_card_and_results_but_no_token(pushed, subtests):
     hub, runs, loaded = pushed
     for name in SCRIPTS:
@@ -110,7 +114,8 @@ def test_scripts_push_model_processor_code_card_and_results_but_no_token(pushed,
             card = ModelCard(files["README.md"].decode())
             metrics = {metric.metric_type: metric.metric_value for metric in card.data.eval_results or ()}
             split = SPLITS.get(name, "validation")
-            assert metrics.items() <= (results[split] if split else {}).items()
+            of_split = {METRIC_TYPES.get(key, key): value for key, value in (results[split] if split else {}).items()}
+            assert metrics.items() <= of_split.items()
             assert len(metrics) > 0 or split is None
             assert results["seed"] == 1
             assert not any("checkpoint-" in path for path in files)
@@ -123,7 +128,7 @@ def test_a_push_that_failed_is_repeated_without_training_again(hub, tmp_path):
     """No commit comes through: neither that of a checkpoint nor the last one. Then all is well again."""
     make_data(tmp_path)
     hub.before = lambda method, path: 403 if "/commit/" in path else None
-    environment = hub.environment(tmp_path / "home")
+    environment = hub.environment()
     ((code, text),) = run_programs({"cffm": training("cffm")}, tmp_path, environment).values()
     assert code != 0
     assert "403" in text

@@ -2,14 +2,15 @@
 
 import json
 import os
-import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from programs import run
 from tiny_affinity import tiny_affinity_net
 from tiny_checkpoints import CHECKPOINTS
+from tiny_counters import TINY_COUNTERS, tiny_counter
 
 from dense_hf import (
     AffinityNetConfig,
@@ -17,6 +18,7 @@ from dense_hf import (
     CFFMConfig,
     CFFMImageProcessor,
     CFFMPlusConfig,
+    CounterImageProcessor,
     DeepLabLargeFOVConfig,
     IOCFormerConfig,
     IOCFormerImageProcessor,
@@ -24,6 +26,7 @@ from dense_hf import (
     MCISImageProcessor,
     MRCFAConfig,
 )
+from dense_hf.methods import method_of
 from dense_hf.weak_segmentation.configuration_resnet38 import ResNet38Config
 from dense_hf.weak_segmentation.image_processing_deeplab_largefov import DeepLabLargeFOVImageProcessor
 
@@ -37,6 +40,7 @@ CONFIGS = [
     DeepLabLargeFOVConfig,
     AffinityNetConfig,
     ResNet38Config,
+    *(method_of(name).config_class for name in TINY_COUNTERS),
 ]
 PROCESSORS = [
     IOCFormerImageProcessor,
@@ -44,6 +48,7 @@ PROCESSORS = [
     MCISImageProcessor,
     DeepLabLargeFOVImageProcessor,
     AffinityNetImageProcessor,
+    CounterImageProcessor,
 ]
 NUMBERS = {
     (config, field.name): field.type
@@ -54,7 +59,7 @@ NUMBERS = {
 
 
 @pytest.mark.timeout(300)
-def test_any_value_of_any_setting_is_refused_or_works(tmp_path):
+def test_any_value_of_any_setting_is_refused_or_works(tmp_path, script_environment):
     """DENSE_HF_EXAMPLES=2000 tries more of them."""
     root = tmp_path / "checkpoints"
     for name, (make, processor, _) in CHECKPOINTS.items():
@@ -62,12 +67,15 @@ def test_any_value_of_any_setting_is_refused_or_works(tmp_path):
         processor.save_pretrained(root / name)
     tiny_affinity_net().save_pretrained(root / "affinity")
     AffinityNetImageProcessor().save_pretrained(root / "affinity")
+    for name in TINY_COUNTERS:
+        tiny_counter(name).save_pretrained(root / name)
+        CounterImageProcessor().save_pretrained(root / name)
     examples = os.environ.get("DENSE_HF_EXAMPLES", "150")
     command = [sys.executable, str(HELPERS / "absurd_settings.py"), str(root), examples]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = run(command, env=script_environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads(done.stdout.splitlines()[-1])
-    assert result["refused"] > result["loaded"] > 0
+    assert result["refused"] > result["ran"] > result["loaded"] > 0
     assert result["most_seconds"] < 5
     assert result["most_bytes"] < 1.5 * 2**30
 
@@ -114,6 +122,19 @@ def test_bounds_say_field_bounds_and_value(config):
 def test_encoders_and_backbones_have_bounds(config, name, content, words):
     with pytest.raises(ValueError, match=words):
         config(**{name: content})
+
+
+@pytest.mark.parametrize("size", [(1440, 2560), (2160, 3840), (2160, 4096)])
+def test_frames_that_people_have_are_within_the_bounds(size):
+    CFFMImageProcessor(size=dict(zip(("shortest_edge", "longest_edge"), size)))
+    with pytest.raises(ValueError, match="size must be at most 9,437,184 pixels"):
+        CFFMImageProcessor(size={"shortest_edge": 2400, "longest_edge": 4096})
+
+
+def test_tiles_may_be_as_large_as_frames():
+    assert IOCFormerImageProcessor(tile_size=3072, tile_overlap=256).tile_size == 3072
+    with pytest.raises(ValueError, match="tile_size must be at least 1 and at most 3,072"):
+        IOCFormerImageProcessor(tile_size=3073)
 
 
 @pytest.mark.parametrize("processor", PROCESSORS)

@@ -171,6 +171,11 @@ def command(*words):
     return run
 
 
+def push(folder, data, output, capsys):
+    assert main(["push", str(folder), "someone/x", "--dry-run"]) == 2
+    return capsys.readouterr().err
+
+
 def script(name, *words):
     def run(folder, data, output, capsys):
         places = {"model": folder, "data": data, "output": output}
@@ -218,7 +223,7 @@ WAYS = {
         "affinity",
         script("refine_maps.py", *GIVEN, "{data}/squares", "--maps", "{data}", "--output", "{output}"),
     ),
-    "push_checkpoint": ("mcis", script("push_checkpoint.py", "{model}", "someone/x", "--dry-run")),
+    "push": ("mcis", push),
     "pipeline count": ("iocformer", task("object-counting")),
     "pipeline segment": ("cffm", task("video-semantic-segmentation")),
     "pipeline localize": ("mcis", task("weakly-supervised-segmentation")),

@@ -120,3 +120,41 @@ def test_classes_that_no_training_video_has_are_named(tmp_path, video_set, caplo
         Image.fromarray(labels).save(path)
     require_readable_videos(read_video_folder(folder), ["train"], progress=False)
     assert any("1 of 5 classes do not occur in the training masks" in record.getMessage() for record in caplog.records)
+
+
+def of_0_and_255(video_set, folder):
+    """Masks as drawing programs save them: 0, and 255 for what was drawn."""
+    shutil.copytree(video_set, folder)
+    for path in folder.glob("data/*/mask/*.png"):
+        labels = np.asarray(Image.open(path))
+        Image.fromarray(np.where(labels > 1, 255, 0).astype(np.uint8)).save(path)
+    (folder / "label_num_dic_final.json").write_text('{"around": 0, "object": 1}')
+    return folder
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_video_whose_masks_are_0_and_255_is_refused(tmp_path, video_set, split):
+    """Also where 0 is a class: all that would be learned, or judged, is what is around the objects."""
+    videos = read_video_folder(of_0_and_255(video_set, tmp_path / "videos"), ignore_zero=False)
+    with pytest.raises(
+        InvalidDataError, match=rf"{split} masks with pixels of around, object.*0 and 255 only: around"
+    ):
+        require_readable_videos(videos, [split], progress=False)
+
+
+def test_0_and_255_are_fine_for_one_class(tmp_path, video_set):
+    folder = of_0_and_255(video_set, tmp_path / "videos")
+    (folder / "label_num_dic_final.json").write_text('{"road": 0}')
+    require_readable_videos(read_video_folder(folder, ignore_zero=False), ["train"], progress=False)
+
+
+def test_classes_that_no_judged_video_has_are_named(tmp_path, video_set, caplog):
+    """As for images; nothing is measured of them."""
+    folder = tmp_path / "videos"
+    shutil.copytree(video_set, folder)
+    for path in folder.glob("data/*/mask/*.png"):
+        labels = np.array(Image.open(path))
+        labels[labels == 4] = 1
+        Image.fromarray(labels).save(path)
+    require_readable_videos(read_video_folder(folder), ["validation"], progress=False)
+    assert any("1 of 5 classes do not occur in the masks of validation" in text for text in caplog.messages)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from programs import Program
 
 from dense_hf.inference.console import accept_any_letter, say, shown
 
@@ -45,7 +46,7 @@ for number in range(3):
 Path({str(tmp_path / "done")!r}).touch()
 """
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", program], env=script_environment, **pipes) as process:
+    with Program([sys.executable, "-c", program], env=script_environment, **pipes) as process:
         assert process.stdout.readline() == "one\n"
         process.stdout.close()
         process.stdin.write("\n")

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,10 +10,13 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from programs import run_processes
 from safetensors.torch import load_file, save_file
 from tiny_segmenter_runs import CLASSES, SECTIONS, make_set
 
-from dense_hf.data import open_image
+from dense_hf.data import open_image, read_weak_split
+from dense_hf.inference import label_maps
+from dense_hf.inference.label_maps import evaluate_segmentation
 from dense_hf.weak_segmentation import (
     DeepLabLargeFOVConfig,
     DeepLabLargeFOVForSemanticSegmentation,
@@ -159,6 +161,24 @@ def test_absent_classes_are_null(evaluate, data, tmp_path):
     assert found["mean_iou"] is not None
 
 
+@pytest.mark.parametrize(("kept", "words"), [(0, "any class but the background"), (1, "No mask has a pixel of")])
+def test_masks_without_classes_are_remarked(kept, words, tmp_path, monkeypatch):
+    """Of 0 and 255, as drawing programs write them, nothing is left but background."""
+    folder = make_set(tmp_path / "squares", train=1, val=2)
+    for path in (folder / "val" / "masks").iterdir():
+        numbers = np.array(Image.open(path))
+        numbers[numbers > kept] = 255
+        if kept:
+            numbers[0, 0] = 1
+        Image.fromarray(numbers).save(path)
+    said = []
+    monkeypatch.setattr(label_maps.logger, "warning", said.append)
+    images = read_weak_split(folder, "val", with_masks=True)
+    rng = np.random.default_rng(0)
+    evaluate_segmentation(lambda image: rng.random((len(NAMES), image.height, image.width)), images, progress=False)
+    assert words in "".join(said)
+
+
 def test_a_stopped_evaluation_goes_on(evaluate, data, tmp_path):
     """Maps that are there are read: one that was changed stays changed, and one that is gone is made anew."""
     options = (*WINDOWS, "--scales", 1, "--no_flip", "--no_crf", "--predictions", tmp_path / "maps")
@@ -195,11 +215,10 @@ def test_predictions_of_others_are_not_taken(evaluate, model_folder, tmp_path):
 def test_two_processes_give_the_integers_of_one(evaluate, data, model_folder, tmp_path, script_environment):
     """Five images, three for a process and two for the other."""
     words = ["--model", model_folder, "--data_dir", data, *WINDOWS, "--scales", 0.5, 1, "--quiet", "true"]
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     script = REPOSITORY / "scripts" / SCRIPT
     more = ["--output", tmp_path / "two.json", "--predictions", tmp_path / "two"]
-    command = [sys.executable, *launcher, script, *words, *more]
-    done = subprocess.run([*map(str, command)], env=script_environment, check=True, capture_output=True, text=True)
+    command = [sys.executable, script, *words, *more]
+    done = run_processes(2, command, env=script_environment)
     assert done.stdout.count("| mIoU |") == 1
     assert json.loads((tmp_path / "two.json").read_text()) == evaluate(*WINDOWS, "--scales", 0.5, 1)
     assert len(list((tmp_path / "two").glob("*.png"))) == 5

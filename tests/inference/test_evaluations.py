@@ -8,6 +8,7 @@ import pytest
 from torch import nn
 
 from dense_hf.data import generate_miniature_set
+from dense_hf.data.formats import read_annotations, write_annotations
 from dense_hf.inference.evaluations import evaluation_mode, prepare_output, publish, split_of
 from dense_hf.inference.shares import each_of_share, own_share
 
@@ -68,10 +69,27 @@ def test_counting_reads_a_file_and_the_command_line_wins(fish, counter_checkpoin
     for wrong, message in (
         (["--split", "training"], "splits must be among validation, test. Received: training"),
         (["--tile_overlap", "64"], "with tile_overlap=64"),
-        (["--data_dir", tmp_path], "expected at least one of train_id.txt"),
+        (["--data_dir", tmp_path], "expected annotations in one of the formats"),
     ):
         with pytest.raises(SystemExit, match=f"^evaluate_counting.py: .*{message}"):
             run_here("evaluate_counting.py", *words, *wrong)
     (tmp_path / "file.yaml").write_text("evaluation: {split: val}")
     with pytest.raises(SystemExit, match="keys in evaluation"):
         run_here("evaluate_counting.py", *words)
+
+
+def test_an_evaluation_takes_annotations_of_any_tool(tmp_path, fish, counter_checkpoint, run_here):
+    """The same numbers as for the folder, from a table, by a share of the same seed and by a file for the split."""
+    records = [record for record in read_annotations(fish) if record.split == "validation"]
+    write_annotations(records, tmp_path / "table.csv", "csv")
+    words = ["--model", counter_checkpoint, "--quiet"]
+    images = ["--images_dir", fish / "images"]
+    outputs = [tmp_path / f"{number}.json" for number in range(3)]
+    run_here("evaluate_counting.py", *words, "--data_dir", fish, "--splits", "validation", "--output", outputs[0])
+    run_here("evaluate_counting.py", *words, "--data_dir", tmp_path / "table.csv", *images, "--output", outputs[1])
+    share = ["--validation", "0", "--test", "1"]
+    run_here(
+        "evaluate_counting.py", *words, "--data_dir", tmp_path / "table.csv", *images, *share, "--output", outputs[2]
+    )
+    numbers = [json.loads(path.read_text()) for path in outputs]
+    assert numbers[0]["validation"] == numbers[1]["test"] == numbers[2]["test"]

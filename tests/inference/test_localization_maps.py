@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from programs import run, run_processes
 from tiny_mcis import picture, tiny_model
 
 from dense_hf.data import open_image, read_weak_split
@@ -384,6 +385,7 @@ def test_bad_numbers(numbers, message):
         (["--masks", "maybe"], "masks must be one of auto, no"),
         (["--num_workers", "-1"], "num_workers must be at least 0"),
         (["--crf", "--saliency", "x"], "without saliency"),
+        (["--background_score", "0.3", "--saliency", "x"], "not both. Received: --background_score 0.3 beside"),
     ],
 )
 def test_what_the_script_of_labels_refuses(data, maps, run_here, tmp_path, options, message):
@@ -396,16 +398,14 @@ def test_what_the_script_of_labels_refuses(data, maps, run_here, tmp_path, optio
 # several processes
 
 
-def command(checkpoint, data, output, *launcher) -> list[str]:
+def command(checkpoint, data, output) -> list[str]:
     options = ["--model", str(checkpoint), "--data_dir", str(data), "--output", str(output), *FIRST]
-    return [sys.executable, *launcher, str(SCRIPTS / "make_maps.py"), *options]
+    return [sys.executable, str(SCRIPTS / "make_maps.py"), *options]
 
 
 @pytest.mark.slow
 def test_two_processes_make_what_one_makes(data, checkpoint, maps, tmp_path, script_environment):
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-    options = command(checkpoint, data, tmp_path / "maps", *launcher)
-    done = subprocess.run(options, env=script_environment, check=True, capture_output=True, text=True)
+    done = run_processes(2, command(checkpoint, data, tmp_path / "maps"), env=script_environment)
     assert done.stdout.count("9 maps of 7 images") == 1
     assert contents(tmp_path / "maps") == contents(maps)
 
@@ -427,7 +427,7 @@ sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
     python, *options = command(checkpoint, data, output)
-    killed = subprocess.run([python, "-c", program, *options], env=script_environment, stderr=subprocess.DEVNULL)
+    killed = run([python, "-c", program, *options], env=script_environment, stderr=subprocess.DEVNULL)
     assert killed.returncode == -signal.SIGKILL
     there = {path.name: path.stat().st_mtime_ns for path in output.glob("[!.]*.png")}
     assert len(there) == 2, "the first file is settings.json"

@@ -1,13 +1,13 @@
 """Processes of a distributed run end their group while Python still runs."""
 
 import ast
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from programs import run_processes
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 # the names of threads are those of Linux; it starts others of its own
@@ -44,25 +44,26 @@ threads("after")
 """
 
 
-def gloo_threads(folder, *arguments):
-    script = folder / "parting.py"
-    script.write_text(PARTING, encoding="utf-8")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*launcher, str(script), str(folder), *arguments], env=environment, check=True)
+def threads_of_both(folder):
     return [{when: (folder / f"{when}-{rank}").read_text().split() for when in ("inside", "after")} for rank in (0, 1)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="lists threads as Linux does")
-def test_no_thread_of_the_group_outlives_the_work(tmp_path):
-    for process in gloo_threads(tmp_path):
+def test_no_thread_of_the_group_outlives_the_work(tmp_path, script_environment):
+    """Of new interpreters, by the real torchrun."""
+    (tmp_path / "parting.py").write_text(PARTING)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    subprocess.run([*launcher, tmp_path / "parting.py", tmp_path], env=script_environment, check=True)
+    for process in threads_of_both(tmp_path):
         assert process["inside"]
         assert process["after"] == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="lists threads as Linux does")
-def test_a_process_that_fails_does_not_wait_for_the_others(tmp_path):
-    for process in gloo_threads(tmp_path, "fail"):
+def test_a_process_that_fails_does_not_wait_for_the_others(tmp_path, script_environment):
+    (tmp_path / "parting.py").write_text(PARTING)
+    run_processes(2, [sys.executable, tmp_path / "parting.py", tmp_path, "fail"], env=script_environment)
+    for process in threads_of_both(tmp_path):
         assert process["after"] == process["inside"] != []
 
 

@@ -1,15 +1,16 @@
 """1, 2 and 3 processes find the same integers, and means within 1e-9, also where some have nothing to do."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from programs import run_processes
+from tiny_affinity import randomise_norms, tiny_affinity_net
 from tiny_deeplab import tiny_segmenter
 from tiny_mcis import tiny_model as tiny_classifier
 
-from dense_hf import CFFMImageProcessor
+from dense_hf import AffinityNetImageProcessor, CFFMImageProcessor
 from dense_hf.data import generate_miniature_set, generate_miniature_videos, generate_miniature_weak, read_video_folder
 from dense_hf.weak_segmentation import DeepLabLargeFOVImageProcessor, MCISImageProcessor
 
@@ -26,6 +27,10 @@ def judged(tmp_path_factory, save_counter, small_segmenter):
     classes = (folder / "weak" / "classes.txt").read_text().split()
     tiny_classifier(num_labels=len(classes), id2label=dict(enumerate(classes))).save_pretrained(folder / "mcis")
     MCISImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder / "mcis")
+    affinity = tiny_affinity_net()
+    randomise_norms(affinity)
+    affinity.save_pretrained(folder / "affinity")
+    AffinityNetImageProcessor().save_pretrained(folder / "affinity")
     labels = dict(enumerate(["background", *classes]))
     tiny_segmenter(num_labels=len(labels), id2label=labels).save_pretrained(folder / "deeplab")
     DeepLabLargeFOVImageProcessor().save_pretrained(folder / "deeplab")
@@ -51,13 +56,18 @@ def test_evaluations_do_not_depend_on_the_number_of_processes(judged, script_env
     found = {}
     for processes in (1, 2, 3):
         output = tmp_path / f"{processes}.json"
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-        command = [sys.executable, *(launcher if processes > 1 else []), HELPER, judged, size, output]
-        subprocess.run([*map(str, command)], env=script_environment, check=True)
+        run_processes(processes, [sys.executable, HELPER, judged, size, output], env=script_environment)
         found[processes] = flat(json.loads(output.read_text()))
+    # what processes other than the first keep is gone when the evaluation is done
+    assert {path.name for path in tmp_path.glob(".*")} == {f".{processes}.json.run.jsonl" for processes in (1, 2, 3)}
     one = found[1]
     assert one["counting", "num_images"] == one["segmentation", "num_images"] == one["video", "num_videos"] == size
-    assert {path[0] for path in one} == {"counting", "classifier", "segmentation", "video"}
+    assert one["weak", "labels", "num_images"] == size
+    assert one["weak", "labels", "quality", "mean_iou"] > 0
+    assert {path[1].split("/")[0] for path in one if path[0] == "files"} == {
+        *("maps", "refined", "labels", "cells", "prototypes")
+    }
+    assert {path[0] for path in one} == {"counting", "classifier", "segmentation", "video", "weak", "files"}
     for processes in (2, 3):
         assert found[processes].keys() == one.keys()
         for path, value in one.items():

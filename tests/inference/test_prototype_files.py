@@ -12,8 +12,9 @@ from torch.testing import assert_close
 
 from dense_hf import CFFMImageProcessor, CFFMPlusForVideoSemanticSegmentation, InvalidDataError
 from dense_hf.data import generate_miniature_videos, read_video_folder
+from dense_hf.inference.locks import shared_folder
 from dense_hf.inference.prototype_files import PrototypeFolder, PrototypeMaker, make_prototypes
-from dense_hf.video_segmentation.kmeans import kmeans
+from dense_hf.video_segmentation.prototypes import kmeans
 
 SIZE = {"longest_edge": 64, "shortest_edge": 48}
 
@@ -74,6 +75,16 @@ def test_a_stop_leaves_whole_files_only(maker, data, tmp_path):
     with pytest.raises(InvalidDataError, match=r"00000004\.jpg"):
         make_prototypes(maker, members, tmp_path / "prototypes", progress=False)
     assert [path.name for path in (tmp_path / "prototypes").iterdir()] == [f"{members[0].video_id}.safetensors"]
+
+
+def test_half_written_files_of_runs_that_live_stay(maker, members, tmp_path):
+    left = tmp_path / ".a.safetensors.12345678.partial"
+    left.write_bytes(b"half")
+    with shared_folder(tmp_path, "nothing"):
+        make_prototypes(maker, members[:1], tmp_path, progress=False)
+        assert left.exists()
+    make_prototypes(maker, members[:1], tmp_path, progress=False)
+    assert not left.exists()
 
 
 def test_fewer_frames_than_are_used(maker, members):

@@ -43,7 +43,7 @@ def models():
     made = {}
     for name, fields in (("cffm", CFFM), ("segformer", SEGFORMER)):
         set_seed(2)
-        config = method_of(name).make_config("b0", {**fields, "id2label": dict.fromkeys(range(5), "a class")})
+        config = method_of(name).make_config("b0", {**fields, "num_labels": 5})
         made[name] = method_of(name).model_class(config).eval()
         with torch.no_grad():
             for parameter in made[name].parameters():

@@ -32,6 +32,7 @@ print(json.dumps([
 """
 
 
+@pytest.mark.smoke
 def test_the_modules_give_the_numbers_of_the_classes(tmp_path):
     environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_EVALUATE_OFFLINE": "1", "HF_HUB_OFFLINE": "1"}
     run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=environment)

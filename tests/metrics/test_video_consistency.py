@@ -179,3 +179,24 @@ def test_a_foreign_state_is_refused():
         VideoConsistency((8, 16)).merge(state)
     with pytest.raises(ValueError, match=r"\[M,4\]"):
         VideoConsistency().merge(np.zeros((3, 2), int))
+
+
+def test_pooled_as_other_papers_print_it():
+    """Scores of both lengths by hand: what is printed as VC16 is the mean of all windows of 8 and of 16."""
+    rng = np.random.default_rng(0)
+    truth = np.zeros((20, 2, 3), int)
+    predicted = np.zeros((20, 2, 3), int)
+    predicted[:, 0, 0] = rng.integers(0, 2, 20)
+    predicted[7:, 0, 1] = 1
+
+    def scores(n):
+        return [(np.ptp(predicted[i : i + n], axis=0) == 0).mean() for i in range(20 - n)]
+
+    found = VideoConsistency(protocol="dvis_pooled").update(predicted, truth).compute()
+    assert found["vc8"] == pytest.approx(np.mean(scores(8)))
+    assert found["vc16"] == pytest.approx(np.mean(scores(8) + scores(16)))
+    assert found["vc16"] > VideoConsistency().update(predicted, truth).compute()["vc16"]
+    # videos of 9 to 16 frames count in VC8, and so in what is printed as VC16; shorter ones in nothing
+    pooled = VideoConsistency(protocol="dvis_pooled").update(predicted[:9], truth[:9]).update(truth[:8], truth[:8])
+    assert pooled.compute()["vc16"] == pooled.compute()["vc8"] == pytest.approx(scores(8)[0])
+    assert pooled.compute()["num_skipped_videos"] == 1

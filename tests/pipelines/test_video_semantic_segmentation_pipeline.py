@@ -2,13 +2,12 @@
 
 import itertools
 import logging
-import os
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import programs
 import pytest
 import torch
 from PIL import Image
@@ -18,7 +17,7 @@ import dense_hf
 from dense_hf.data import VideoReader, VideoWriter
 from dense_hf.pipelines import VideoSemanticSegmentationPipeline
 from dense_hf.pipelines.video_semantic_segmentation import list_frames
-from dense_hf.video_segmentation.image_processing_cffm import CFFMImageProcessor
+from dense_hf.video_segmentation.image_processing_clip import CFFMImageProcessor
 
 SIZE = (50, 70)  # height, width
 
@@ -156,10 +155,11 @@ def test_damaged_frames_are_reported_and_the_rest_goes_on(segmenter, frames, res
     Image.fromarray(frames[0]).save(tmp_path / "cut.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:300])
     Image.fromarray(np.full(SIZE, 300, np.uint16)).save(tmp_path / "sixteen.png")
+    (tmp_path / "text.png").write_text("no picture")
     damaged = {
-        2: (None, "NoneType"),
+        2: (OSError("lost"), "lost"),
         5: (str(tmp_path / "cut.png"), "truncated"),
-        6: (frames[0] / 255, "float64"),
+        6: (str(tmp_path / "text.png"), "text.png"),
         7: (str(tmp_path / "absent.png"), "absent.png"),
         9: (str(tmp_path / "sixteen.png"), "8 bits"),
         10: (dense_hf.InvalidDataError("street.mp4", "a whole frame 10", "a damaged one"), "whole frame 10"),
@@ -197,6 +197,33 @@ def test_a_damaged_frame_inside_a_video_file(segmenter, frames, tmp_path, warnin
     assert sum("error" not in result for result in got) >= 5
     assert "hit.mp4" in got[errors[0]]["error"]
     assert len(warnings) == len(errors)
+
+
+@pytest.mark.parametrize(
+    ("given", "received"),
+    [
+        (lambda frames: ["a.mp4", "b.mp4"], r"'a\.mp4'"),
+        (lambda frames: [frames[0], frames[1] / 255], "ndarray of float64"),
+        (lambda frames: [*frames[:2], None], "NoneType"),
+        (lambda frames: [frames[0].tobytes()], "bytes"),
+        (lambda frames: frames[0].tobytes(), "bytes"),
+        (lambda frames: np.stack(frames) / 255, "ndarray of float64"),
+        (lambda frames: frames[0] / 255, "ndarray of float64"),
+        (lambda frames: [frames], "list"),
+        (lambda frames: {"video": "a.mp4"}, "dict"),
+        (lambda frames: 5, "int"),
+    ],
+)
+def test_what_is_no_video_is_told_at_once(segmenter, frames, given, received):
+    """Two videos are two calls; what is no frame is no damaged frame."""
+    calls = []
+    hook = segmenter.model.register_forward_pre_hook(lambda *_: calls.append(1))
+    with pytest.raises(TypeError, match=rf"uint8 array \[H, W, 3\].*Received: {received}"):
+        segmenter(given(frames))
+    hook.remove()
+    assert not calls
+    with pytest.raises(TypeError, match="ndarray of float64"):  # of an iterator when it comes
+        list(segmenter(iter([frames[0], frames[1] / 255])))
 
 
 def test_another_size_starts_a_new_video(segmenter, frames, results, warnings):
@@ -275,11 +302,10 @@ def test_segformer_sees_every_frame_alone(frames, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_saved_pipeline_works_without_the_package(small_segmenter, processor, frames, results, tmp_path):
+def test_a_saved_pipeline_works_without_the_package(
+    small_segmenter, processor, frames, results, tmp_path, script_environment
+):
     """All code that decoded frames need travels with it."""
-    source = Path(__file__).parents[2] / "src"
-    environment = {"PATH": "", "HOME": str(tmp_path), "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
-    environment["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
     small_segmenter().save_pretrained(tmp_path / "model")
     processor.save_pretrained(tmp_path / "model")
     (tmp_path / "frames").mkdir()
@@ -291,10 +317,10 @@ import dense_hf
 from transformers import pipeline
 pipeline("video-semantic-segmentation", model=sys.argv[1], device="cpu").save_pretrained(sys.argv[2])
 """
-    subprocess.run(
+    programs.run(
         [sys.executable, "-c", save, tmp_path / "model", tmp_path / "hub"],
         check=True,
-        env={**environment, "PYTHONPATH": str(source)},
+        env=script_environment,
     )
     load = """
 import sys
@@ -309,8 +335,9 @@ except ImportError as error:
     print(error)
 """
     arguments = [tmp_path / "hub", tmp_path / "frames", tmp_path / "maps.npy"]
-    run = subprocess.run(
-        [sys.executable, "-c", load, *arguments], check=True, env=environment, capture_output=True, text=True
+    without = {**script_environment, "PYTHONPATH": "", "HF_HOME": programs.empty_home()}
+    done = programs.run(
+        [sys.executable, "-c", load, *arguments], check=True, env=without, capture_output=True, text=True
     )
     np.testing.assert_array_equal(np.load(tmp_path / "maps.npy"), maps(results[:5]))
-    assert "pip install dense_hf[video]" in run.stdout
+    assert "pip install dense_hf[video]" in done.stdout

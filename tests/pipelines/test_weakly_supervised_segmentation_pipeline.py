@@ -116,6 +116,22 @@ def test_pictures_of_other_kinds(segmenter, tmp_path):
         segmenter(Image.new("F", (9, 9)), labels=[0])
     with pytest.raises(TypeError, match="an image, an array or a path"):
         segmenter([3.5], labels=[[0]])
+    for wrong in (b"PNG", np.zeros((9, 9, 3)), tmp_path, "street.mp4"):
+        with pytest.raises(TypeError, match="an image, an array or a path"):
+            segmenter([gray, wrong], labels=[[0], [0]])
+    with pytest.raises(ValueError, match=r"mistyped\.png: there is no such file"):
+        segmenter("mistyped.png", labels=[0])
+    with pytest.raises(ValueError, match=r"mistyped\.png cannot be read as saliency"):
+        segmenter(gray, labels=[0], saliency="mistyped.png")
+    gray.save(tmp_path / "stack.tif", save_all=True, append_images=[Image.new("L", (20, 10))])
+    with pytest.raises(ValueError, match="stack of 2"):
+        segmenter(tmp_path / "stack.tif", labels=[0])
+    assert segmenter(tmp_path / "stack.tif", labels=[0], page=1)["segmentation"].shape == (10, 20)
+    Image.fromarray(np.asarray(gray).astype(np.uint16) * 16).save(tmp_path / "deep.png")
+    assert np.array_equal(
+        segmenter(tmp_path / "deep.png", labels=[0], white=4080)["maps"]["cat"],
+        segmenter(gray, labels=[0])["maps"]["cat"],
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from dense_hf.methods import VIDEO, methods
 from dense_hf.reports.affinity import write_affinity_card
 from dense_hf.reports.classifier import write_weak_card
 from dense_hf.reports.counting import write_counting_card
-from dense_hf.reports.model_card import RunDescription, write_results
+from dense_hf.reports.model_card import METRIC_TYPES, RunDescription, write_results
 from dense_hf.reports.segmenter import LabelSource, write_segmenter_card
 from dense_hf.reports.video import backbone_name, write_video_card
 from dense_hf.video_segmentation.configuration_cffm import CFFMConfig
@@ -93,7 +93,9 @@ def test_a_card_says_what_was_run_and_what_came_out(kind, tmp_path):
     assert "\n\n\n" not in card.text.strip()
     measured = {result.metric_type: result.metric_value for result in card.data.eval_results or []}
     numbers = results.get("validation", results.get("val", {}))
-    assert measured.items() <= {key: None if value != value else value for key, value in numbers.items()}.items()
+    known = {METRIC_TYPES.get(key, key): None if value != value else value for key, value in numbers.items()}
+    assert measured.items() <= known.items()
+    assert card.data.pipeline_tag or kind == "affinity"
     assert bool(measured) == bool(numbers)
 
 
@@ -131,4 +133,7 @@ def test_the_tag_of_a_title():
 def test_encoders_have_names():
     assert backbone_name(CFFMConfig.from_backbone("b2")) == "MiT-B2"
     assert backbone_name(CFFMConfig(encoder_config=ResNetConfig())) == "resnet"
+    assert backbone_name(CFFMConfig(backbone_config=ResNetConfig())) == "resnet"
+    timm = {"model_type": "timm_backbone", "backbone": "tf_efficientnet_lite0", "out_indices": [1, 2, 3, 4]}
+    assert backbone_name(CFFMConfig(backbone_config=timm)) == "tf_efficientnet_lite0"
     assert backbone_name(PreTrainedConfig()) == "-"

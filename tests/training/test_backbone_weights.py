@@ -13,7 +13,7 @@ from dense_hf.counting.configuration_iocformer import IOCFormerConfig
 from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
 from dense_hf.errors import InvalidDataError
 from dense_hf.methods import method_of
-from dense_hf.training.backbone_weights import architecture_of, load_backbone_weights
+from dense_hf.training.backbone_weights import architecture_of, load_backbone_weights, load_encoder_weights
 from dense_hf.weak_segmentation.backbone_deeplab_largefov import build_segmenter_backbone
 from dense_hf.weak_segmentation.backbone_mcis import build_backbone
 from dense_hf.weak_segmentation.configuration_deeplab_largefov import DeepLabLargeFOVConfig
@@ -129,6 +129,26 @@ def test_vgg_of_torchvision_reaches_mcis(tmp_path):
     with torch.no_grad():  # up to the fourth pooling nothing differs
         torch.testing.assert_close(backbone(images).feature_maps[2], theirs.features[:16](images))
     assert torch.equal(backbone.state_dict()["stages.4.28.weight"], theirs.features[28].weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "ours", "theirs"),
+    [
+        ("man", "vgg19", "_backbone.features_34.weight", "features.34.weight"),
+        ("p2pnet", "vgg16_bn", "_backbone.features_41.running_var", "features.41.running_var"),
+        ("mspsnet", "vgg16", "2.stages.1.7.weight", "features.7.weight"),
+        ("dssinet", "vgg16", "stages.3.21.bias", "features.21.bias"),
+        ("lcfcn", "vgg16", "stages.4.28.weight", "features.28.weight"),
+    ],
+)
+def test_vgg_of_torchvision_reaches_counters(tmp_path, name, network, ours, theirs):
+    path = tmp_path / "vgg.pth"
+    features = torchvision_file(path, network, head="classifier.").state_dict()
+    row = method_of(name)
+    narrow = {"man": {"encoder_layers": 1, "encoder_ffn_dim": 8}, "lcfcn": {"fc_channels": 8}}
+    model = row.model_class(row.config_class(**narrow.get(name, {})))
+    load_encoder_weights(model, row, str(path))
+    assert torch.equal(getattr(model, row.encoder).state_dict()[ours], features[theirs])
 
 
 def test_resnet_of_torchvision_reaches_deeplab(tmp_path):

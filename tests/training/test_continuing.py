@@ -14,7 +14,7 @@ from dense_hf.counting.configuration_iocformer import IOCFormerConfig
 from dense_hf.counting.image_processing_iocformer import IOCFormerImageProcessor
 from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
 from dense_hf.errors import InvalidDataError
-from dense_hf.inference.class_names import label_axes, label_names, name_labels, order_labels
+from dense_hf.inference.class_names import label_names, label_rows, name_labels, order_labels
 from dense_hf.training.continuing import load_with_labels
 from dense_hf.training.counting.options import parse_counting_run
 from dense_hf.training.run import build_processor
@@ -47,7 +47,7 @@ def go_on(trained, names):
 
 def test_all_that_grows_with_the_number_of_labels_is_found(trained):
     model, _ = trained
-    axes = label_axes(type(model), model.config)
+    axes = {name: axis for name, (axis, _) in label_rows(type(model), model.config).items()}
     state = model.state_dict()
     assert axes
     assert {state[name].shape[axis] for name, axis in axes.items()} == {len(NAMES)}
@@ -60,7 +60,8 @@ def test_rows_move_with_their_names(trained, names, caplog):
     model, _ = trained
     found = go_on(trained, names)
     assert label_names(found.config) == tuple(names)
-    axes, old, new = label_axes(type(model), model.config), model.state_dict(), found.state_dict()
+    old, new = model.state_dict(), found.state_dict()
+    axes = {name: axis for name, (axis, _) in label_rows(type(model), model.config).items()}
     for name, tensor in new.items():
         if name not in axes:
             assert torch.equal(tensor, old[name]), name
@@ -84,7 +85,7 @@ def test_the_same_names_change_nothing(trained, caplog):
 def test_another_order_is_put_right(trained, caplog):
     """Same frames, classes in reverse order in the JSON: mIoU once went from 65.9 to 0.8 without a word."""
     model, folder = trained
-    axes = label_axes(type(model), model.config)
+    axes = {name: axis for name, (axis, _) in label_rows(type(model), model.config).items()}
     before = {name: value.clone() for name, value in model.state_dict().items()}
     order_labels(model, NAMES[::-1], folder)
     assert label_names(model.config) == NAMES[::-1]

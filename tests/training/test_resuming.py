@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from programs import Program
 from safetensors.torch import save_file
 
 from dense_hf import InvalidDataError
@@ -85,7 +86,7 @@ def test_one_training_at_a_time(make_trainer, tmp_path, script_environment):
     """A second one is refused while the first lives, and not by what a killed one has left."""
     command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=script_environment, **pipes) as other:
+    with Program(command, env=script_environment, **pipes) as other:
         assert other.stdout.readline() == "held\n"
         with pytest.raises(InvalidDataError, match=r"run: expected what no other run works with; .*another process"):
             lock_output(tmp_path / "run")
@@ -93,3 +94,13 @@ def test_one_training_at_a_time(make_trainer, tmp_path, script_environment):
             make_trainer(tmp_path / "run").train()
         other.kill()
     lock_output(tmp_path / "run")
+
+
+def test_a_training_replaces_no_file_of_the_user(make_trainer, tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(InvalidDataError, match=r"would replace: README\.md"):
+        make_trainer(tmp_path, max_steps=1).train()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"README.md": "mine"}
+    lock_output(tmp_path / "run")
+    (tmp_path / "run" / "README.md").touch()
+    lock_output(tmp_path / "run")  # of a training that was here

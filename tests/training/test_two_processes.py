@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from programs import run_processes
 from safetensors.torch import load_file
 
 from dense_hf.training.epoch_sampler import EpochSampler
@@ -38,9 +39,7 @@ def config_file(tmp_path_factory, tiny_set, tiny_model):
     return path
 
 
-def launch(processes, script, *arguments):
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    return [sys.executable, *(launcher if processes > 1 else []), str(SCRIPTS / script), *map(str, arguments)]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
 def log_history(folder: Path) -> list[dict]:
@@ -53,7 +52,7 @@ def runs(tmp_path_factory, config_file, script_environment, run_here):
     """The same training with one process of batch 4 and two of batch 2; 6 images do not fill the second step."""
     folders = {processes: tmp_path_factory.mktemp(f"processes{processes}") for processes in (1, 2)}
     options = ("--config", config_file, "--output_dir", folders[2], "--per_device_train_batch_size", 2)
-    subprocess.run(launch(2, "train_iocformer.py", *options), env=script_environment, check=True)
+    run_processes(2, [sys.executable, SCRIPTS / "train_iocformer.py", *options], env=script_environment)
     run_here("train_iocformer.py", *options[:2], "--output_dir", folders[1], "--per_device_train_batch_size", 4)
     return folders
 
@@ -76,8 +75,8 @@ def test_metrics_do_not_depend_on_the_number_of_processes(
     """The weights and the numbers of the run of two, 5 images (3 for a process and 2 for the other), counted again."""
     files = {processes: tmp_path / f"{processes}.json" for processes in (1, 2)}
     options = ("--model", runs[2], "--data_dir", tiny_set, "--threshold", 0.1, "--output")
-    command = launch(2, "evaluate_counting.py", *options, files[2])
-    printed = [subprocess.run(command, env=script_environment, check=True, capture_output=True, text=True).stdout]
+    command = [sys.executable, SCRIPTS / "evaluate_counting.py", *options, files[2]]
+    printed = [run_processes(2, command, env=script_environment).stdout]
     run_here("evaluate_counting.py", *options, files[1])
     printed.append(capsys.readouterr().out)
     results = {n: json.loads(path.read_text(encoding="utf-8")) for n, path in files.items()}
@@ -92,10 +91,11 @@ def test_metrics_do_not_depend_on_the_number_of_processes(
 
 @pytest.mark.slow
 def test_two_processes_resume_to_the_same_bits(runs, config_file, script_environment, same_weights, tmp_path):
-    """From the middle of the first epoch, now with loader workers."""
+    """From the middle of the first epoch, now with loader workers, and by the real torchrun."""
     options = ("--config", config_file, "--output_dir", tmp_path, "--per_device_train_batch_size", 2)
     options += ("--resume_from_checkpoint", runs[2] / "checkpoint-1", "--dataloader_num_workers", 2)
-    subprocess.run(launch(2, "train_iocformer.py", *options), env=script_environment, check=True)
+    command = [sys.executable, *TORCHRUN, SCRIPTS / "train_iocformer.py", *options]
+    subprocess.run([*map(str, command)], env=script_environment, check=True)
     assert same_weights(runs[2] / "checkpoint-4", tmp_path / "checkpoint-4")
 
 

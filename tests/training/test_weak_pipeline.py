@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from PIL import Image
+from programs import Program
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ("train_mcis", "make_maps", "train_affinity", "refine_maps", "make_pseudo_labels", "train_deeplab")
@@ -62,8 +63,11 @@ def run(place, monkeypatch, capfd):
     monkeypatch.setattr(program, "SCRIPTS", place)
 
     def run_program(*more: str) -> tuple[int, str]:
-        status = program.main(command(place, *more)[2:])
-        return status, capfd.readouterr().err
+        try:
+            program.main(command(place, *more)[2:])
+        except SystemExit as stop:
+            return (1, f"{stop.code}\n{capfd.readouterr().err}")
+        return 0, capfd.readouterr().err
 
     return run_program
 
@@ -115,10 +119,10 @@ def test_refinement_and_no_evaluation(place, run):
 
 
 @pytest.mark.parametrize("script", ["make_maps", "train_deeplab"])
-def test_killed_in_a_step_and_run_again(place, run, script):
+def test_killed_in_a_step_and_run_again(place, run, script, script_environment):
     shutil.copy(ROOT / "scripts" / "run_weak_pipeline.py", place)
     (place / f"stop_{script}").touch()
-    with subprocess.Popen(command(place), stderr=subprocess.PIPE, text=True) as process:
+    with Program(command(place), env=script_environment, stderr=subprocess.PIPE, text=True) as process:
         while f"this is {script}" not in process.stderr.readline():
             pass
         status, printed = run()  # the first is still there
@@ -235,6 +239,51 @@ def test_bad_input_before_the_first_step(place, run, more, message):
     assert status == 1
     assert message in printed
     assert calls(place) == []
+
+
+def test_its_part_of_the_configuration(place, run):
+    (place / "config.yaml").write_text("pipeline: {evaluation_split: none, seed: 4}\n")
+    assert run()[0] == 0
+    assert "evaluate_segmentation" not in dict(calls(place))
+    assert dict(calls(place))["train_deeplab"][4:6] == ["--seed", "4"]
+
+
+def test_a_seed_of_a_step_is_not_replaced_unless_told(place, run):
+    (place / "config.yaml").write_text("segmenter: {training: {seed: 7}}\n")
+    assert run("--evaluation_split", "none")[0] == 0
+    words = dict(calls(place))
+    assert "--seed" not in words["train_deeplab"]
+    assert words["train_mcis"][words["train_mcis"].index("--seed") + 1] == "1"
+    assert run("--evaluation_split", "none", "--seed", "5", "--output", str(place / "other"))[0] == 0
+    words = dict(calls(place))
+    assert all(words[name][words[name].index("--seed") + 1] == "5" for name in ("train_mcis", "train_deeplab"))
+
+
+def test_a_refinement_of_scores_beside_saliency_is_refused_before_the_first_step(place, run):
+    (place / "config.yaml").write_text("pseudo_labels: {crf: true}\n")
+    status, printed = run("--saliency", str(place / "salient"))
+    assert status == 1
+    assert "a part pseudo_labels that goes with saliency" in printed
+    (place / "config.yaml").write_text("pseudo_labels: {background_score: 0.3}\n")
+    status, printed = run("--saliency", str(place / "salient"))
+    assert (status, "no background_score in the part pseudo_labels beside saliency" in printed) == (1, True), printed
+    assert calls(place) == []
+
+
+def test_the_manual_and_what_must_be_given(place, run, capfd):
+    program = importlib.import_module("run_weak_pipeline")
+    with pytest.raises(SystemExit) as stop:
+        program.main(["--help"])
+    assert stop.value.code == 0
+    text = capfd.readouterr().out
+    assert "From image-level labels to masks" in text
+    for field in program.PipelineOptions.__dataclass_fields__:
+        assert f"--{field}" in text
+    with pytest.raises(SystemExit, match="--config is needed"):
+        program.main(["--data_dir", str(place / "data"), "--output", str(place / "run")])
+    with pytest.raises(SystemExit):
+        program.main([*command(place)[2:], "--sead", "3"])
+    assert not (place / "run").exists()
 
 
 def test_an_unknown_part_of_the_configuration(place, run):

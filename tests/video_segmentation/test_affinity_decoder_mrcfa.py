@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from dense_hf.video_segmentation.affinity_decoder_mrcfa import AffinityDecoder, ImageLayer
+from dense_hf.video_segmentation.affinity_mrcfa import resize_tokens, select_tokens, token_importance
 from dense_hf.video_segmentation.convert_mrcfa import rename_checkpoint
-from dense_hf.video_segmentation.selection_mrcfa import resize_tokens, select_tokens, token_importance
 
 CLOSE = {"atol": 1e-4, "rtol": 0}
 ONE_CHANNEL = {"affinity_depth": 2, "affinity_width": 1, "affinity_kernel_sizes": [3, 3, 5]}
@@ -102,6 +102,45 @@ def test_the_scale_of_affinities_is_lost_in_the_norms():
     assert_close(
         decode(refined, [a * 3 for a in affinities], sizes, 8), decode(refined, affinities, sizes, 8), **CLOSE
     )
+
+
+def token_layer(images: torch.Tensor, layer: ImageLayer, group: int) -> torch.Tensor:
+    """[c, M, h, w] -> [c', M, h, w] by a plain convolution and one norm for `group` tokens side by side."""
+    convolved = F.conv2d(images.transpose(0, 1), layer.convolution.weight, layer.convolution.bias, padding=1)
+    done = []
+    for some in convolved.split(group):
+        normed = (some - some.mean()) / (some.var(correction=0) + 1e-5).sqrt()
+        done.append(F.relu(normed * layer.norm.weight[:, None, None] + layer.norm.bias[:, None, None]))
+    return torch.cat(done).transpose(0, 1)
+
+
+def test_a_norm_over_a_reference_is_one_for_all_of_its_tokens():
+    layer = ImageLayer(2, 2, 3, per_token=False)
+    torch.nn.init.normal_(layer.norm.weight)
+    torch.nn.init.normal_(layer.norm.bias)
+    images = torch.randn(2, 6, 5, 7)
+    assert_close(layer(images, 3), token_layer(images, layer, 3), atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_only_a_norm_over_a_reference_tells_a_token_that_fits_nowhere():
+    """Affinities of one token are low everywhere: as released, it gets as much of the attention as the others."""
+    sizes = [(4, 6), (8, 12), (16, 24)]
+    affinities = [torch.randn(1, 16, *size) for size in sizes]
+    for one in affinities:
+        one[:, 3] -= 4
+    shares = {}
+    for norm in ("token", "reference"):
+        torch.manual_seed(0)
+        config = tiny_config(affinity_norm=norm, affinity_depth=1, affinity_width=1, affinity_kernel_sizes=[3, 5, 5])
+        decoder = AffinityDecoder(config)
+        for parameter in decoder.parameters():  # weights that look at the affinity itself
+            if parameter.ndim == 4:
+                torch.nn.init.dirac_(parameter)
+        refined = decode(decoder, affinities, sizes, 16)
+        shares[norm] = refined.softmax(dim=1).mean((0, 2, 3))[3].item() * 16
+    assert shares["token"] > 0.9
+    assert shares["reference"] < 0.75  # no scale here: exp(0) against the mean of exp of positive numbers
 
 
 # -- selection --------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ def maps(request):
 def pair() -> tuple[FrameDecoder, SegformerDecodeHead]:
     """Ours and that of transformers, with the same random weights."""
     config = tiny_config(classifier_dropout_prob=0.0)
-    ours = FrameDecoder(config)
+    ours = FrameDecoder(config, config.encoder_config.hidden_sizes)
     config.encoder_config.update({"decoder_hidden_size": 32, "classifier_dropout_prob": 0.0, "num_labels": 5})
     theirs = SegformerDecodeHead(config.encoder_config)
     torch.nn.init.normal_(ours.batch_norm.weight)

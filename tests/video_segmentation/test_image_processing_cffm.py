@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.testing import assert_close
 
-from dense_hf.video_segmentation.image_processing_cffm import CFFMImageProcessor
+from dense_hf.video_segmentation.image_processing_clip import CFFMImageProcessor
 
 
 def frame(width: int = 40, height: int = 30, seed: int = 0) -> Image.Image:

@@ -11,8 +11,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.cluster.vq import kmeans2
 from torch.testing import assert_close
 
-from dense_hf.video_segmentation import kmeans as module
-from dense_hf.video_segmentation.kmeans import kmeans, moved_centres, nearest_centres
+from dense_hf.video_segmentation import prototypes as module
+from dense_hf.video_segmentation.prototypes import kmeans, moved_centres, nearest_centres
 
 # whole numbers in double precision: sums are exact in any order
 POINTS = arrays(np.float64, st.tuples(st.integers(1, 30), st.integers(1, 3)), elements=st.integers(-20, 20))

@@ -10,9 +10,9 @@ from tiny_video import plain_mean, random_clip, random_labels
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from dense_hf.video_segmentation.configuration_cffm_plus import CFFMPlusConfig
+from dense_hf.video_segmentation.configuration_cffm import CFFMPlusConfig
 from dense_hf.video_segmentation.modeling_cffm_plus import CFFMPlusForVideoSemanticSegmentation
-from dense_hf.video_segmentation.prototype_attention_cffm_plus import PrototypeAttention
+from dense_hf.video_segmentation.prototype_branch_cffm_plus import PrototypeAttention
 
 CLOSE = {"atol": 1e-4, "rtol": 0}
 LEARNS = ("prototype_attention.", "prototype_classifier.")

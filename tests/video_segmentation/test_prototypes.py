@@ -9,8 +9,7 @@ from tiny_cffm_plus import tiny_plus
 from tiny_video import random_clip
 from torch.testing import assert_close
 
-from dense_hf.video_segmentation.kmeans import kmeans
-from dense_hf.video_segmentation.prototypes import cluster_frames, prototype_frame_numbers
+from dense_hf.video_segmentation.prototypes import cluster_frames, kmeans, prototype_frame_numbers
 
 
 @given(st.integers(1, 500), st.integers(1, 20))

@@ -10,9 +10,8 @@ from torch.testing import assert_close
 
 from dense_hf import InvalidDataError, convert_original_checkpoint
 from dense_hf.cli import main
-from dense_hf.video_segmentation.configuration_cffm import CFFMConfig
-from dense_hf.video_segmentation.configuration_cffm_plus import CFFMPlusConfig
-from dense_hf.video_segmentation.convert_cffm_plus import rename_plus_checkpoint
+from dense_hf.video_segmentation.configuration_cffm import CFFMConfig, CFFMPlusConfig
+from dense_hf.video_segmentation.convert_cffm import rename_plus_checkpoint
 from dense_hf.video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation
 from dense_hf.video_segmentation.modeling_cffm_plus import CFFMPlusForVideoSemanticSegmentation
 
@@ -142,3 +141,11 @@ def test_every_name_of_the_released_checkpoints_has_a_place(backbone):
     ours = {name: tensor.shape for name, tensor in rename_plus_checkpoint(tensors).items()}
     wanted = expected.state_dict().items()
     assert ours == {name: tensor.shape for name, tensor in wanted if not name.endswith("num_batches_tracked")}
+
+
+def test_streamed_with_frozen_centres_of_the_online_memory(model, golden):
+    """The same number as offline, by the session that otherwise finds its prototypes on the way."""
+    session = model.new_session(golden["in.centers"], memory="prototypes", frozen=True)
+    for number in range(10):
+        logits = model.segment_frame(golden["in.pixel_values"][:, number // 3], session)
+    assert_close(logits, golden["out.head_logits_1_4"], **CLOSE)

@@ -13,9 +13,9 @@ from torch.testing import assert_close
 
 from dense_hf import convert_original_checkpoint
 from dense_hf.video_segmentation import affinity_mrcfa
+from dense_hf.video_segmentation.affinity_mrcfa import token_importance
 from dense_hf.video_segmentation.configuration_mrcfa import MRCFAConfig
 from dense_hf.video_segmentation.modeling_mrcfa import MRCFAForVideoSemanticSegmentation
-from dense_hf.video_segmentation.selection_mrcfa import token_importance
 
 CLOSE = {"atol": 1e-4, "rtol": 0}
 

@@ -55,8 +55,10 @@ def same(ours, expected) -> bool:
 # what maps are
 
 
-def test_maps_by_the_forward_of_the_model(model):
+@pytest.mark.parametrize("gate", ["none", "similarity"])
+def test_maps_by_the_forward_of_the_model(gate):
     """Every term is what the whole model says about pairs of images."""
+    model = tiny_model(co_attention_gate=gate)
     references = {0: ["b", "d", "b"], 2: ["a", "c"]}
     with Localizer(model, PROCESSOR, group()) as localizer:
         maps = localizer.maps("a", references=references)

@@ -12,7 +12,10 @@ from ..inference.console import accept_any_letter, say
 from ..inference.signals import Terminated, ending_on_terminate
 from .errors import CommandError
 
-COMMANDS = ("count", "segment", "localize", "convert")
+COMMANDS = (
+    *("count", "calibrate", "rank", "segment", "localize", "merge"),
+    *("convert", "export", "push", "annotations", "compare"),
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -43,9 +43,65 @@ def add_earlier_results_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_picture_options(parser: argparse.ArgumentParser) -> None:
+    """`--page` and `--white`, which `open_image` takes."""
+    parser.add_argument(
+        "--page",
+        type=int,
+        metavar="N",
+        help="which picture of files with several (stacks, animations), from 0; without it such files are refused",
+    )
+    parser.add_argument(
+        "--white",
+        type=white,
+        metavar="VALUE",
+        help="value of white in files of 16 bits or floats, such as 4095 of a 12-bit camera, or 99.9%%: the value "
+        "that so many of the pixels of an image do not exceed (default: 65535; floats are refused)",
+    )
+
+
+def white(text: str) -> str:
+    """A value of `--white`."""
+    from ..counting.picture_values import check_white
+
+    try:
+        check_white(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def numbers(text: str) -> list[float]:
+    """The value of an option: a number, or several with commas between them."""
+    try:
+        return [float(one) for one in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"a number, or several as in 0.3,0.4. Received: {text!r:.100}") from error
+
+
 def add_device_option(parser: argparse.ArgumentParser) -> None:
     """`--device`."""
     parser.add_argument("--device", help='where to compute, e.g. "cpu" or "cuda:1" (default: a GPU if there is one)')
+
+
+def check_device(name: str | None) -> None:
+    """Nothing, if a model can be put there.
+
+    Raises:
+        CommandError: there is no such device.
+    """
+    import torch
+
+    if name is None:
+        return
+    try:
+        torch.empty(1, device=name).cpu()
+    except (RuntimeError, AssertionError, ValueError, NotImplementedError) as error:  # torch has its own for each
+        found = [f"cuda:{number}" for number in range(torch.cuda.device_count())] + [
+            kind for kind, there in (("mps", torch.backends.mps), ("xpu", torch.xpu)) if there.is_available()
+        ]
+        received = f"{shown(name)} ({shown(str(error)).splitlines()[0][:200]})"
+        raise CommandError(f"--device: this machine has {', '.join(['cpu', *found])}. Received: {received}") from error
 
 
 @contextmanager
@@ -104,6 +160,8 @@ def report_left_out(left_out: Counter[str]) -> None:
 
 def stamp_of(path: Path) -> list[int]:
     """What tells that a file is as it was when its result was made: its size and the time of its last change."""
+    if (stamp := getattr(path, "stamp", None)) is not None:  # of a `StoredPicture`
+        return stamp
     try:
         status = os.stat(path)
     except OSError:  # reading it tells

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
             model = convert_original_checkpoint(args.path, args.architecture, **overrides)
             model.save_pretrained(folder)
             image_processor(model.config).save_pretrained(folder)
-    except (ValueError, OSError, StrictDataclassError) as error:
+    except (ValueError, OSError, ImportError, StrictDataclassError) as error:
         raise CommandError(str(error)) from error
     parameters = sum(parameter.numel() for parameter in model.parameters())
     inferred = {key: value for key, value in model.config.to_diff_dict().items() if key not in _UNINFORMATIVE}
@@ -94,4 +94,5 @@ def image_processor(config: Any) -> Any:
     from ..methods import method_of
 
     of_config = {name: getattr(config, name) for name in ("tile_size",) if hasattr(config, name)}
+    of_config |= getattr(config, "processor_settings", None) or {}
     return method_of(config).processor_class(**of_config)

@@ -2,8 +2,9 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from .common import (
     add_device_option,
     add_model_option,
     add_output_option,
+    add_picture_options,
+    check_device,
     computing,
     hash_of_model,
     loading,
@@ -21,6 +24,7 @@ from .common import (
     writing,
 )
 from .errors import CommandError
+from .sharding import RECORDS, Part, add_shard_option, merge_masks
 
 if TYPE_CHECKING:
     from ..data import WeakImage
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
     from ..inference.run_records import RunRecord
 
 DEFAULT_OUTPUT = "localized"
-RECORD = "areas.jsonl"
+RECORD = RECORDS["localize"]
 
 _EXAMPLES = """\
 examples:
@@ -95,10 +99,15 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--seed", type=int, default=0, help="which ones (default: 0)")
     parser.add_argument("--saliency", type=Path, metavar="DIR", help="folder of saliency maps")
     parser.add_argument(
-        "--background-score", type=float, default=0.2, help="what a class must exceed, without saliency (default: 0.2)"
+        "--background-score",
+        type=float,
+        metavar="SCORE",
+        help="what a class must exceed, without saliency (default: that of the checkpoint)",
     )
     parser.add_argument("--crf", action="store_true", help="masks follow the edges of images, without saliency")
+    add_picture_options(parser)
     add_device_option(parser)
+    add_shard_option(parser)
     parser.add_argument("--no-overlays", action="store_true", help="write no overlays")
     parser.set_defaults(run=run)
 
@@ -112,21 +121,27 @@ def run(args: argparse.Namespace) -> int:
     from ..inference.result_folders import hash_of
     from ..inference.run_records import RunRecord, listed_files
     from ..weak_segmentation import ImageGroup, LocalizationSettings, Localizer, PseudoLabelSettings
+    from ..weak_segmentation.pseudo_labels import default_background_score
 
     if not 0 <= args.threshold <= 1:
         raise CommandError(f"--threshold is a score in [0, 1]. Received: {args.threshold}")
+    check_device(args.device)
+    part = Part(args)
     if not Path(args.folder).is_dir():
         raise CommandError(f"FOLDER must be a folder of images. Received: {shown(args.folder)}")
     with writing(), computing():
         localization = LocalizationSettings(num_references=args.num_references, seed=args.seed)
-        rules = PseudoLabelSettings(background_score=args.background_score, crf=args.crf)
+        given = {} if args.background_score is None else {"background_score": args.background_score}
+        rules = PseudoLabelSettings(**given, crf=args.crf)
         if args.saliency is not None:
             rules.check_with_saliency()
         with loading(args.model):
-            model, processor = load_mcis(args.model, args.device or best_device())
+            model, processor = load_mcis(args.model, args.device or part.device or best_device())
+        if not given:
+            rules = replace(rules, background_score=default_background_score(model.config))
         class_names = [name for _, name in sorted((model.config.id2label or {}).items())]
-        record = args.output / RECORD
-        images, errors = list_images(args.folder, args.labels, class_names, listed_files(record))
+        earlier = listed_files(args.output / RECORD) | part.excluded()
+        images, errors = list_images(args.folder, args.labels, class_names, earlier)
         settings = {
             "dense_hf_version": __version__,
             "model": args.model,
@@ -135,26 +150,40 @@ def run(args: argparse.Namespace) -> int:
             "saliency": None if args.saliency is None else shown(args.saliency),
             **asdict(localization),
             **asdict(rules),
+            "page": args.page,
+            "white": args.white,
             "classes": class_names,
         }
-        usable = readable_images(images, model, processor, args, errors)
+        read = partial(open_image, page=args.page, white=args.white)
+        usable = readable_images(images, read, model, processor, args, errors)
         group = hash_of((image.name, image.labels, stamp_of(image.path)) for image in usable)
         files = {image.name: output_files(image.name, image.labels, not args.no_overlays) for image in usable}
-        args.output.mkdir(parents=True, exist_ok=True)
+        names = {image.name: shown(image.path) for image in usable}
+        own = [image for image in usable if part.takes(image.name)]
+        part.folder.mkdir(parents=True, exist_ok=True)
         with RunRecord(
-            record,
+            part.folder / RECORD,
             "localize",
-            settings | hash_of_model(args.model, model, processor) | {"overlays": not args.no_overlays},
+            settings
+            | hash_of_model(args.model, model, processor)
+            | {"overlays": not args.no_overlays}
+            | part.settings(names),
             resume=args.resume,
             overwrite=args.overwrite,
             files=TABLES,
-            reserved=[file for names in files.values() for file in names],
+            reserved=[file for image in own for file in files[image.name]],
         ) as run_record:
             paths = {image.name: image.path for image in usable}
-            compared = ImageGroup({image.name: image.labels for image in usable}, lambda name: open_image(paths[name]))
+            compared = ImageGroup({image.name: image.labels for image in usable}, lambda name: read(paths[name]))
             with Localizer(model, processor, compared, localization) as localizer:
-                maker = MaskMaker(localizer, rules, args.saliency, class_names)
-                return localize_images(usable, maker, run_record, files, group, errors, settings)
+                maker = MaskMaker(read, localizer, rules, args.saliency, class_names)
+                return part.run(
+                    names,
+                    errors,
+                    settings,
+                    lambda errors: localize_images(own, maker, run_record, files, group, errors, settings, usable),
+                    lambda: merge_masks(args.output, args.overwrite),
+                )
 
 
 def list_images(
@@ -194,12 +223,14 @@ class MaskMaker:
     """Makes the mask of an image of a group.
 
     Attributes:
+        read: a file -> its picture.
         localizer: compares the images of the group.
         rules: how maps become a mask.
         saliency: folder of saliency maps, or None.
         class_names: of all classes.
     """
 
+    read: Callable[[Path], Any]
     localizer: Any
     rules: Any
     saliency: Path | None
@@ -211,15 +242,17 @@ class MaskMaker:
         Raises:
             InvalidDataError: the image or its saliency is bad.
         """
-        from ..data import open_image
+        from ..inference.finite_outputs import judging
         from ..inference.mask_outputs import mask_row, write_pictures
 
-        picture = open_image(image.path)
+        picture = self.read(image.path)
         saliency = read_saliency(self.saliency, image.name, picture.size)
-        maps = self.localizer.attention(image.name)
+        with judging(shown(image.path), self.localizer.model):
+            maps = self.localizer.attention(image.name)
         mask = self.rules(maps, saliency, len(self.class_names), picture)
         write_pictures(output, image.name, picture, maps, mask, self.class_names, overlay)
-        return mask_row(shown(image.path), picture, image.labels, mask, self.class_names)
+        remark = self.rules.remark_of(mask)
+        return mask_row(shown(image.path), picture, image.labels, mask, self.class_names, remark)
 
 
 def localize_images(
@@ -230,6 +263,7 @@ def localize_images(
     group: str,
     errors: dict[str, str],
     settings: dict[str, Any],
+    compared: Sequence["WeakImage"] = (),
 ) -> int:
     """Compare, draw, and append to the tables, which are whole also when interrupted. Returns the exit code.
 
@@ -241,6 +275,7 @@ def localize_images(
         group: a hash of all images: each mask depends on others.
         errors: what is wrong with others, by the name that is shown.
         settings: for the tables.
+        compared: all images of the group, where these are a part of it.
     """
     from tqdm import tqdm
 
@@ -271,13 +306,16 @@ def localize_images(
         finally:
             tables.finish([rows[image.name] for image in images if image.name in rows], errors, settings)
     say(f"{len(rows)} masks; results in {shown(record.folder)}")
-    counts = Counter(class_id for image in images for class_id in image.labels)
+    counts = Counter(class_id for image in compared or images for class_id in image.labels)
     names = maker.class_names
     if alone := [
         names[class_id] for class_id in sorted(counts) if counts[class_id] == 1 and settings["num_references"]
     ]:
         told = shown(", ".join(alone))
         say(f"classes with a single image, which was compared with itself: {told}", error=True)
+    if undecided := [row.file for row in rows.values() if row.remark]:
+        remark = next(row.remark for row in rows.values() if row.remark)
+        say(f"{len(undecided)} masks decide nothing ({', '.join(undecided[:5])}): {remark}", error=True)
     if without := [row.file for row in rows.values() if not row.classes]:
         say(f"{len(without)} images have no class and no map: {', '.join(without[:5])}", error=True)
     if errors:
@@ -288,24 +326,31 @@ def localize_images(
 
 
 def readable_images(
-    images: Sequence["WeakImage"], model: Any, processor: Any, args: argparse.Namespace, errors: dict[str, str]
+    images: Sequence["WeakImage"],
+    read: Callable[[Path], Any],
+    model: Any,
+    processor: Any,
+    args: argparse.Namespace,
+    errors: dict[str, str],
 ) -> list["WeakImage"]:
     """The images that can be read, so that no other is compared with one that cannot, with their classes."""
     from tqdm import tqdm
 
-    from ..data import open_image
     from ..errors import InvalidDataError
+    from ..inference.finite_outputs import judging
     from ..weak_segmentation import find_classes
 
     usable = []
     for image in tqdm(images, desc="Reading", unit="image", leave=False, disable=None):
         try:
-            picture = open_image(image.path)
+            picture = read(image.path)
         except InvalidDataError as error:
             report(image.path, error, errors)
             continue
         if args.labels is None:
-            image = replace(image, labels=tuple(find_classes(model, processor, picture, args.threshold)))
+            with judging(shown(image.path), model):
+                found = find_classes(model, processor, picture, args.threshold)
+            image = replace(image, labels=tuple(found))
         usable.append(image)
     return usable
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from fractions import Fraction
-from itertools import chain, tee
+from itertools import chain, islice, tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ from .common import (
     add_device_option,
     add_earlier_results_options,
     add_model_option,
+    add_picture_options,
+    check_device,
     computing,
     hash_of_model,
     loading,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from ..pipelines import VideoSemanticSegmentationPipeline
     from ..pipelines.video_semantic_segmentation import FrameSegmentation
     from .frame_sources import FrameSource
+    from .live_frames import NamedFrame
 
 _EXAMPLES = """\
 examples:
@@ -47,12 +50,27 @@ examples:
   ten seconds, after the first minute, of a video with 25 frames per second
     dense-hf segment street.mp4 --start 1500 --max-frames 250 --model checkpoints/cffm --output overlay.mp4
 
+  every fifth frame, with the sound of the video
+    dense-hf segment street.mp4 --every 5 --keep-audio --model checkpoints/cffm --output overlay.mp4
+
+  what another program writes
+    ffmpeg -i street.avi -f matroska - | dense-hf segment - --model checkpoints/cffm --table shares.csv
+
+  a stream: always its newest frame, opened again when it is lost, given up after ten minutes
+    dense-hf segment rtsp://192.0.2.7/stream --latest --reconnect 600 --model checkpoints/cffm --table shares.csv
+
+  a long video, on four machines (2/4 is the second quarter); then its table and overlay, from the labels of all
+    dense-hf segment day.mp4 --shard 2/4 --labels-dir labels --model checkpoints/cffm
+    dense-hf segment day.mp4 --resume --labels-dir labels --table day.csv --output day_overlay.mp4 \\
+        --model checkpoints/cffm
+
   a camera, until Ctrl-C (the first one, or its device on Linux; cameras have not been tried yet)
     dense-hf segment camera:0 --model checkpoints/cffm --output overlay.mp4
     dense-hf segment /dev/video0 --model checkpoints/cffm --output overlay.mp4
 
 A frame that cannot be read is reported, and the video goes on; the overlay shows the frame before it once more. A
-frame of another size starts anew, because frames are compared with those before them.
+frame of another size starts anew, because frames are compared with those before them. Frames keep the times that the
+video gives them, in the overlay and in the table, also if they come irregularly; the overlay begins with its first.
 
 Ctrl-C and SIGTERM end after the frame that is being segmented, a second one at once; what was written until then is
 complete, also the video. The same command with --resume goes on, also after the process was killed, and its results
@@ -76,14 +94,17 @@ def add_parser(subparsers: Any) -> None:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="SOURCE", help="video file, folder of frames, camera:0, or an address")
+    parser.add_argument("source", metavar="SOURCE", help="video file, folder of frames, camera:0, an address, or -")
     add_model_option(parser)
     parser.add_argument(
         "--output",
         type=Path,
         metavar="PATH",
-        help="overlay of the classes over the frames: a video (.mp4, .mov, .mkv, .m4v), or a folder of pictures; "
-        "an odd side of a video becomes one pixel longer",
+        help="overlay of the classes over the frames: a video (.mp4, .mov, .mkv, .m4v, .webm, .gif), or a folder of "
+        "pictures; an odd side of a video becomes one pixel longer",
+    )
+    parser.add_argument(
+        "--keep-audio", action="store_true", help="copy the sound of a video file into the overlay, as far as it goes"
     )
     parser.add_argument("--opacity", type=float, default=0.5, help="of the colors, 0 to 1 (default: 0.5)")
     parser.add_argument(
@@ -101,8 +122,31 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--start", type=int, default=0, metavar="N", help="frames to pass over (default: 0)")
     parser.add_argument("--max-frames", type=int, metavar="N", help="the most frames to segment (default: all)")
     parser.add_argument(
+        "--every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="segment every Nth frame; the model looks back at those, so over N times as long (default: 1)",
+    )
+    parser.add_argument(
+        "--latest", action="store_true", help="of a camera or an address: drop frames that a newer one has overtaken"
+    )
+    parser.add_argument(
+        "--reconnect",
+        type=float,
+        metavar="SECONDS",
+        help="of an address: open it again when it ends, until no frame came for so long (default: do not)",
+    )
+    parser.add_argument(
         "--fps", type=_fps, metavar="FPS", help="frames per second of a folder, such as 30 or 30000/1001 (default: 25)"
     )
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="only part I of N of the frames of a file or folder, with --labels-dir alone, which all parts may share; "
+        "labels are those of a run of all, because a part first looks at the frames before it",
+    )
+    add_picture_options(parser)
     add_earlier_results_options(parser)
     add_device_option(parser)
     parser.set_defaults(run=run)
@@ -122,13 +166,23 @@ def _fps(text: str) -> Fraction:
 def run(args: argparse.Namespace) -> int:
     """Segment the frames that can be read, and report the others."""
     _check(args)
+    from ..data.video_files import is_live
     from ..inference.checkpoints import load_segmenter
     from ..inference.video_outputs import LabelFolder, Overlay, ShareTable, check_class_file
-    from .frame_sources import is_live, open_source
+    from .frame_sources import open_source
+    from .segment_targets import Targets
 
     if args.resume and is_live(args.source):
         raise CommandError(f"--resume: {shown(args.source)} does not give its frames twice")
-    source = open_source(args.source, args.start, args.max_frames, args.fps)
+    check_device(args.device)
+
+    def opened(start: int, max_frames: int | None) -> "FrameSource":
+        reading = {"page": args.page, "white": args.white}
+        return open_source(
+            args.source, start, max_frames, args.fps, args.every, args.latest, args.reconnect, **reading
+        )
+
+    source, warm, names_of_part = opened(args.start, args.max_frames), 0, None
     with loading(args.model):
         segmenter = load_segmenter(args.model, args.device)
     names, palette = class_names(segmenter.model.config), class_colors(segmenter.model.config)
@@ -139,22 +193,33 @@ def run(args: argparse.Namespace) -> int:
         "source_stamp": source.stamp,
         "start": args.start,
         "fps": str(source.fps),
+        "every": args.every,
+        "keep_audio": args.keep_audio,
         "opacity": args.opacity,
+        "page": args.page,
+        "white": args.white,
         **hash_of_model(args.model, segmenter.model, segmenter.image_processor),
     }
+    if args.shard is not None:
+        settings["shard"] = args.shard
+        part, warm = part_of(args, source, segmenter)
+        names_of_part = {source.name_of(args.start + number * args.every) for number in part}
+        to_the_end = part.stop == source.num_frames and args.max_frames is None
+        first = args.start + (part.start - warm) * args.every
+        source = opened(first, None if to_the_end else warm + len(part))
     with writing(), computing(), ExitStack() as files:
         if args.labels_dir is not None:
             check_class_file(args.labels_dir, names)
-        targets = Targets(args, source.video, settings, files)
+        targets = Targets(args, source.video, settings, files, names_of_part)
         if (code := targets.finished(args.max_frames)) is not None:
             say("all frames were segmented before")
             return code
         overlay = labels = table = None
         if args.output is not None:
             record = targets.records.get(args.output)
-            overlay = files.enter_context(
-                closing(Overlay(args.output, source.fps, names, palette, args.opacity, record))
-            )
+            audio = args.source if args.keep_audio else None
+            overlay = Overlay(args.output, source, names, palette, args.opacity, record, audio)
+            files.enter_context(closing(overlay))
             if not overlay.is_video:
                 args.output.mkdir(exist_ok=True)
         if args.labels_dir is not None:
@@ -163,88 +228,42 @@ def run(args: argparse.Namespace) -> int:
         else:
             labels = None if is_live(args.source) else targets.kept_labels()
         if args.table is not None:
-            table = files.enter_context(closing(ShareTable(args.table, source.fps, names)))
-        results = segmented_frames(source, segmenter, args.start, labels if targets.resumed else None)
-        code = write_frames(results, source.num_frames, overlay, labels, table)
+            table = files.enter_context(closing(ShareTable(args.table, names)))
+        results = segmented_frames(source, segmenter, labels if targets.resumed else None, warm)
+        num_frames = None if source.num_frames is None else source.num_frames - warm
+        code = write_frames(results, num_frames, overlay, labels, table)
         if code < 2:
             targets.finish(args.max_frames, code)
         return code
 
 
-class Targets:
-    """Where the results of a run go, each with the record of what it is of; nobody else can have them.
-
-    Args:
-        args: the options of the command.
-        video: its name.
-        settings: what all results depend on.
-        files: the records are closed with them.
+def part_of(
+    args: argparse.Namespace, source: "FrameSource", segmenter: "VideoSemanticSegmentationPipeline"
+) -> tuple[range, int]:
+    """The frames of `--shard`, as numbers among those that are segmented, and how many before them are looked at.
 
     Raises:
-        InvalidDataError: results of other settings, which cannot be gone on with.
-        ValueError: another run writes there, or files are in the way that no earlier run has written.
+        CommandError: what cannot be parted.
     """
+    from ..inference.shards import Shard
 
-    def __init__(self, args: argparse.Namespace, video: str, settings: dict[str, Any], files: ExitStack):
-        from ..inference.run_records import RunRecord, record_of
-        from ..inference.video_outputs import VIDEO_SUFFIXES, label_folder
-
-        self.label_folder = None if args.labels_dir is None else label_folder(args.labels_dir, video)
-        self.records: dict[Path | None, RunRecord] = {}
-        for path in (args.output, self.label_folder, args.table):
-            if path is None or (path.exists() and not path.is_file() and not path.is_dir()):  # a pipe is no file
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            is_file = path == args.table or (path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir())
-            # no folder is mixed: which pictures there will be is not known yet
-            inside = [f"{path.name}/{file.name}" for file in path.iterdir()] if path.is_dir() else []
-            record = RunRecord(
-                record_of(path),
-                "segment",
-                settings,
-                resume=args.resume,
-                overwrite=args.overwrite,
-                files=[path.name] if is_file else [],
-                reserved=[name for name in inside if name.lower().endswith((".jpg", ".png"))],
-            )
-            self.records[path] = files.enter_context(record)
-            if path == self.label_folder and not record.resumed:  # only with --overwrite there are any
-                for file in path.glob("*.png"):
-                    file.unlink()
-
-    @property
-    def resumed(self) -> bool:
-        """Whether there is a run to go on with."""
-        return any(record.resumed for record in self.records.values())
-
-    def finished(self, max_frames: int | None) -> int | None:
-        """The exit code of an earlier run with all frames; None if there is something to do."""
-        there = all(path is not None and path.exists() for path in self.records)
-        codes = [(record.result("", [max_frames]) or {}).get("code") for record in self.records.values()]
-        return codes[0] if there and codes and None not in codes else None
-
-    def finish(self, max_frames: int | None, code: int) -> None:
-        """All frames are done."""
-        for record in self.records.values():
-            record.add("", [max_frames], {"code": code})
-        if self.label_folder is None and (kept := self.kept_labels()) is not None:
-            kept.remove()
-
-    def kept_labels(self) -> "KeptLabels | None":
-        """Labels to go on from, beside the first of the results; empty for a new run."""
-        from ..inference.video_outputs import KeptLabels
-
-        paths = [path for path in self.records if path is not None]
-        if not paths:
-            return None
-        kept = KeptLabels(paths[0].with_name(f".{paths[0].name}.labels"))
-        if not self.resumed:
-            kept.remove()
-        return kept
+    try:
+        shard = Shard.parse(args.shard)
+    except ValueError as error:
+        raise CommandError(f"--shard: {shown(str(error))}") from error
+    if (reach := getattr(segmenter.streaming, "reach", 0)) is None:
+        raise CommandError("--shard is not for models that remember all frames")
+    if source.num_frames is None:
+        raise CommandError(f"--shard: {shown(args.source)} does not say how many frames it has")
+    ends = [source.num_frames * index // shard.number for index in (shard.index - 1, shard.index)]
+    if ends[0] == ends[1]:
+        raise CommandError(f"--shard: part {shard} of {source.num_frames} frames is empty")
+    return range(*ends), min(ends[0], 4 * reach)  # damaged frames are not remembered, so more than the model needs
 
 
 def _check(args: argparse.Namespace) -> None:
     """Raise `CommandError` for what cannot be done."""
+    from ..data.video_files import is_address, is_live
     from ..inference.video_outputs import VIDEO_SUFFIXES
 
     if args.output is None and args.labels_dir is None and args.table is None:
@@ -262,6 +281,26 @@ def _check(args: argparse.Namespace) -> None:
     ):
         endings = ", ".join(VIDEO_SUFFIXES)
         raise CommandError(f"--output ends with one of {endings}, or is a folder. Received: {args.output}")
+    if args.every < 1 or (args.reconnect is not None and not 0 < args.reconnect < float("inf")):
+        raise CommandError(
+            f"--every is at least 1 and --reconnect above 0. Received: {args.every} and {args.reconnect}"
+        )
+    if (args.latest or args.reconnect is not None) and (not is_live(args.source) or args.every > 1 or args.start):
+        raise CommandError("--latest and --reconnect are for a camera or an address, without --every and --start")
+    if args.reconnect is not None and not is_address(args.source):
+        raise CommandError(f"--reconnect is for an address. Received: {args.source}")
+    if args.keep_audio and (
+        args.output is None
+        or args.output.suffix.lower() not in VIDEO_SUFFIXES
+        or args.output.suffix.lower() == ".gif"
+        or is_live(args.source)
+        or os.path.isdir(args.source)
+    ):
+        raise CommandError("--keep-audio is for a video file, with a video that can have sound as --output")
+    if args.shard is not None and (args.labels_dir is None or args.output is not None or args.table is not None):
+        raise CommandError("--shard is for --labels-dir alone; --resume makes table and overlay of all labels then")
+    if args.shard is not None and is_live(args.source):
+        raise CommandError(f"--shard: {shown(args.source)} does not give its frames twice")
     source = Path(args.source)
     for option, path in (("--output", args.output), ("--table", args.table)):
         if path is not None and path.exists() and source.exists() and path.samefile(source):
@@ -298,52 +337,47 @@ def class_colors(config: Any) -> "np.ndarray":
 def segmented_frames(
     source: "FrameSource",
     segmenter: "VideoSemanticSegmentationPipeline",
-    start: int,
     known: "KeptLabels | None" = None,
-) -> Iterator[tuple[str, Any, "FrameSegmentation"]]:
-    """Name, pixels and result of each frame; of damaged ones the error, as the pipeline has it.
+    warm: int = 0,
+) -> Iterator[tuple["NamedFrame", "FrameSegmentation"]]:
+    """Each frame and its result; of damaged ones the error, as the pipeline has it.
 
     The model does not see frames whose labels are known, but for those that it looks back at: what it remembers of a
-    frame is made of that frame alone.
+    frame is made of that frame alone. A model with a memory of all frames sees all of them again.
 
     Args:
         source: of the frames.
         segmenter: the pipeline.
-        start: number of the first frame.
         known: labels of an earlier run.
+        warm: how many of the first frames are only looked back at.
     """
-    number, frames = start, source.frames
-    seen: deque[tuple[str, Any]] = deque(maxlen=_reach(segmenter.model))
-    if known is not None:
-        for name, frame in frames:
+    number, frames = 0, source.frames
+    reach = getattr(segmenter.streaming, "reach", 0)  # a model of single images has none
+    seen: deque[NamedFrame] = deque(maxlen=reach)
+    seen.extend(frame for frame in islice(frames, warm) if not isinstance(frame.pixels, Exception))
+    if known is not None and reach is not None:
+        for frame in frames:
             labels = None
-            if not isinstance(frame, Exception):
-                labels = known.read(name, frame.shape[1::-1])
+            if not isinstance(frame.pixels, Exception):
+                labels = known.read(frame.name, frame.pixels.shape[1::-1])
                 if labels is None:
-                    frames = chain([(name, frame)], frames)
+                    frames = chain([frame], frames)
                     break
-                seen.append((name, frame))
+                seen.append(frame)
             result: Any = {"frame": number, "segmentation": labels, "class_statistics": {}}
-            yield name, frame, result if labels is not None else {**result, "error": str(frame)}
+            yield frame, result if labels is not None else {**result, "error": str(frame.pixels)}
             number += 1
         else:
             return
     frames, copies = tee(chain(seen, frames))  # in step with each other, so that one frame at a time is kept
-    results = segmenter.segment((frame for _, frame in frames), number - len(seen))
-    for (name, frame), result in zip(copies, results):
+    results = segmenter.segment((frame.pixels for frame in frames), number - len(seen))
+    for frame, result in zip(copies, results):
         if result["frame"] >= number:
-            yield name, frame, result
-
-
-def _reach(model: Any) -> int:
-    """How many frames a model looks back."""
-    from ..methods import frame_offsets
-
-    return max(frame_offsets(model.config)) if hasattr(model, "new_session") else 0
+            yield frame, result
 
 
 def write_frames(
-    frames: Iterable[tuple[str, Any, "FrameSegmentation"]],
+    frames: Iterable[tuple["NamedFrame", "FrameSegmentation"]],
     num_frames: int | None,
     overlay: "Overlay | None",
     labels: "KeptLabels | None",
@@ -355,14 +389,16 @@ def write_frames(
     begin, done, damaged = time.perf_counter(), 0, 0
     layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
     with stopping() as stop, tqdm(total=num_frames, unit=" frames", bar_format=layout, disable=None) as progress:
-        for name, frame, result in frames:
+        for frame, result in frames:
             segmentation = result["segmentation"]
             if labels is not None and segmentation is not None:
-                labels.write(name, segmentation)
+                labels.write(frame.name, segmentation)
             if overlay is not None:
-                overlay.write(name, None if isinstance(frame, Exception) else frame, segmentation)
+                pixels = None if isinstance(frame.pixels, Exception) else frame.pixels
+                overlay.write(frame.name, frame.seconds, pixels, segmentation)
             if table is not None:
-                table.write(result["frame"], shown(name), segmentation, shown(result.get("error", "")))
+                error = shown(result.get("error", ""))
+                table.write(frame.number, shown(frame.name), frame.seconds, segmentation, error)
             done += 1
             damaged += segmentation is None
             progress.update()

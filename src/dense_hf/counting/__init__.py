@@ -1,1 +1,1 @@
-"""Counting objects that blend into their scene: IOCFormer (thesis, chapter 2) and its baseline CLTR."""
+"""Counting objects that blend into their scene: IOCFormer (thesis, chapter 2) and its baselines (Table 2.3)."""

@@ -4,13 +4,14 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from .counting_bounds import BoundedConfig
+from .counting_bounds import DENSITY_LOSSES, CounterConfig
 
 DENSITY_FUSIONS = ("released", "thesis", "merge", "merge2", "none")
+IOCFORMER_DENSITY_LOSSES = ("count", *(name for name in DENSITY_LOSSES if name != "kernel_generation"))
 
 
 @strict
-class IOCFormerConfig(BoundedConfig):
+class IOCFormerConfig(CounterConfig):
     r"""
     Configuration of [`IOCFormerForObjectCounting`].
 
@@ -23,7 +24,7 @@ class IOCFormerConfig(BoundedConfig):
             Batch norm of the backbone uses stored statistics and is not trained, as in the released code.
         num_frozen_backbone_stages (`int`, defaults to 2):
             How many leading parts of the backbone are not trained: 1 is the stem, 2 the stem and the first stage
-            (released), 0 trains all.
+            (released), 0 trains all, and as many as the backbone has freeze it.
         num_queries (`int`, defaults to 700): Object queries, the most points that one tile can have.
         d_model (`int`, defaults to 256): Width of the transformer; a multiple of 4 and of both head numbers.
         encoder_layers (`int`, defaults to 6): The thesis' L (Table 2.6).
@@ -37,9 +38,29 @@ class IOCFormerConfig(BoundedConfig):
             a plain encoder (Table 2.5, "DB+Regression" without DETE).
         density_hidden_size (`int`, defaults to 128): Channels of the density-aware features F_d.
         tile_size (`int`, defaults to 256): Side in pixels of the square tiles that the model sees.
+        position_scale (`float`, *optional*):
+            Waves a tile of the fastest part of the position codes, with queries and tokens in one order and tokens at
+            the centers of their cells. None is the released code: one wave, two orders, far corners. For training on
+            few images; see `positions_iocformer.py`.
+        position_temperature (`float`, defaults to 10000): How much slower the slowest part of a code is.
+        tied_position_start (`bool`, defaults to `False`):
+            Whether the decoder's attention starts near the references. Released: it starts anywhere.
+        query_grid (`bool`, defaults to `False`):
+            Whether the references start on a grid. Released: they start at random around the middle.
+        feature_norm (`bool`, defaults to `False`): A layer norm of each token before the encoder. Released: none.
+        local_readout (`bool`, defaults to `False`):
+            A deviation from the thesis and the released code, for points that move with few training images: a query
+            starts as the encoder's output at its reference and around it (a convolution), not as zeros; its point is
+            an offset from there in pixels, not in logits (of which near the border of a tile many are few pixels);
+            and it is matched with objects by its reference, not by its point.
         class_cost, point_cost (`float`, defaults to 2 and 5): Weights of the matching cost.
         class_loss_coefficient, point_loss_coefficient, density_loss_coefficient (`float`, defaults to 2, 5 and 0.5):
             Weights of L_c, L_l and L_D (Eq. 2.4, lambda is the last).
+        density_loss (`str`, defaults to `"count"`):
+            L_D: `"count"`, the error of the count (Eq. 2.1), or a loss of the baselines that also says where objects
+            are: `"bayesian"`, `"noisy_annotation"`, `"distribution_matching"`, `"generalized"`, `"sum_of_squares"`.
+        density_loss_options (`dict`, *optional*):
+            Options of that loss, a function of `dense_hf.counting.density_losses`.
         focal_alpha, focal_gamma (`float`, defaults to 0.25 and 2): Focal loss of L_c.
         auxiliary_loss (`bool`, defaults to `True`): The same losses after each decoder layer but the last.
     """
@@ -52,6 +73,7 @@ class IOCFormerConfig(BoundedConfig):
             init_kwargs={"backbone": "resnet50", "features_only": True, "out_indices": [4], "output_stride": 16},
         ),
     }
+    counts_classes = True
     keys_to_ignore_at_inference = ["loss_dict", "auxiliary_outputs"]
     attribute_map = {
         "hidden_size": "d_model",
@@ -80,11 +102,19 @@ class IOCFormerConfig(BoundedConfig):
     density_fusion: str = "released"
     density_hidden_size: int = 128
     tile_size: int = 256
+    position_scale: float | int | None = None
+    position_temperature: float | int = 10000
+    tied_position_start: bool = False
+    query_grid: bool = False
+    feature_norm: bool = False
+    local_readout: bool = False
     class_cost: float | int = 2
     point_cost: float | int = 5
     class_loss_coefficient: float | int = 2
     point_loss_coefficient: float | int = 5
     density_loss_coefficient: float | int = 0.5
+    density_loss: str = "count"
+    density_loss_options: dict | None = None
     focal_alpha: float | int = 0.25
     focal_gamma: float | int = 2
     auxiliary_loss: bool = True
@@ -100,6 +130,8 @@ class IOCFormerConfig(BoundedConfig):
         problems = []
         if self.density_fusion not in DENSITY_FUSIONS:
             problems.append(f"density_fusion must be one of {DENSITY_FUSIONS}, received {self.density_fusion!r}")
+        if self.density_loss not in IOCFORMER_DENSITY_LOSSES:
+            problems.append(f"density_loss must be one of {IOCFORMER_DENSITY_LOSSES}, received {self.density_loss!r}")
         if not (self.density_branch or self.regression_branch):
             problems.append("density_branch and regression_branch are both False: nothing is left to count with")
         if self.d_model % 4:

@@ -87,6 +87,7 @@ def infer_config(state_dict: dict[str, Tensor], output_stride: int) -> dict:
             "out_indices": [4],
             "output_stride": output_stride,
         },
+        "num_labels": state_dict["class_embed.weight"].shape[0] - 1,  # channel 0 is no object
         "num_queries": state_dict["query_embed.weight"].shape[0],
         "d_model": d_model,
         "encoder_layers": _count(state_dict, r"transformer\.encoder\.layers\.(\d+)\."),

@@ -1,9 +1,11 @@
 """The image encoder: any backbone of transformers or timm, with the released code's freezing."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers.backbone_utils import load_backbone
 from transformers.models.conditional_detr.modeling_conditional_detr import replace_batch_norm
 
@@ -28,6 +30,15 @@ def build_backbone(config: Any) -> nn.Module:
     return backbone
 
 
+def known_stride(backbone: nn.Module) -> int | None:
+    """Side in pixels of a cell of the last feature map, where timm says it, or patches of another side than 2^k do."""
+    if hasattr(backbone, "_backbone"):
+        timm_model: Any = backbone._backbone
+        return int(timm_model.feature_info.reduction()[-1])
+    patch = getattr(backbone.config, "patch_size", None)
+    return patch if isinstance(patch, int) and patch & (patch - 1) else None
+
+
 def drop_stages_behind_the_output(backbone: nn.Module) -> None:
     """Remove blocks that no feature map depends on.
 
@@ -43,7 +54,7 @@ def drop_stages_behind_the_output(backbone: nn.Module) -> None:
 
 
 def freeze_leading_stages(backbone: nn.Module, num_stages: int) -> None:
-    """Stop training the first `num_stages` parts of a backbone: its stem, its first stage, and so on.
+    """Stop training the first `num_stages` parts of a backbone: its stem, its first stage, and so on, or all of it.
 
     Raises:
         ValueError: if the backbone does not show where its stages begin, or has fewer.
@@ -56,12 +67,60 @@ def freeze_leading_stages(backbone: nn.Module, num_stages: int) -> None:
         stages = next((name for name in lists if name.split(".")[-1] in ("stages", "layers", "layer")), None)
         starts = [f"{stages}.{index}." for index in range(len(backbone.get_submodule(stages)))] if stages else []
     names = [name for name, _ in backbone.named_parameters()]
-    if num_stages > len(starts) or not any(name.startswith(starts[num_stages - 1]) for name in names):
+    starts = [start for start in starts if any(name.startswith(start) for name in names)]
+    if num_stages == len(starts) + 1:
+        backbone.requires_grad_(False)
+        return
+    if num_stages > len(starts):
         raise ValueError(
-            f"num_frozen_backbone_stages must be at most {len(starts)} for this backbone (0 trains all of it). "
-            f"Received: {num_stages}"
+            f"num_frozen_backbone_stages must be at most {len(starts) + 1} for this backbone (0 trains all of it, "
+            f"{len(starts) + 1} nothing). Received: {num_stages}"
         )
     for name, parameter in backbone.named_parameters():  # in the order of definition, which is that of the forward
         if name.startswith(starts[num_stages - 1]):
             return
         parameter.requires_grad_(False)
+
+
+class VGGTrunk(nn.Module):
+    """The convolutions of VGG-16 without its batch norms, of any width; the caller says what stands between them.
+
+    They have the names of MCIS's VGG-16, `stages.{stage}.{place in torchvision's features}`, so that ImageNet weights
+    come in the same way.
+
+    Args:
+        num_channels: of the image.
+        widths: channels of the convolutions of each stage.
+        first_padding: of the first convolution; all others keep the size.
+    """
+
+    def __init__(self, num_channels: int, widths: Sequence[Sequence[int]], first_padding: int = 1):
+        super().__init__()
+        self.stages = nn.ModuleList()
+        before, place = num_channels, 0
+        for stage in widths:
+            convs = nn.ModuleDict()
+            for width in stage:
+                convs[str(place)] = nn.Conv2d(before, width, 3, padding=1 if place else first_padding)
+                before, place = width, place + 2  # a convolution and its activation
+            self.stages.append(convs)
+            place += 1  # the pool
+
+    def forward(
+        self, hidden_state: Tensor, activation: Callable[[Tensor], Tensor] = F.relu, ceil_mode: bool = False
+    ) -> list[Tensor]:
+        """[B, num_channels, H, W] -> the features of each stage, of half the sides each but the first.
+
+        Args:
+            hidden_state: the image.
+            activation: behind every convolution.
+            ceil_mode: whether halving rounds up.
+        """
+        maps = []
+        for number, stage in enumerate(self.stages):
+            if number:
+                hidden_state = F.max_pool2d(hidden_state, 2, ceil_mode=ceil_mode)
+            for conv in stage.values():  # ty: ignore[not-callable]  a ModuleDict
+                hidden_state = activation(conv(hidden_state))
+            maps.append(hidden_state)
+        return maps

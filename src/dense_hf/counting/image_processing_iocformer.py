@@ -9,22 +9,20 @@ in which the PIL backend could differ, and no second class for it.
 Shape letters: N images; T tiles of all images; S tile size; Q queries; n points; g cells of the density map of a tile.
 """
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from PIL import Image
-from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_processing_utils import BatchFeature
-from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ChannelDimension, ImageInput
-from transformers.processing_utils import ImagesKwargs, Unpack
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ImageInput
+from transformers.processing_utils import Unpack
 from transformers.utils import TensorType, logging
 
+from .count_ranges import add_range, check_calibration, widths_of
 from .counting_bounds import check_settings
-from .rgb_reading import channels_first, read_rgb, scale_16_bits, to_rgb
-from .tile_merging import ObjectCount, check_threshold, merge_tiles
+from .image_processing_counter import CounterImageReader, CounterReaderKwargs
+from .rgb_reading import WindowedPixels
+from .tile_merging import ObjectCount, TileMerger, check_threshold, merge_tiles
 from .tiling import TileLayout, cut_tiles, tile_spans
 
 if TYPE_CHECKING:
@@ -35,29 +33,35 @@ if TYPE_CHECKING:
 logger = logging.get_logger(__name__)
 
 
-class IOCFormerImageProcessorKwargs(ImagesKwargs, total=False):
+class IOCFormerImageProcessorKwargs(CounterReaderKwargs, total=False):
     r"""
     tile_size (`int`, *optional*, defaults to `self.tile_size`):
         Side in pixels of the square tiles.
     tile_overlap (`int`, *optional*, defaults to `self.tile_overlap`):
         Pixels that neighbouring tiles share. 0 is the released tiling; each point has one owner with any value.
+    threshold (`float` or `list[float]`, *optional*, defaults to `self.threshold`):
+        The least score that counts, of all classes or of each, where the caller names none. 0.35 is released.
     """
 
     tile_size: int
     tile_overlap: int
+    threshold: float | list[float]
 
 
-class IOCFormerImageProcessor(TorchvisionBackend):
+class IOCFormerImageProcessor(CounterImageReader):
     r"""
     Cuts images of any size and mode into tiles and puts the points of all tiles back.
 
     Args:
         tile_size (`int`, defaults to 256): Side in pixels of the square tiles.
         tile_overlap (`int`, defaults to 0): Pixels that neighbouring tiles share.
+        threshold (`float` or `list[float]`, defaults to 0.35): The least score that counts, of all classes or of each.
+            A training may choose another.
         do_rescale (`bool`, defaults to `True`): Whether pixels are multiplied by `rescale_factor`.
         rescale_factor (`float`, defaults to `1/255`): From bytes to [0, 1].
         do_normalize (`bool`, defaults to `True`): Whether `image_mean` and `image_std` are applied.
         image_mean, image_std (`list[float]`, defaults to those of ImageNet): Per channel, for pixels in [0, 1].
+        count_calibration (`dict`, *optional*): What `dense-hf calibrate` found out: how wide ranges around counts are.
 
     Example:
 
@@ -72,6 +76,7 @@ class IOCFormerImageProcessor(TorchvisionBackend):
     valid_kwargs = IOCFormerImageProcessorKwargs
     tile_size = 256
     tile_overlap = 0
+    threshold: float | list[float] = 0.35
     do_convert_rgb = True
     do_rescale = True
     rescale_factor = 1 / 255
@@ -83,59 +88,12 @@ class IOCFormerImageProcessor(TorchvisionBackend):
         check_settings(type(self), kwargs)
         super().__init__(**kwargs)
         self._validate_preprocess_kwargs(tile_size=self.tile_size, tile_overlap=self.tile_overlap)
+        check_threshold(self.threshold)
+        check_calibration(self.count_calibration)
 
     def _validate_preprocess_kwargs(self, *args: Any, tile_size: int = 256, tile_overlap: int = 0, **kwargs: Any):
         tile_spans(1, tile_size, tile_overlap)
         super()._validate_preprocess_kwargs(*args, **kwargs)
-
-    def fetch_images(self, image_url_or_urls: Any) -> Any:
-        """Open paths and URLs with Pillow, not with torchvision: a path then counts like the image opened by hand."""
-        if isinstance(image_url_or_urls, (list, tuple)):
-            return [self.fetch_images(source) for source in image_url_or_urls]
-        if isinstance(image_url_or_urls, str):
-            return read_rgb(image_url_or_urls)
-        if isinstance(image_url_or_urls, (np.ndarray, torch.Tensor)) and image_url_or_urls.ndim == 2:
-            return image_url_or_urls[None]  # gray, which the base class would take for a list of lines
-        return super().fetch_images(image_url_or_urls)
-
-    def read_image(self, source: str | os.PathLike | Image.Image, timeout: float | None = None) -> Image.Image:
-        """A path, URL, base64 string or PIL image as upright 8-bit RGB; `ValueError` names what cannot be read."""
-        return read_rgb(source, timeout)
-
-    def process_image(
-        self,
-        image: ImageInput,
-        do_convert_rgb: bool | None = None,
-        input_data_format: str | ChannelDimension | None = None,
-        device: torch.device | None = None,
-        **kwargs: Any,
-    ) -> torch.Tensor:
-        """One image of any kind -> [3, height, width], uint8 (or floats if floats came).
-
-        Raises:
-            ValueError: an array or tensor of integers that are neither 8-bit nor unsigned 16-bit.
-        """
-        if isinstance(image, Image.Image) and do_convert_rgb:
-            return channels_first(to_rgb(image)).to(device or "cpu")
-        pixels = super().process_image(image, do_convert_rgb, input_data_format, device, **kwargs)
-        if pixels.dtype == torch.uint16:
-            pixels = torch.from_numpy(scale_16_bits(pixels.cpu().numpy())).to(pixels.device)
-        if pixels.dtype != torch.uint8 and not pixels.is_floating_point():
-            raise ValueError(f"Pixels must be uint8, uint16 or floats. Received: {pixels.dtype}")
-        return pixels
-
-    def convert_to_rgb(
-        self, image: torch.Tensor, input_data_format: str | ChannelDimension | None = None
-    ) -> torch.Tensor:
-        """Gray to three channels; of four the last is transparency, dropped as for files. `image` is [c, h, w]."""
-        return super().convert_to_rgb(image[:3] if len(image) == 4 else image, input_data_format)
-
-    def to_pixels(self, image: ImageInput) -> torch.Tensor:
-        """One image (path, URL, PIL image, array, tensor) -> [3, height, width], uint8 (or floats if floats came)."""
-        images = self._prepare_image_like_inputs(image, do_convert_rgb=self.do_convert_rgb)
-        if len(images) != 1:
-            raise ValueError(f"Expected one image. Received: {len(images)}")
-        return images[0]
 
     def tile_layout(self, height: int, width: int) -> TileLayout:
         """Where the tiles of an image of this size lie."""
@@ -166,10 +124,15 @@ class IOCFormerImageProcessor(TorchvisionBackend):
             )
 
     def _normalized_tiles(
-        self, pixels: torch.Tensor, layout: TileLayout, indices: range, **normalization: Any
+        self, pixels: torch.Tensor | WindowedPixels, layout: TileLayout, indices: range, **normalization: Any
     ) -> torch.Tensor:
         """[3, height, width] -> [len(indices), 3, S, S]. The padding is 0 after normalisation: the mean colour."""
-        if normalization["do_rescale"] and pixels.is_floating_point() and pixels.max() <= 1:
+        if (
+            normalization["do_rescale"]
+            and isinstance(pixels, torch.Tensor)
+            and pixels.is_floating_point()
+            and pixels.max() <= 1
+        ):
             logger.warning_once("Floats in [0, 1] are multiplied by rescale_factor like bytes; set do_rescale=False.")
         size = layout.tile_size
         tiles = torch.zeros(len(indices), pixels.shape[0], size, size, device=pixels.device)
@@ -213,17 +176,17 @@ class IOCFormerImageProcessor(TorchvisionBackend):
         self,
         outputs: Any,
         target_sizes: torch.Tensor | list[tuple[int, int]] | None = None,
-        threshold: float = 0.35,
+        threshold: float | Sequence[float] | None = None,
         return_density_map: bool = False,
     ) -> list[ObjectCount]:
         """From the model's outputs for tiles to one count per image.
 
         Args:
-            outputs: anything with `logits` [T, Q, 2], `pred_points` [T, Q, >= 2] and `density_map` [T, 1, g, g] as
+            outputs: anything with `logits` [T, Q, K + 1], `pred_points` [T, Q, >= 2], `density_map` [T, K, g, g] as
                 attributes or keys, for all tiles of all images in order. What the model has no branch for is `None`.
             target_sizes: [N, 2] (height, width) of the images, as in `original_sizes`. Without it, each row is an
                 image of one tile.
-            threshold: the least score that counts; 0.35 is the released value.
+            threshold: the least score that counts; None is that of the processor (released: 0.35).
             return_density_map: adds "density_map" [height, width] to each result.
 
         Returns:
@@ -245,6 +208,7 @@ class IOCFormerImageProcessor(TorchvisionBackend):
                 f"{len(layouts)} images of these sizes have {sum(map(len, layouts))} tiles of {self.tile_size} pixels "
                 f"with an overlap of {self.tile_overlap}. Received: outputs of {rows} tiles"
             )
+        threshold = self.threshold if threshold is None else threshold
         results, first = [], 0
         for layout in layouts:
             own = {
@@ -272,48 +236,52 @@ def count_image(
     model: torch.nn.Module,
     processor: "IOCFormerImageProcessor",
     image: "ImageInput",
-    threshold: float = 0.35,
+    threshold: float | Sequence[float] | None = None,
     batch_size: int = 8,
     return_density_map: bool | None = False,
     on_batch: Callable[[int], object] | None = None,
+    on_density: Callable[[torch.Tensor], object] | None = None,
+    level: float | None = None,
 ) -> ObjectCount:
     """Count the objects of one image of any size, in memory that does not grow with floats of the whole image.
 
-    Only `batch_size` tiles exist as floats at a time. What is kept of each tile are its points and its small density
-    map (28 KB and 4 KB at the released sizes).
+    Only `batch_size` tiles exist as floats at a time. What is kept of them are the points that count and, if its map
+    is wanted, the small density map of each tile (4 KB at the released sizes).
 
     Args:
         model: any counter whose output has `logits` and `pred_points`, or a `density_map`. It is in evaluation mode
             during the call.
         processor: cuts the image and merges the outputs.
         image: anything that the processor takes.
-        threshold: the least score that counts; 0.35 is the released value.
+        threshold: the least score that counts; None is that of the processor (released: 0.35).
         batch_size: tiles per forward pass.
         return_density_map: adds "density_map" to the result; `None`: if the model has one.
         on_batch: called with the number of tiles after each forward pass, for a progress bar.
+        on_density: called with strips [rows, width] of the density map from top to bottom, if the model has one.
+        level: of the range around the count, such as 0.9; default is the calibration's, if there is one.
 
     Raises:
-        ValueError: a threshold outside [0, 1], `batch_size` below 1, an image that is none, or outputs that are not
-            finite.
+        ValueError: a threshold outside [0, 1], `batch_size` below 1, an image that is none, outputs that are not
+            finite, or a level that was not calibrated.
     """
-    check_threshold(threshold)
+    widths = widths_of(processor, level, threshold)
+    threshold = processor.threshold if threshold is None else threshold
     parameter = next(model.parameters(), torch.empty(0))
-    outputs: dict[str, list[torch.Tensor]] = {"logits": [], "pred_points": [], "density_map": []}
     pixels = processor.to_pixels(image)
     layout = processor.tile_layout(height=pixels.shape[-2], width=pixels.shape[-1])
+    merger = TileMerger(layout, threshold, keep_maps=return_density_map is not False or on_density is not None)
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
             for pixel_values in processor.iter_tiles(pixels, batch_size):
                 output = model(pixel_values=pixel_values.to(parameter))
-                for name, kept in outputs.items():
-                    value = getattr(output, name, None)
-                    if value is not None:
-                        kept.append(value.float().cpu())
+                merger.add(*(getattr(output, name, None) for name in ("logits", "pred_points", "density_map")))
                 if on_batch is not None:
                     on_batch(len(pixel_values))
     finally:
         model.train(was_training)
-    logits, pred_points, density_map = (torch.cat(kept) if kept else None for kept in outputs.values())
-    return merge_tiles(layout, logits, pred_points, density_map, threshold, return_density_map)
+    result = merger.merge(return_density_map, on_density)
+    if widths is not None:
+        add_range(result, pixels, widths, processor)
+    return result

@@ -9,6 +9,7 @@ B batch, Q queries, M `d_model`, h x w feature map, S = h * w tokens.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,13 +26,25 @@ from transformers.models.conditional_detr.modeling_conditional_detr import (
     ConditionalDetrMLPPredictionHead,
     ConditionalDetrSelfAttention,
     eager_attention_forward,
-    encode_sinusoidal_position_embedding,
 )
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .configuration_iocformer import IOCFormerConfig
-from .density_iocformer import DensityBlock
+from .positions_iocformer import code_points, read_grid, sample_map, tie
+
+
+class DensityBlock(nn.Sequential):
+    """Refines density features between two encoder layers (thesis: Convs in Eq. 2.3), [B, M, h, w] to the same.
+
+    The thesis gives no kernel sizes; the released code has 3x3 and 1x1. Its two earlier variants have one 1x1.
+    """
+
+    def __init__(self, d_model: int, single_conv: bool):
+        layers: list[nn.Module] = [nn.Conv2d(d_model, d_model, 1), nn.ReLU()]
+        if not single_conv:
+            layers = [nn.Conv2d(d_model, d_model, 3, padding=1), nn.ReLU(), *layers]
+        super().__init__(*layers)
 
 
 class IOCFormerPreTrainedModel(PreTrainedModel):
@@ -210,20 +223,14 @@ class IOCFormerCrossAttention(ConditionalDetrDecoderCrossAttention):
         **kwargs,
     ) -> tuple[Tensor, Tensor | None]:
         """Queries [B, Q, M] with sine embedding [1 or B, Q, M], memory [B, S, M] with positions [1 or B, S, M]."""
-
-        def heads(x: Tensor) -> Tensor:
-            """[1 or B, n, M] -> [B, n, heads, M / heads]."""
-            return x.unflatten(-1, (self.num_attention_heads, -1)).expand(hidden_states.shape[0], -1, -1, -1)
-
-        query_content = self.q_content_proj(hidden_states)
-        key_content = self.k_content_proj(encoder_hidden_states)
-        key_position = self.k_pos_proj(encoder_position_embeddings)
-        if query_position_embeddings is not None:  # first layer
-            query_content = query_content + self.q_pos_proj(query_position_embeddings)
-            key_content = key_content + key_position
-        query = torch.cat([heads(query_content), heads(self.q_pos_sine_proj(query_sine_embed))], dim=-1)
-        key = torch.cat([heads(key_content), heads(key_position)], dim=-1)
-        value = nn.functional.pad(heads(self.v_proj(encoder_hidden_states)), (0, self.head_dim))
+        query, key = self.queries_and_keys(
+            hidden_states,
+            encoder_hidden_states,
+            query_sine_embed,
+            encoder_position_embeddings,
+            query_position_embeddings,
+        )
+        value = nn.functional.pad(self._heads(self.v_proj(encoder_hidden_states)), (0, self.head_dim))
 
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         output, weights = attend(
@@ -237,6 +244,32 @@ class IOCFormerCrossAttention(ConditionalDetrDecoderCrossAttention):
             **kwargs,
         )
         return self.o_proj(output[..., : self.head_dim].flatten(2)), weights
+
+    def queries_and_keys(
+        self,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        query_sine_embed: Tensor,
+        encoder_position_embeddings: Tensor,
+        query_position_embeddings: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Content and position side by side, [B, Q, heads, 2 M / heads] and [B, S, heads, 2 M / heads]."""
+        rows = hidden_states.shape[0]
+        query_content = self.q_content_proj(hidden_states)
+        key_content = self.k_content_proj(encoder_hidden_states)
+        key_position = self.k_pos_proj(encoder_position_embeddings)
+        if query_position_embeddings is not None:  # first layer
+            query_content = query_content + self.q_pos_proj(query_position_embeddings)
+            key_content = key_content + key_position
+        query_position = self.q_pos_sine_proj(query_sine_embed)
+        return (
+            torch.cat([self._heads(query_content), self._heads(query_position).expand(rows, -1, -1, -1)], dim=-1),
+            torch.cat([self._heads(key_content), self._heads(key_position).expand(rows, -1, -1, -1)], dim=-1),
+        )
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """[B, n, M] -> [B, n, heads, M / heads]."""
+        return x.unflatten(-1, (self.num_attention_heads, -1))
 
 
 class IOCFormerDecoder(IOCFormerTransformerModel):
@@ -267,7 +300,28 @@ class IOCFormerDecoder(IOCFormerTransformerModel):
         self.layernorm = nn.LayerNorm(config.d_model)
         self.query_scale = ConditionalDetrMLPPredictionHead(config.d_model, config.d_model, config.d_model, 2)
         self.ref_point_head = ConditionalDetrMLPPredictionHead(config.d_model, config.d_model, 2, 2)
+        if config.local_readout:
+            self.local_conv = nn.Conv2d(config.d_model, config.d_model, kernel_size=3, padding=1)
         self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """As in the encoder, and what `tied_position_start` and `query_grid` begin with."""
+        super()._init_weights(module)
+        if not isinstance(module, nn.Linear):
+            return
+        if self.config.tied_position_start:
+            for layer in self.layers:
+                keys: Any = layer.get_submodule("encoder_attn.k_pos_proj")
+                if module is layer.get_submodule("encoder_attn.q_pos_sine_proj"):  # which is initialised after keys
+                    init.copy_(module.weight, tie(keys.weight, self.config))
+                    init.copy_(module.bias, keys.bias)
+            if module is self.query_scale.layers[-1]:
+                init.zeros_(module.weight)
+                init.ones_(module.bias)
+        if self.config.query_grid and any(module is layer for layer in self.ref_point_head.layers):
+            init.copy_(module.weight, read_grid(module.weight, module is self.ref_point_head.layers[0]))
+            init.zeros_(module.bias)
 
     def _unbiased(self, layer: nn.Module) -> list[nn.Module]:
         """Projections whose biases start at zero (released code)."""
@@ -281,24 +335,29 @@ class IOCFormerDecoder(IOCFormerTransformerModel):
         encoder_hidden_states: Tensor,
         encoder_attention_mask: Tensor | None = None,
         spatial_position_embeddings: Tensor | None = None,
+        memory_size: tuple[int, int] | None = None,
         return_intermediate: bool = False,
         **kwargs,
     ) -> IOCFormerDecoderOutput:
-        """Query positions [1, Q, M], memory [B, S, M], its mask [B, S] (1 = valid) and positions [1 or B, S, M]."""
+        """Query positions [1, Q, M], memory [B, S, M], its mask [B, S] (1 = valid) and positions [1 or B, S, M].
+
+        `memory_size`, (h, w), is for `config.local_readout`.
+        """
         batch_size = encoder_hidden_states.shape[0]
-        hidden_states = encoder_hidden_states.new_zeros(batch_size, *query_position_embeddings.shape[1:])
+        reference_points = self.ref_point_head(query_position_embeddings).sigmoid()
+        if self.config.local_readout and memory_size is not None:
+            memory = encoder_hidden_states.transpose(1, 2).unflatten(2, memory_size)
+            hidden_states = sample_map(memory + self.local_conv(memory), reference_points)
+        else:
+            hidden_states = encoder_hidden_states.new_zeros(batch_size, *query_position_embeddings.shape[1:])
         mask = None
         if encoder_attention_mask is not None:
             mask = create_bidirectional_mask(
                 config=self.config, inputs_embeds=hidden_states, attention_mask=encoder_attention_mask
             )
 
-        reference_points = self.ref_point_head(query_position_embeddings).sigmoid()
-        # The released code encodes queries as [PE(x), PE(y)] though tokens are [PE(y), PE(x)]; `q_pos_sine_proj`
-        # learns around it. The helper swaps (x, y), so it gets (y, x).
-        sine_embeddings = encode_sinusoidal_position_embedding(
-            reference_points.flip(-1), num_pos_feats=self.config.d_model // 2
-        )
+        # As released, queries are [PE(x), PE(y)] though tokens are [PE(y), PE(x)]; `q_pos_sine_proj` learns around it.
+        sine_embeddings = code_points(reference_points, self.config)
 
         intermediate = []
         for index, layer in enumerate(self.layers):

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 _PUBLIC_NAMES = {
+    "AnnotatedPoints": "annotated_points",
     "CityscapesVideo": "cityscapes_video",
     "Frame": "videos",
     "IOCfish5K": "iocfish5k",
@@ -17,10 +18,11 @@ _PUBLIC_NAMES = {
     "VideoReader": "video_files",
     "VideoSet": "videos",
     "VideoSummary": "videos",
-    "VideoWriter": "video_files",
+    "VideoWriter": "video_writer",
     "WeakFolder": "weak_folder",
     "WeakImage": "weak_folder",
     "WeakSet": "weak_set",
+    "absent_classes": "videos",
     "check_name": "image_lists",
     "check_videos": "videos",
     "compare_videos_with_release": "video_statistics",
@@ -62,6 +64,7 @@ _PUBLIC_NAMES = {
 __all__ = [*_PUBLIC_NAMES]
 
 if TYPE_CHECKING:
+    from .annotated_points import AnnotatedPoints as AnnotatedPoints
     from .cityscapes_folder import read_cityscapes_folder as read_cityscapes_folder
     from .cityscapes_video import CityscapesVideo as CityscapesVideo
     from .files import new_directory as new_directory
@@ -91,14 +94,15 @@ if TYPE_CHECKING:
     from .statistics import compare_with_release as compare_with_release
     from .statistics import format_statistics as format_statistics
     from .video_files import VideoReader as VideoReader
-    from .video_files import VideoWriter as VideoWriter
     from .video_folder import read_video_folder as read_video_folder
     from .video_statistics import compare_videos_with_release as compare_videos_with_release
     from .video_statistics import format_video_statistics as format_video_statistics
+    from .video_writer import VideoWriter as VideoWriter
     from .videos import Frame as Frame
     from .videos import Video as Video
     from .videos import VideoSet as VideoSet
     from .videos import VideoSummary as VideoSummary
+    from .videos import absent_classes as absent_classes
     from .videos import check_videos as check_videos
     from .videos import numbering_gaps as numbering_gaps
     from .voc_folder import read_voc_mask as read_voc_mask

@@ -1,10 +1,10 @@
 """Names of the classes of public data sets, and what a name of a class may be."""
 
 import os
-import unicodedata
 from collections.abc import Iterable
 
 from ..errors import InvalidDataError
+from ..same_names import one_name_twice
 
 MAX_NAME_LENGTH = 200
 
@@ -52,15 +52,22 @@ def check_class_names(path: str | os.PathLike, names: Iterable[str]) -> None:
         InvalidDataError: a name is empty, too long, has characters that cannot be printed, stands for no name (nan),
             or differs from another in upper and lower case or in how Unicode writes it only.
     """
-    seen: dict[str, str] = {}
+    names = list(names)
     for name in names:
         if not name.strip() or len(name) > MAX_NAME_LENGTH or not name.isprintable():
             expected = f"class names of up to {MAX_NAME_LENGTH} printable characters"
             raise InvalidDataError(path, expected, f"{name[:50]!r}")
         if name.strip().casefold() in _NO_NAMES:
             raise InvalidDataError(path, "names of classes", f"{name!r}, which stands for an empty cell")
-        key = unicodedata.normalize("NFKC", name).casefold().strip()
-        if key in seen:
-            expected = "each class once; names that differ by case or Unicode form are one"
-            raise InvalidDataError(path, expected, f"{seen[key]!r} and {name!r}")
-        seen[key] = name
+    require_distinct_names(path, names)
+
+
+def require_distinct_names(path: str | os.PathLike, names: Iterable[str]) -> None:
+    """Nothing, if each name is that of one class, see `one_name_twice`.
+
+    Raises:
+        InvalidDataError: else.
+    """
+    if (same := one_name_twice(names)) is not None:
+        expected = "each class once; names that differ by case or Unicode form are one"
+        raise InvalidDataError(path, expected, f"{same[0]!r} and {same[1]!r}")

@@ -1,8 +1,10 @@
 """The images of a split of a counting data set, all checked before training starts."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -25,15 +27,31 @@ class CountingExample:
         path: The image file.
         size: (width, height) in pixels.
         points: float32 [n, 2], (x, y) in pixels, all inside the image.
+        classes: int64 [n], of each point; None where nobody asked for them.
+        reading: how the file is to be read, see `open_image`.
     """
 
     path: Path
     size: tuple[int, int]
     points: np.ndarray
+    classes: np.ndarray | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
+
+    def counts(self, num_labels: int = 1) -> list[int]:
+        """How many points there are of each class.
+
+        Raises:
+            ValueError: several classes of points without any.
+        """
+        if num_labels == 1:
+            return [len(self.points)]
+        if self.classes is None:
+            raise ValueError(f"{self.path}: {num_labels} classes need points that have some. Received: none")
+        return np.bincount(self.classes, minlength=num_labels).tolist()
 
     def open(self) -> Image.Image:
         """The image, upright and RGB."""
-        return open_image(self.path)
+        return open_image(self.path, **self.reading)
 
 
 def read_examples(

@@ -3,16 +3,20 @@
 import hashlib
 import math
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import InvalidDataError
 from ..reading import check_regular_file as check_regular_file
 from ..reading import read_bytes as read_bytes
+
+_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")  # the names of transformers
+_TORCH_WRITER = ("PytorchStreamWriter", "inline_container.cc")  # in the words of its errors
 
 
 def require_folder(path: str | os.PathLike) -> None:
@@ -42,17 +46,76 @@ def files_digest(entries: Iterable[tuple[object, Iterable[Path | None]]]) -> str
 
 def write_file(path: str | os.PathLike, content: bytes) -> None:
     """Write the whole file or nothing: under a temporary name beside it, then renamed over `path`."""
+    with whole_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike) -> Generator[BinaryIO]:
+    """A file to write piece by piece that is there, whole, when the block ends without an error; else nothing."""
     path = Path(path).absolute()
     temporary = _beside(path)
     try:
         with open(temporary, "xb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = str(path)  # a full disk does not say for what
         raise
+
+
+@contextmanager
+def written_together(folder: str | os.PathLike) -> Generator[Path]:
+    """Files that replace those of a folder when the block ends without an error; else the folder is as it was.
+
+    New weights replace all that were there: an old model.safetensors would be read instead of new shards beside it.
+
+    Yields a new folder inside of it, `_saving`, which is gone at the end; one of a killed process is replaced.
+
+    Raises:
+        OSError: as `one_kind_of_write_error`.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / "_saving"  # "_": not pushed to the Hub with the folder
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        with one_kind_of_write_error(folder):
+            yield temporary
+        new = sorted(temporary.iterdir())
+        for path in new:
+            os.replace(path, folder / path.name)
+        names = {path.name for path in new}
+        if any(map(_WEIGHTS.fullmatch, names)):
+            for path in list(folder.iterdir()):
+                if _WEIGHTS.fullmatch(path.name) and path.name not in names:
+                    path.unlink()
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def one_kind_of_write_error(path: str | os.PathLike) -> Generator[None]:
+    """Inside, what safetensors and torch raise where they cannot write, on a full disk, is an `OSError`, too.
+
+    Args:
+        path: what is written.
+    """
+    from safetensors import SafetensorError  # here: who only reads pictures needs numpy and Pillow alone
+
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
+    except RuntimeError as error:
+        if not any(word in str(error) for word in _TORCH_WRITER):
+            raise
+        raise OSError(f"{path} cannot be written to its end; the disk may be full") from error
 
 
 @contextmanager
@@ -71,7 +134,8 @@ def new_directory(path: str | os.PathLike) -> Generator[Path]:
     temporary = _beside(path)
     temporary.mkdir(parents=True)
     try:
-        yield temporary
+        with one_kind_of_write_error(path):
+            yield temporary
         if path.exists():
             path.rmdir()
         temporary.rename(path)

@@ -11,7 +11,20 @@ from .. import reading
 from ..errors import InvalidDataError
 
 # What an image file may end in. The lists of the released IOCfish5K carry ".jpg".
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+IMAGE_SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".webp",
+    ".jfif",
+    ".jpe",
+    ".heic",
+    ".heif",
+    ".avif",
+)
 MAX_LIST_BYTES = 64 * 2**20
 MAX_IDS = 1_000_000  # which take 300 MB
 _SEPARATORS = re.compile(r"[/\\:]")  # the colon: drive letters, URL schemes, alternate streams
@@ -52,15 +65,23 @@ def read_text(list_path: str | os.PathLike) -> str:
 
 
 class ImageNames:
-    """Which image of a folder an id means (see `read_ids`). The folder is listed once; it may be missing."""
+    """Which image of a folder an id means (see `read_ids`). The folder is listed once; it may be missing.
+
+    "é" is one letter in most lists and two in names of files that macOS has written; both mean the same image, unless
+    the folder has a name that is exactly as the list says. `._a.jpg`, which macOS puts beside a.jpg, is no image.
+    """
 
     def __init__(self, directory: str | os.PathLike):
         self.directory = Path(directory)
         self._by_stem: dict[str, list[str]] = {}
         for name in sorted(os.listdir(directory)) if self.directory.is_dir() else ():
             stem, suffix = split_suffix(name)
-            if suffix:
-                self._by_stem.setdefault(stem, []).append(name)
+            if suffix and not name.startswith("._"):
+                self._by_stem.setdefault(_composed(stem), []).append(name)
+
+    def all(self) -> list[str]:
+        """Every image, sorted."""
+        return sorted(name for names in self._by_stem.values() for name in names)
 
     def find(self, image_id: str) -> str | None:
         """The name of the file, or `None` if there is none.
@@ -69,13 +90,19 @@ class ImageNames:
             InvalidDataError: if an id without suffix stands for several images.
         """
         stem, suffix = split_suffix(image_id)
-        names = self._by_stem.get(stem, [])
+        names = self._by_stem.get(_composed(stem), [])
+        names = [name for name in names if split_suffix(name)[0] == stem] or names
         if suffix:
-            return image_id if image_id in names else None
+            same = [name for name in names if _composed(name) == _composed(image_id)]
+            return image_id if image_id in names else next(iter(same), None)
         if len(names) > 1:
             expected = f"one image for the id {image_id!r}, write its suffix into the list"
             raise InvalidDataError(self.directory, expected, names)
         return names[0] if names else None
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def read_ids(list_path: str | os.PathLike, kind: str = "image") -> list[str]:

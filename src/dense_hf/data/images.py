@@ -6,7 +6,7 @@ Localisation maps and saliency are gray PNG files of 8 bits (H x W: of the image
 import io
 import logging
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,13 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
+from ..counting.picture_values import check_white, eight_bits_of, has_deep_colors, phone_formats, seek_picture
 from ..errors import InvalidDataError
 from .files import check_regular_file, write_file
+from .geo.rasters import RasterPicture
+from .geo.tiff_directories import TiffDirectory, chosen_directory, tiff_directories
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +28,6 @@ logger = logging.getLogger(__name__)
 DEFAULT_MAX_PIXELS = 89_478_485
 MAX_IMAGE_BYTES = 2**30
 # Readers of rare formats stay out of reach of a user's file. JPEG includes the MPO files of some phones.
-_NEW_SUBFILE_TYPE, _COPY_OR_MASK = 254, 0b101  # of a page of a TIFF: bit 0 a smaller copy, bit 2 a mask
-_DARK = 2**13  # values of 12 bits end at 4095
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
 
 
@@ -42,36 +44,60 @@ class ImageHeader:
         """(width, height)."""
         return self.width, self.height
 
-    @property
-    def has_sixteen_bits(self) -> bool:
-        """Whether Pillow's own conversion to RGB would clip instead of scale."""
-        return self.mode.startswith("I")
 
-
-def open_image(path: str | os.PathLike, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+def open_image(
+    path: str | os.PathLike,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    page: int | None = None,
+    white: float | str | None = None,
+    bands: Sequence[int] | None = None,
+    nodata: float | None = None,
+) -> Image.Image:
     """The image of a file as upright 8-bit RGB.
 
     - The orientation tag is applied, because annotations are in the coordinates of the picture as it is shown: the
       released preparation takes the bounds of the points from OpenCV's reader, which applies the tag, and so do the
       image loaders of transformers and datasets. (The released preparation takes the pixels from another reader that
       does not; the frames of IOCfish5K come from videos and carry no tag.)
-    - 16-bit images are scaled, value / 257, by the same factor in all images. Pillow alone would clip at 255.
+    - 16-bit images are scaled, value / 257, by the same factor in all images. Pillow alone would clip at 255. If no
+      value is above 12 bits, a warning says that the picture is nearly black; `white` is for such.
+    - Pages of a TIFF that are smaller copies or masks of another (overviews) do not count.
     - Transparency is dropped: the stored colors count, as in the released preparation and in transformers.
     - Gray, palette and CMYK images are converted by Pillow.
+    - A TIFF of many bands, or with pixels that are not seen (nodata, NaN), is read by rasterio (the extra `geo`); what
+      is not seen is black.
 
     Args:
-        path: a JPEG, PNG, TIFF, BMP or WebP file with one picture.
+        path: a JPEG, PNG, TIFF, BMP, WebP or AVIF file with one picture, or HEIC with the extra `heif`.
         max_pixels: the most pixels that are accepted, by the header, before anything is decoded. Pillow itself
             refuses more than 178,956,970.
+        page: which picture of a file with several, from 0.
+        white: the gray value of 16 bits, or the floating point value, that becomes 255; or "99.9%", the value that so
+            many of the image's pixels do not exceed.
+        bands: one band of a TIFF, or three for red, green and blue, counted from 1.
+        nodata: the value of pixels that are not seen, of a TIFF that does not say it; NaN, too.
 
     Raises:
-        InvalidDataError: if the file is missing, not such an image, too large, truncated or broken.
+        InvalidDataError: if the file is missing, not such an image, too large, truncated or broken; has several
+            pictures and `page` is not given, or fewer; has floating point values without `white`, or such that are not
+            finite; rasterio is needed and not installed; `bands` or `nodata` of a file that is no TIFF.
+        ValueError: `white` is none.
     """
-    with opened_image(path, max_pixels) as image:
+    check_white(white)
+    if (directory := unusual_tiff(path, page, bands, nodata)) is not None:
+        _check_pixels(path, directory.width, directory.height, max_pixels)
+        with RasterPicture(path, directory, white, bands, nodata) as raster:
+            return raster.crop((0, 0, *raster.size))
+    with opened_image(path, max_pixels, page, white) as image:
+        deep_colors = has_deep_colors(image)
         image.load()
         upright = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):
-            return Image.fromarray(_scaled_to_eight_bits(path, np.asarray(upright))).convert("RGB")
+        try:
+            upright, hint = eight_bits_of(upright, deep_colors, white)
+        except ValueError as error:
+            raise InvalidDataError(path, "gray values of 8 or 16 bits, 0 to 65535", str(error)) from error
+        if hint is not None:
+            logger.warning(f"{path}: {hint}")
         return upright.convert("RGB")
 
 
@@ -81,10 +107,15 @@ def read_image_header(path: str | os.PathLike, max_pixels: int = DEFAULT_MAX_PIX
     Raises:
         InvalidDataError: as `open_image`, except for what only decoding reveals.
     """
+    if (directory := unusual_tiff(path)) is not None:
+        _check_pixels(path, directory.width, directory.height, max_pixels)
+        return ImageHeader(directory.width, directory.height, "RGB")
     with opened_image(path, max_pixels) as image:
-        # read first: the orientation of a PNG may stand after its pixels, and a TIFF turns itself when it loads
-        sideways = image.getexif().get(0x0112) in (5, 6, 7, 8) and image.format != "TIFF"
-        width, height = image.size
+        # read first: the orientation of a PNG may stand after its pixels
+        sideways = image.getexif().get(0x0112) in (5, 6, 7, 8)
+        # a TIFF turns itself, when it is opened or, in Pillow 10, when it is loaded; its tags are as they are
+        tags = image.tag_v2 if isinstance(image, TiffImageFile) else None
+        width, height = image.size if tags is None else (tags[256], tags[257])
         return ImageHeader(height, width, image.mode) if sideways else ImageHeader(width, height, image.mode)
 
 
@@ -98,16 +129,18 @@ def read_size(path: str | os.PathLike, max_pixels: int = DEFAULT_MAX_PIXELS, dec
 
 
 def stored_image(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[Image.Image, dict[str, Any]]:
-    """The image, and how an `Image` column of the datasets library keeps it: by its file, but 16-bit ones as 8-bit.
+    """The image, and how an `Image` column of the datasets library keeps it: by its file, if it is read alike there.
 
-    That library would clip the values that `open_image` scales.
+    That library would clip 16-bit values, which `open_image` scales, and take a thumbnail that is a TIFF's first page.
 
     Raises:
         InvalidDataError: as `open_image`.
     """
     picture = open_image(path, max_pixels)
-    if not read_image_header(path, max_pixels).has_sixteen_bits:
-        return picture, {"path": str(path), "bytes": None}
+    if unusual_tiff(path) is None:
+        with opened_image(path, max_pixels) as image:
+            if image.tell() == 0 and not image.mode.startswith("I"):
+                return picture, {"path": str(path), "bytes": None}
     return picture, {"path": f"{path.stem}.png", "bytes": png_bytes(picture)}
 
 
@@ -123,8 +156,39 @@ def png_bytes(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+def unusual_tiff(
+    path: str | os.PathLike, page: int | None = None, bands: Sequence[int] | None = None, nodata: float | None = None
+) -> TiffDirectory | None:
+    """The picture of a TIFF that Pillow cannot be expected to show as it is meant; None of all other files.
+
+    Args:
+        path: of the file.
+        page: which picture of it.
+        bands: see `open_image`.
+        nodata: see there; both are what Pillow does not know.
+
+    Raises:
+        InvalidDataError: a missing file, a broken TIFF, or `bands` and `nodata` of a file of another kind.
+    """
+    directories = tiff_directories(path)
+    asked = bands is not None or nodata is not None
+    if asked and not directories:
+        raise InvalidDataError(path, "a TIFF file, if bands or nodata are given", "a file of another kind")
+    if not asked and (not directories or (page is None and len(directories) > 1)):
+        return None
+    directory = chosen_directory(path, directories, page)
+    return directory if asked or not directory.is_usual else None
+
+
+def _check_pixels(path: str | os.PathLike, width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise InvalidDataError(path, f"an image of at most {max_pixels} pixels", f"{width} x {height}")
+
+
 @contextmanager
-def opened_image(path: str | os.PathLike, max_pixels: int) -> Generator[Image.Image]:
+def opened_image(
+    path: str | os.PathLike, max_pixels: int, page: int | None = None, white: float | str | None = None
+) -> Generator[Image.Image]:
     """The image of a file as it is stored, not decoded yet. Whatever Pillow raises in the block names the file.
 
     Raises:
@@ -132,48 +196,23 @@ def opened_image(path: str | os.PathLike, max_pixels: int) -> Generator[Image.Im
     """
     check_regular_file(path, MAX_IMAGE_BYTES)
     try:
-        with Image.open(path, formats=_FORMATS) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise InvalidDataError(path, f"an image of at most {max_pixels} pixels", f"{width} x {height}")
-            if (pictures := _count_pictures(image)) > 1:
-                received = f"an animation or a stack of {pictures}"
-                raise InvalidDataError(path, "a file with one picture", received)
-            if image.mode == "F":
-                raise InvalidDataError(path, "an image of 8 or 16 bits", "floating point values of unknown range")
+        with open(path, "rb") as file:
+            formats = phone_formats(file.read(12)) or _FORMATS
+        with Image.open(path, formats=formats) as image:
+            try:
+                seek_picture(image, page)
+            except ValueError as error:
+                raise InvalidDataError(path, "a file with one picture, or its page", str(error)) from error
+            _check_pixels(path, *image.size, max_pixels)
+            if image.mode == "F" and white is None:
+                received = "floating point values of unknown range; `white` says which value is white"
+                raise InvalidDataError(path, "an image of 8 or 16 bits", received)
             yield image
     except (InvalidDataError, MemoryError):
         raise
     except Exception as error:  # broken files make Pillow raise OSError, SyntaxError, ValueError, struct.error, ...
-        expected = "a complete JPEG, PNG, TIFF, BMP or WebP image"
+        expected = "a complete JPEG, PNG, TIFF, BMP, WebP, AVIF or HEIC image"
         raise InvalidDataError(path, expected, f"{type(error).__name__}: {error}") from error
-
-
-def _count_pictures(image: Any) -> int:
-    """Pictures in a file: pages of a TIFF that are smaller copies or masks of another (overviews) are none."""
-    if image.format == "MPO" or not getattr(image, "is_animated", False):
-        return 1
-    if image.format != "TIFF":
-        return image.n_frames
-    found = 0
-    for page in range(image.n_frames):
-        image.seek(page)
-        found += not int(image.tag_v2.get(_NEW_SUBFILE_TYPE, 0)) & _COPY_OR_MASK
-    image.seek(0)
-    return max(1, found)
-
-
-def _scaled_to_eight_bits(path: object, values: np.ndarray) -> np.ndarray:
-    """[h,w] of 16-bit gray values (mode "I" may hold 32) to uint8 [h,w]: 0 stays 0, 65535 becomes 255."""
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65535:
-        raise InvalidDataError(path, "gray values of 16 bits, 0 to 65535", f"values from {low} to {high}")
-    if 0 < high < _DARK:
-        logger.warning(
-            f"{path}: 16 bits, but no value above {high}: nearly black. A camera of 10 or 12 bits? Then stretch the "
-            "values first (the highest possible value to 65535)."
-        )
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def read_gray_map(path: str | os.PathLike, size: tuple[int, int], max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:

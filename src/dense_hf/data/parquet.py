@@ -3,9 +3,14 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import datasets
 from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
+
+# whatever library of requests the client is made with: that of its own errors
+_CONNECTION_ERROR: Any = HfHubHTTPError.__bases__[0]
 
 
 def write_parquet(builder: datasets.DatasetBuilder, directory: Path, num_proc: int = 1) -> list[dict[str, str]]:
@@ -54,11 +59,17 @@ def push_folder(
         OSError, RuntimeError: the Hub cannot be reached, refuses, or did not get a large file.
     """
     api = HfApi()
-    created = api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True)
-    # `private` is of no effect on a repository that was there before
-    if private and not api.repo_info(created.repo_id, repo_type=repo_type).private:
-        raise ValueError(f"private needs a new or private repository, this one is public. Received: {created.repo_id}")
-    commit = api.upload_folder(
-        folder_path=Path(folder), repo_id=created.repo_id, repo_type=repo_type, commit_message=message
-    )
+    try:
+        created = api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True)
+        # `private` is of no effect on a repository that was there before
+        if private and not api.repo_info(created.repo_id, repo_type=repo_type).private:
+            expected = "private needs a new or private repository, this one is public"
+            raise ValueError(f"{expected}. Received: {created.repo_id}")
+        commit = api.upload_folder(
+            folder_path=Path(folder), repo_id=created.repo_id, repo_type=repo_type, commit_message=message
+        )
+    except HfHubHTTPError:
+        raise
+    except _CONNECTION_ERROR as error:
+        raise ConnectionError(f"no connection to {api.endpoint}: {error}") from error
     return str(commit)

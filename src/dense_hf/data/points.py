@@ -10,6 +10,7 @@ Coordinates are pixels of the upright image, x right, y down. n: number of point
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from xml.etree.ElementTree import Element, ParseError, SubElement, indent
@@ -29,8 +30,8 @@ MAX_ANNOTATION_BYTES = 8 * 2**20
 _OF_ANNOTATION = {"folder", "filename", "path", "source", "owner", "size", "segmented", "object"}
 _OF_OBJECT = {"name", "pose", "truncated", "occluded", "difficult", "point"}
 _FORMAT = (
-    "<annotation> with <object><point><x/><y/></point></object> (points of other tools as a table: "
-    "dataset_scripts/points_from_csv.py)"
+    "<annotation> with <object><point><x/><y/></point></object> (what other tools write becomes such a folder: "
+    "dense-hf annotations convert --to iocfish5k)"
 )
 # float() alone would take "nan", "1e400", "1_000" and the digits of every script
 _COORDINATE = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
@@ -68,17 +69,10 @@ def read_points(xml_path: str | os.PathLike, image_size: tuple[int, int]) -> Poi
             files, has objects but no points, or coordinates that are not plain finite ASCII numbers.
     """
     root = parse_xml(xml_path)
-    if root.tag != "annotation":
-        raise InvalidDataError(xml_path, _FORMAT, f"the root <{root.tag}>")
-    _require_tags(xml_path, root, _OF_ANNOTATION)
+    check_annotation(xml_path, root)
     objects = root.findall("./object")
     nodes = [node for item in objects for node in item.findall("./point")]
     num_without_point = sum(item.find("./point") is None for item in objects)
-    if objects and not nodes:
-        children = sorted({str(child.tag) for item in objects for child in item})[:10]
-        raise InvalidDataError(xml_path, "a point in each object", f"objects with only {children}")
-    for item in objects:
-        _require_tags(xml_path, item, _OF_OBJECT)
     coordinates = np.array([_read_point(xml_path, node) for node in nodes], dtype=np.float64).reshape(-1, 2)
     points = coordinates[_inside(coordinates, image_size)].astype(np.float32)
     # again, as 99.9999999 in an image of width 100 has now become 100
@@ -86,7 +80,30 @@ def read_points(xml_path: str | os.PathLike, image_size: tuple[int, int]) -> Poi
     return PointAnnotation(points=points, num_dropped=num_without_point + len(nodes) - len(points))
 
 
-def write_points(xml_path: str | os.PathLike, points: ArrayLike, image_name: str, image_size: tuple[int, int]) -> None:
+def check_annotation(xml_path: str | os.PathLike, root: Element) -> None:
+    """Nothing, if this is the root of an annotation in this format.
+
+    Raises:
+        InvalidDataError: other tags than such files have, or objects and no point at all.
+    """
+    if root.tag != "annotation":
+        raise InvalidDataError(xml_path, _FORMAT, f"the root <{root.tag}>")
+    _require_tags(xml_path, root, _OF_ANNOTATION)
+    objects = root.findall("./object")
+    if objects and not any(item.find("./point") is not None for item in objects):
+        children = sorted({str(child.tag) for item in objects for child in item})[:10]
+        raise InvalidDataError(xml_path, "a point in each object", f"objects with only {children}")
+    for item in objects:
+        _require_tags(xml_path, item, _OF_OBJECT)
+
+
+def write_points(
+    xml_path: str | os.PathLike,
+    points: ArrayLike,
+    image_name: str,
+    image_size: tuple[int, int],
+    classes: Sequence[str] | None = None,
+) -> None:
     """Write an annotation file that `read_points` reads back exactly; the whole file or nothing.
 
     Args:
@@ -94,6 +111,7 @@ def write_points(xml_path: str | os.PathLike, points: ArrayLike, image_name: str
         points: [n,2] of (x, y) in pixels; n may be 0.
         image_name: file name of the image, written for other tools.
         image_size: (width, height) in pixels.
+        classes: the name of each point's class.
 
     Raises:
         ValueError: if a point is not finite or outside of the image.
@@ -106,8 +124,11 @@ def write_points(xml_path: str | os.PathLike, points: ArrayLike, image_name: str
     size = SubElement(root, "size")
     for name, value in zip(("width", "height", "depth"), (*image_size, 3)):
         SubElement(size, name).text = str(value)
-    for point in points:
-        node = SubElement(SubElement(root, "object"), "point")
+    for index, point in enumerate(points):
+        node = SubElement(root, "object")
+        if classes is not None:
+            SubElement(node, "name").text = classes[index]
+        node = SubElement(node, "point")
         for name, value in zip(("x", "y"), point):
             # the shortest decimal that reads back as the same float32: "17", not "17.0"; never an exponent
             SubElement(node, name).text = np.format_float_positional(value, trim="-")
@@ -120,13 +141,13 @@ def _inside(points: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     return np.all((points >= 0) & (points < np.array(image_size)), axis=1)
 
 
-def parse_xml(xml_path: str | os.PathLike) -> Element:
-    """The root of a small XML file from a source that need not be trusted.
+def parse_xml(xml_path: str | os.PathLike, max_bytes: int = MAX_ANNOTATION_BYTES) -> Element:
+    """The root of an XML file of at most `max_bytes` from a source that need not be trusted.
 
     Raises:
         InvalidDataError: if the file is missing, too large, not XML, or has a DTD or entities.
     """
-    content = read_bytes(xml_path, MAX_ANNOTATION_BYTES)
+    content = read_bytes(xml_path, max_bytes)
     try:
         return SafeElementTree.fromstring(content, forbid_dtd=True)
     except DefusedXmlException as error:

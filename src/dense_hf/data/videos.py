@@ -19,7 +19,7 @@ from ..errors import InvalidDataError, first_of
 from .files import files_digest
 from .image_lists import split_suffix
 from .images import DEFAULT_MAX_PIXELS, read_size
-from .labels import LabelRule, read_mask
+from .labels import IGNORED, LabelRule, read_mask
 
 
 @dataclass(frozen=True, slots=True)  # VSPW has 250,000 of them
@@ -135,6 +135,24 @@ def _summarize(videos: VideoSet, decode_frames: bool, place: tuple[str, Video]) 
         except InvalidDataError as error:
             summary.problems.append(str(error))
     return summary
+
+
+def absent_classes(videos: VideoSet, split: str, summaries: Iterable[VideoSummary]) -> list[str]:
+    """The names of the classes that no mask of a split has a pixel of.
+
+    Raises:
+        InvalidDataError: all pixels are ignored, or the masks have 0 and 255 only although 0 is not the only class:
+            whoever saves objects as 255 would learn, and be judged on, what is around them.
+    """
+    names = videos.rule.names
+    pixels = np.sum([summary.pixels for summary in summaries] or [np.zeros(256, dtype=np.int64)], axis=0)
+    found = [label for label in range(len(names)) if pixels[label]]
+    received = "ignored pixels only (numbers 255, perhaps 0)" if not found else None
+    if found == [videos.rule.labels.get(0)] and pixels[IGNORED] and len(names) > 1:
+        received = f"0 and 255 only: {names[found[0]]}, and pixels that do not count"
+    if received is not None:
+        raise InvalidDataError(videos.directory, f"{split} masks with pixels of {first_of(list(names), 20)}", received)
+    return [name for label, name in enumerate(names) if label not in found]
 
 
 def check_frame_size(frame: Frame, size: tuple[int, int], expected: tuple[int, int]) -> None:

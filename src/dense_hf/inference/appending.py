@@ -2,16 +2,16 @@
 
 import csv
 import io
+import json
 import os
-import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from typing import Any
 
-from ..data.files import write_file
-
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+from ..data.files import whole_file
+from ..data.table_cells import cell
 
 
 def append_whole(descriptor: int, content: bytes) -> None:
@@ -31,16 +31,6 @@ def append_whole(descriptor: int, content: bytes) -> None:
         raise
 
 
-def cell(value: object) -> object:
-    """A value of a table. A text that a spreadsheet would take for a formula gets a "'" in front; numbers do not."""
-    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
-
-
-def text_of_cell(text: str) -> str:
-    """The text that `cell` was given."""
-    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
-
-
 def csv_bytes(header: Sequence[str], lines: Iterable[Sequence[object]], line_end: str = "\r\n") -> bytes:
     """The content of a CSV file; no header if it is empty."""
     text = io.StringIO(newline="")
@@ -48,6 +38,35 @@ def csv_bytes(header: Sequence[str], lines: Iterable[Sequence[object]], line_end
     writer.writerows([cell(value) for value in line] for line in ([header] if header else []))
     writer.writerows([cell(value) for value in line] for line in lines)
     return text.getvalue().encode()
+
+
+def write_table(path: Path, header: Sequence[str], lines: Iterable[Sequence[object]], line_end: str = "\r\n") -> None:
+    """A whole CSV file, line by line."""
+    with whole_file(path) as file:
+        file.write(csv_bytes(header, (), line_end))
+        for line in lines:
+            file.write(csv_bytes((), [line], line_end))
+
+
+def write_document(path: Path, document: Mapping[str, Any], name: str, items: Iterable[Any]) -> None:
+    """A whole JSON file, item by item: what `json.dumps` makes with an indent of 1.
+
+    Args:
+        path: the file.
+        document: its content, with an empty list where the items go.
+        name: key of that list.
+        items: the items.
+    """
+    empty = f"{json.dumps(name)}: []"
+    before, after = json.dumps(document, indent=1, allow_nan=False).split(f"\n {empty}")
+    with whole_file(path) as file:
+        file.write(f"{before}\n {empty[:-1]}".encode())
+        separator = ""
+        for item in items:
+            text = json.dumps(item, indent=1, allow_nan=False).replace("\n", "\n  ")
+            file.write(f"{separator}\n  {text}".encode())
+            separator = ","
+        file.write(f"{'' if not separator else chr(10) + ' '}]{after}".encode())
 
 
 class AppendedTable(AbstractContextManager):
@@ -64,13 +83,12 @@ class AppendedTable(AbstractContextManager):
         self, path: Path, header: Sequence[str], lines: Iterable[Sequence[object]] = (), line_end: str = "\r\n"
     ):
         self._line_end = line_end
-        content = csv_bytes(header, lines, line_end)
         piped = path.exists() and not path.is_file()
         if not piped:
-            write_file(path, content)
+            write_table(path, header, lines, line_end)
         self._descriptor: int | None = os.open(path, os.O_WRONLY | os.O_APPEND)
         if piped:
-            append_whole(self._descriptor, content)
+            append_whole(self._descriptor, csv_bytes(header, lines, line_end))
 
     def add(self, lines: Iterable[Sequence[object]]) -> None:
         """Append lines, all of them or none."""

@@ -13,16 +13,21 @@ from transformers import (
     AutoModelForSemanticSegmentation,
     PreTrainedModel,
 )
+from transformers.utils import logging
 
 from ..auto import AutoModelForObjectCounting
+from ..data.class_names import check_class_names, require_distinct_names
 from ..errors import InvalidDataError
 from ..methods import VIDEO, WEAK, methods
 from ..pipelines import VideoSemanticSegmentationPipeline
+from ..setting_bounds import check_types
 from ..strict_loading import check_settings, checkpoint_folder, load_checkpoint, one_line
 from ..video_segmentation.image_processing_clip import ClipImageProcessor
 
 if TYPE_CHECKING:
     from ..counting.image_processing_iocformer import IOCFormerImageProcessor
+
+logger = logging.get_logger(__name__)
 
 
 def load_model(
@@ -65,6 +70,12 @@ def load_model(
         raise InvalidDataError(folder / "config.json", f"the configuration of {kind}", one_line(error)) from error
     if type(config) not in expected:
         raise InvalidDataError(source, kind, config.model_type)
+    names = [str(name) for name in (config.id2label or {}).values()]
+    require_distinct_names(folder / "config.json", names)
+    try:
+        check_class_names(folder / "config.json", names)
+    except InvalidDataError as error:  # somebody else's model may still be of use
+        logger.warning(f"{error}. Tables and files by class may be wrong")
     processor = load_processor(processor_class, folder, processor_options)
     model = load_checkpoint(expected[type(config)], folder, config=config).eval()
     try:
@@ -86,7 +97,10 @@ def load_processor(processor_class: Any, folder: Path, options: dict[str, Any]) 
     """
     try:
         if processor_class is AutoImageProcessor:
-            return AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, **options)
+            processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, **options)
+            if hasattr(processor, "valid_kwargs"):
+                check_types(type(processor), processor.to_dict())  # ours have done it
+            return processor
         return processor_class.from_pretrained(folder, **options)
     except Exception as error:  # as above
         changed = "".join(f", with {name}={value}" for name, value in options.items())
@@ -111,8 +125,15 @@ def load_segmenter(
     source: str | os.PathLike, device: str | torch.device | None = None
 ) -> VideoSemanticSegmentationPipeline:
     """The pipeline of a model that segments video or images. Arguments and errors as for [`load_model`]."""
-    kind = "a model that segments"
-    model, processor = load_model(source, AutoModelForSemanticSegmentation, kind, device or best_device())
+    kind, device = "a model that segments", device or best_device()
+    if check_settings(checkpoint_folder(source)).get("model_type") == "videomt":  # its processor is one of videos
+        from transformers import VideomtForUniversalSegmentation
+
+        from ..video_segmentation.streaming_videomt import VideomtFrames
+
+        model, processor = load_model(source, VideomtForUniversalSegmentation, kind, device, VideomtFrames)
+    else:
+        model, processor = load_model(source, AutoModelForSemanticSegmentation, kind, device)
     return VideoSemanticSegmentationPipeline(model=model, image_processor=processor, device=model.device)
 
 

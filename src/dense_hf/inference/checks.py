@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -18,7 +17,7 @@ from transformers.utils import logging
 
 from ..data.images import read_image_header
 from ..data.labels import IGNORED, LabelRule
-from ..data.videos import VideoSet, check_videos
+from ..data.videos import VideoSet, absent_classes, check_videos
 from ..data.weak_folder import WeakFolder, WeakImage
 from ..data.weak_source import mask_rule, read_weak_mask
 from ..errors import InvalidDataError, first_of
@@ -151,7 +150,8 @@ def require_readable_videos(
 
     Raises:
         InvalidDataError: if a split is missing or has no video, files are missing or empty, or a mask or a frame
-            cannot be used; the message counts the bad files and names the first ten, with what is wrong.
+            cannot be used; the message counts the bad files and names the first ten, with what is wrong. Also for
+            masks that say nothing, see `absent_classes`.
     """
     for split in splits:
         if not videos.splits.get(split):
@@ -167,18 +167,10 @@ def require_readable_videos(
         first = "; ".join(problems[:10]) + ("; ..." if len(problems) > 10 else "")
         raise InvalidDataError(videos.directory, "frames and masks that fit", f"{len(problems)} that do not: {first}")
     for split in splits:
-        _look_at_classes(videos, split, sum(summary.pixels for summary in summaries if summary.split == split))
-
-
-def _look_at_classes(videos: VideoSet, split: str, pixels: Any) -> None:
-    """Refuse a split without any labelled pixel; name the classes that do not occur in training."""
-    names = videos.rule.names
-    if np.ndim(pixels) == 0 or not pixels[: len(names)].any():
-        expected = f"{split} masks with pixels of {first_of(list(names), 20)}"
-        raise InvalidDataError(videos.directory, expected, "ignored pixels only (numbers 255, perhaps 0)")
-    never = [name for name, count in zip(names, pixels) if not count]
-    if never and split == "train":
-        logger.warning(
-            f"{videos.directory}: {len(never)} of {len(names)} classes do not occur in the training masks and cannot "
-            f"be learned: {first_of(never, 20)}. A mask of 0 and 255 has no class but 0."
-        )
+        absent = absent_classes(videos, split, (summary for summary in summaries if summary.split == split))
+        masks, done = ("training masks", "learned") if split == "train" else (f"masks of {split}", "measured")
+        if absent:
+            logger.warning(
+                f"{videos.directory}: {len(absent)} of {len(videos.rule.names)} classes do not occur in the {masks} "
+                f"and cannot be {done}: {first_of(absent, 20)}"
+            )

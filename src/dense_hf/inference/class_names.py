@@ -30,17 +30,33 @@ def label_names(config: PreTrainedConfig) -> tuple[str, ...]:
     return tuple(name for _, name in sorted((config.id2label or {}).items()))
 
 
-def label_axes(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> dict[str, int]:
-    """Name of each tensor that grows with the number of labels, and along which axis: found by building both."""
+def counted_classes(config: PreTrainedConfig) -> tuple[str, ...]:
+    """The names of the classes that a counter counts apart; () of one that counts all objects as one class."""
+    names = label_names(config) if getattr(config, "counts_classes", False) else ()
+    return names if len(names) > 1 else ()
+
+
+def label_rows(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> dict[str, tuple[int, torch.Tensor]]:
+    """Name of each tensor that grows with the number of labels, along which axis, and which rows are whose.
+
+    Found by building a model with one label more. A tensor grows by a row for each group of rows that has all labels:
+    P2PNet has one for each proposal of a cell. Before those of its labels, a group may have rows of none: the counters
+    begin with "no object".
+
+    Returns:
+        Name to the axis and int64 [groups, K], the row of each label in each group.
+    """
     more = copy.deepcopy(config)
-    name_labels(more, [*label_names(config), "one more"])
+    name_labels(more, [*label_names(config), f"{' '.join(label_names(config))} and one more"])
     with torch.device("meta"):
         few, many = model_class(config).state_dict(), model_class(more).state_dict()
-    return {
-        name: next(axis for axis in range(tensor.ndim) if tensor.shape[axis] != many[name].shape[axis])
-        for name, tensor in few.items()
-        if tensor.shape != many[name].shape
-    }
+    found, number = {}, len(label_names(config))
+    for name, tensor in few.items():
+        if tensor.shape != (larger := many[name].shape):
+            axis = next(axis for axis in range(tensor.ndim) if tensor.shape[axis] != larger[axis])
+            groups = larger[axis] - tensor.shape[axis]
+            found[name] = axis, torch.arange(tensor.shape[axis]).view(groups, -1)[:, -number:]
+    return found
 
 
 def has_no_names(names: Sequence[str]) -> bool:
@@ -67,13 +83,16 @@ def order_labels(model: Any, names: Sequence[str], source: Any) -> None:
     if sorted(known) != sorted(names) or len(set(known)) < len(known):
         lacking, more = [name for name in names if name not in known], [name for name in known if name not in names]
         received = f"{len(known)}: without {first_of(lacking) or 'none'}; and also {first_of(more) or 'none'}"
+        if sorted(map(str.casefold, known)) == sorted(map(str.casefold, names)):
+            received += "; only the case differs, which counts"
         expected = f"a model of the {len(names)} classes of the data, {first_of(list(names), 20)}"
         raise InvalidDataError(source, expected, received)
     logger.warning(f"The classes of {source} have another order than those of the data; they are sorted by name")
     rows = torch.tensor([known.index(name) for name in names])
     state = model.state_dict()
-    for name, axis in label_axes(type(model), model.config).items():
-        state[name].copy_(state[name].index_select(axis, rows.to(state[name].device)))
+    for name, (axis, own) in label_rows(type(model), model.config).items():
+        moved, device = own[:, rows].flatten(), state[name].device
+        state[name].index_copy_(axis, own.flatten().to(device), state[name].index_select(axis, moved.to(device)))
     palette = getattr(model.config, "palette", None)
     name_labels(model.config, names)
     if palette is not None and len(palette) == len(names):

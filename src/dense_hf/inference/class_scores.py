@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from ..data.images import open_image
 from ..metrics.average_precision import mean_average_precision
 from .evaluations import evaluation_mode
+from .finite_outputs import judging, require_finite
 from .shares import each_of_share
 
 if TYPE_CHECKING:
@@ -41,13 +42,21 @@ def evaluate_classification(
 
     Returns:
         The same in every process: `loss`, `mean_average_precision` (over the classes that occur) and `num_images`.
+
+    Raises:
+        InvalidDataError: an image that cannot be used.
+        ValueError: outputs of the model that are not finite.
     """
     scores: list[tuple[int, np.ndarray]] = []
     with evaluation_mode(model), torch.no_grad():
         for start in each_of_share(range(0, len(images), batch_size), description, "batch", progress):
             pictures = [open_image(image.path) for image in images[start : start + batch_size]]
             pixels = processor(pictures, return_tensors="pt")["pixel_values"].to(model.device)
-            scores.append((start, model(pixels).logits.float().cpu().numpy()))
+            logits = model(pixels).logits.float().cpu()
+            for image, row in zip(images[start:], logits):
+                with judging(image.path, model):
+                    require_finite(row)
+            scores.append((start, logits.numpy()))
     by_start = dict(gather_object(scores))
     logits = np.concatenate([by_start[start] for start in sorted(by_start)])
     labels = np.zeros_like(logits)

@@ -5,8 +5,6 @@ import os
 import sys
 import unicodedata
 
-from tqdm import tqdm
-
 # control characters, marks of direction, surrogates, separators of lines and paragraphs
 _UNSEEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 
@@ -34,7 +32,13 @@ def say(text: str, error: bool = False) -> None:
     """
     stream = sys.stderr if error else sys.stdout
     try:
-        tqdm.write(text, file=stream)
+        from tqdm import tqdm
+    except ImportError:  # exported models run without; then there are no bars, either
+        write = print
+    else:
+        write = tqdm.write
+    try:
+        write(text, file=stream)
         stream.flush()
     except BrokenPipeError:
         silent = os.open(os.devnull, os.O_WRONLY)

@@ -4,6 +4,7 @@
 .NUMBERS.json.run-R.jsonl    of process R, while the evaluation runs
 """
 
+import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -33,7 +34,7 @@ class EvaluationRecord(AbstractContextManager):
     def __init__(self, output: str | None, settings: Mapping[str, Any], resume: bool = False, overwrite: bool = False):
         self._record: RunRecord | None = None
         self._before: dict[str, Any] = {}
-        self._others: list[Path] = []
+        self._output = output
         if output is None:
             if resume:
                 raise ValueError("--resume needs --output, the file beside which an evaluation keeps what is done")
@@ -45,9 +46,8 @@ class EvaluationRecord(AbstractContextManager):
         if state.is_main_process:
             first.parent.mkdir(parents=True, exist_ok=True)
         state.wait_for_everyone()
-        self._others = [one for one in sorted(first.parent.glob(".*.run-*.jsonl")) if _is_of(one, Path(output).name)]
         if resume:
-            for one in {first, *self._others} - {path}:
+            for one in {first, *_of_others(Path(output))} - {path}:
                 self._before |= read_results(one, "evaluate", settings)
         state.wait_for_everyone()  # all have read before anybody writes
         self._record = RunRecord(
@@ -58,7 +58,7 @@ class EvaluationRecord(AbstractContextManager):
             overwrite=overwrite,
             files=[Path(output).name] if rank == 0 else [],
         )
-        self._before |= {item: result for item, (_, result) in self._record.results.items()}
+        self._before |= dict(self._record.results())
 
     def get(self, item: str) -> Any | None:
         """The state of an item; None if it must be made."""
@@ -73,8 +73,8 @@ class EvaluationRecord(AbstractContextManager):
         """The numbers are written: what the other processes kept is of no use any more."""
         self.close()
         PartialState().wait_for_everyone()
-        if PartialState().is_main_process:
-            for path in self._others:
+        if self._output is not None and PartialState().is_main_process:
+            for path in _of_others(Path(self._output)):
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -86,8 +86,10 @@ class EvaluationRecord(AbstractContextManager):
         self.close()
 
 
-def _is_of(path: Path, name: str) -> bool:
-    return path.name.startswith(f".{name}.run-") and path.name[len(name) + 6 : -6].isdigit()
+def _of_others(output: Path) -> list[Path]:
+    """What processes other than the first keep beside a file of numbers, also those of an earlier run."""
+    pattern = re.compile(rf"\.{re.escape(output.name)}\.run-\d+\.jsonl")
+    return [path for path in sorted(output.parent.glob(".*.run-*.jsonl")) if pattern.fullmatch(path.name)]
 
 
 def sparse(matrix: np.ndarray) -> list[list[int]]:

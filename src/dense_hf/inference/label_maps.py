@@ -8,22 +8,29 @@ DIRECTORY/predictions.json    which model and which settings they are of
 
 import os
 from collections.abc import Callable, Mapping
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate import PartialState
 from accelerate.utils import gather_object
 from PIL import Image
+from transformers.utils import logging
 
 from ..data.files import write_file
 from ..data.images import open_image, read_image_header
 from ..data.labels import LabelRule, label_map_png, read_mask
 from ..data.weak_folder import WeakFolder, WeakImage
 from ..data.weak_source import mask_rule, read_weak_mask
+from ..errors import first_of
 from ..metrics.segmentation import MeanIoU
 from .evaluation_records import EvaluationRecord, dense, sparse
+from .finite_outputs import judging, require_finite
 from .result_folders import claim_folder
 from .shares import each_of_share
+
+logger = logging.get_logger(__name__)
 
 
 class SegmentationPredictions:
@@ -92,7 +99,7 @@ def evaluate_segmentation(
 
     Raises:
         InvalidDataError: an image or a mask that cannot be used.
-        ValueError: another number of classes than the data's, or no labelled pixel.
+        ValueError: another number of classes than the data's, no labelled pixel, or outputs that are not finite.
     """
     rule = mask_rule(folder.class_names)
     metrics = MeanIoU(rule.num_labels)
@@ -103,7 +110,10 @@ def evaluate_segmentation(
             continue
         labels = None if predictions is None else predictions.read(image)
         if labels is None:
-            probabilities = segment(open_image(image.path))
+            picture = open_image(image.path)
+            with judging(image.path, getattr(segment, "model", None)):
+                probabilities = segment(picture)
+                require_finite(probabilities)
             if len(probabilities) != rule.num_labels:
                 raise ValueError(
                     f"The data has {rule.num_labels} labels, the model must have as many. "
@@ -122,4 +132,22 @@ def evaluate_segmentation(
     results: dict[str, Any] = {"num_images": len(folder), **metrics.compute()}
     for name in ("per_class_iou", "per_class_accuracy"):
         results[name] = dict(zip(rule.names, results[name]))
+    if PartialState().is_main_process:
+        say_what_never_occurs(results["per_class_accuracy"])
     return results
+
+
+def say_what_never_occurs(recall: Mapping[str, float]) -> None:
+    """Warn of classes that no mask has a pixel of.
+
+    Args:
+        recall: of all labels by name, the background first; NaN for those that do not occur in the masks.
+    """
+    never = [name for name, value in list(recall.items())[1:] if isnan(value)]
+    if never and len(never) == len(recall) - 1:
+        logger.warning(
+            "No mask has a pixel of any class but the background, so nothing is measured of classes. "
+            "Masks of 0 and 255? 255 does not count; a class is its number + 1."
+        )
+    elif never:
+        logger.warning(f"No mask has a pixel of {first_of(never, 20)}, so nothing is measured of that.")

@@ -20,14 +20,18 @@ from ..data.files import read_bytes
 from ..data.images import open_image, read_gray_map, read_image_header, write_gray_map
 from ..data.weak_folder import WeakFolder, WeakImage
 from ..errors import InvalidDataError
+from ..reading import read_json
 from ..weak_segmentation.feature_cache import DEFAULT_BYTES
 from ..weak_segmentation.image_group import ImageGroup
 from ..weak_segmentation.localization import LocalizationSettings, Localizer
+from ..weak_segmentation.pseudo_labels import PseudoLabelSettings, default_background_score
 from .class_names import order_labels
+from .finite_outputs import judging
 from .result_folders import SETTINGS_FILE, claim_folder, describe_maker, finish_folder, hash_of
 from .shares import each_of_share
 
 SUMMARY_FILE = "localization.json"
+SUMMARY_FILES = (SUMMARY_FILE, "refinement.json")  # of maps as they were made, and of refined ones
 
 
 def map_path(directory: str | os.PathLike, name: str, class_id: int) -> Path:
@@ -44,6 +48,23 @@ def read_maps(directory: str | os.PathLike, image: WeakImage) -> dict[int, np.nd
     header = read_image_header(image.path)
     size = header.width, header.height
     return {class_id: read_gray_map(map_path(directory, image.name, class_id), size) for class_id in image.labels}
+
+
+def background_score_of(directory: str | os.PathLike) -> float:
+    """The score of the background that belongs to the classifier that made the maps; the released one of others.
+
+    Raises:
+        InvalidDataError: what says how the maps were made cannot be read.
+    """
+    released = PseudoLabelSettings.background_score
+    path = next((path for name in SUMMARY_FILES if (path := Path(directory) / name).is_file()), None)
+    if path is None:
+        return released
+    summary = read_json(path, 2**26, max_values=None)
+    score = summary.get("background_score", released) if isinstance(summary, dict) else None
+    if not isinstance(score, int | float) or not 0 <= score <= 1:
+        raise InvalidDataError(path, "a background_score from 0 to 1", score)
+    return score
 
 
 def require_maps(directory: str | os.PathLike, images: WeakFolder) -> None:
@@ -116,7 +137,7 @@ def make_maps(
         claim_folder(Path(directory), maker, SETTINGS_FILE, "maps", resume),
     ):
         write_maps(directory, images, lambda image: localizer.attention(image.name), "Maps", progress)
-        summary = {**maker, **_counts(images)}
+        summary = {**maker, "background_score": default_background_score(model.config), **_counts(images)}
         finish_folder(directory, SUMMARY_FILE, summary)
     return summary
 
@@ -141,7 +162,9 @@ def write_maps(
         with suppress(InvalidDataError):
             read_maps(directory, image)
             continue
-        for class_id, attention in attention_of(image).items():
+        with judging(image.path):
+            maps = attention_of(image)
+        for class_id, attention in maps.items():
             write_gray_map(map_path(directory, image.name, class_id), attention)
 
 

@@ -3,7 +3,8 @@
 import errno
 import os
 import weakref
-from contextlib import AbstractContextManager
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from ..errors import InvalidDataError
@@ -56,6 +57,31 @@ def lock_file(descriptor: int, of: str | os.PathLike) -> None:
             raise
         expected = "what no other run works with; wait for it, or choose another place"
         raise InvalidDataError(of, expected, "in use by another process") from error
+
+
+@contextmanager
+def shared_folder(folder: Path, leftovers: str) -> Generator[None]:
+    """Inside, this run is one of those that fill a folder, each with files of its own.
+
+    Args:
+        folder: is there.
+        leftovers: a pattern of files that are half written. A run that comes when nobody else is there removes them:
+            their writer was killed.
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # in use, or a file system without such locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for path in list(folder.glob(leftovers)):
+                path.unlink(missing_ok=True)
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def lock_folder(folder: str | os.PathLike) -> None:

@@ -16,19 +16,23 @@ from ..data.labels import IGNORED, distinct_colors, label_map_png
 from ..visualization import draw_labels
 from .appending import AppendedTable, csv_bytes
 
-COLUMNS = ("file", "class", "pixels", "share")
+COLUMNS = ("file", "class", "pixels", "share", "remark")
 TABLES = ("areas.csv", "areas.json")
 
 
 @dataclass(frozen=True)
 class MaskRow:
-    """One image. `classes` are the names of its classes; `pixels` counts them, "background" and "undecided"."""
+    """One image. `classes` are the names of its classes; `pixels` counts them, "background" and "undecided".
+
+    `remark` says why, if all pixels are undecided.
+    """
 
     file: str
     width: int
     height: int
     classes: list[str]
     pixels: dict[str, int]
+    remark: str = ""
 
 
 def output_files(name: str, classes: Sequence[int], overlay: bool) -> list[str]:
@@ -69,13 +73,18 @@ def write_pictures(
 
 
 def mask_row(
-    file: str, image: Image.Image, classes: Sequence[int], mask: np.ndarray, class_names: Sequence[str]
+    file: str,
+    image: Image.Image,
+    classes: Sequence[int],
+    mask: np.ndarray,
+    class_names: Sequence[str],
+    remark: str = "",
 ) -> MaskRow:
     """Count the pixels of a mask; arguments as in `write_pictures`, `classes` are those of the image."""
     found = np.bincount(mask.ravel(), minlength=IGNORED + 1)
     pixels = {"background": int(found[0])} | {class_names[k]: int(found[k + 1]) for k in classes}
     pixels["undecided"] = int(found[IGNORED])
-    return MaskRow(file, image.width, image.height, [class_names[k] for k in classes], pixels)
+    return MaskRow(file, image.width, image.height, [class_names[k] for k in classes], pixels, remark)
 
 
 class MaskTables(ExitStack):
@@ -113,7 +122,7 @@ class MaskTables(ExitStack):
 
 def _areas(rows: Sequence[MaskRow]) -> list[tuple[object, ...]]:
     return [
-        (row.file, name, pixels, f"{pixels / (row.width * row.height):.6g}")
+        (row.file, name, pixels, f"{pixels / (row.width * row.height):.6g}", row.remark)
         for row in rows
         for name, pixels in row.pixels.items()
     ]

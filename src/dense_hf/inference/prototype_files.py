@@ -5,6 +5,7 @@ DIRECTORY/VIDEO.safetensors    "prototypes" [P,E], fp32, and in its metadata wha
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -22,6 +23,7 @@ from ..data.videos import Video
 from ..errors import InvalidDataError
 from ..video_segmentation.image_processing_clip import ClipImageProcessor
 from ..video_segmentation.prototypes import cluster_frames, prototype_frame_numbers
+from .locks import shared_folder
 from .result_folders import describe_maker
 from .shares import each_of_share
 
@@ -150,11 +152,16 @@ def make_prototypes(
     """
     folder = PrototypeFolder(directory, maker.describe())
     folder.directory.mkdir(parents=True, exist_ok=True)
-    for video in each_of_share([video for video in members if video.frames], "Prototypes", " videos", progress):
-        if folder.path(video).exists():
-            folder(video)
-            continue
-        tensors = {name: tensor.contiguous() for name, tensor in maker(video).items()}
-        write_file(folder.path(video), save(tensors, metadata={_MAKER: folder.maker}))
-    PartialState().wait_for_everyone()
+    state = PartialState()
+    # trainings with several seeds may make the same prototypes at the same time
+    mine = shared_folder(folder.directory, ".*.safetensors.*.partial") if state.is_main_process else nullcontext()
+    with mine:
+        state.wait_for_everyone()
+        for video in each_of_share([video for video in members if video.frames], "Prototypes", " videos", progress):
+            if folder.path(video).exists():
+                folder(video)
+                continue
+            tensors = {name: tensor.contiguous() for name, tensor in maker(video).items()}
+            write_file(folder.path(video), save(tensors, metadata={_MAKER: folder.maker}))
+        state.wait_for_everyone()
     return folder

@@ -29,6 +29,7 @@ from ..data.weak_source import mask_rule, read_weak_mask
 from ..errors import InvalidDataError
 from ..metrics.pseudo_labels import PseudoLabelQuality
 from ..weak_segmentation.pseudo_labels import PseudoLabelSettings
+from .label_maps import say_what_never_occurs
 from .localization_maps import describe_maps, read_maps, require_maps
 from .result_folders import SETTINGS_FILE, claim_folder, finish_folder
 
@@ -155,6 +156,8 @@ def _make_all(
         "images_without_label": background,
         "quality": _by_class(judged.compute(), maker.class_names) if judged.num_images else None,
     }
+    if summary["quality"] is not None:
+        say_what_never_occurs(summary["quality"]["per_class_recall"])
     for problem, members in (
         ("have no saliency and got no pseudo label", skipped),
         ("are ignored as a whole: too few pixels of their classes", ignored),

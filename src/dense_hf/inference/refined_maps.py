@@ -17,7 +17,8 @@ from ..data.weak_folder import WeakFolder, WeakImage
 from ..weak_segmentation.image_processing_affinity_net import AffinityNetImageProcessor
 from ..weak_segmentation.modeling_affinity_net import AffinityNetModel
 from ..weak_segmentation.random_walk import RandomWalk
-from .localization_maps import describe_maps, read_maps, require_maps, write_maps
+from .finite_outputs import require_finite
+from .localization_maps import background_score_of, describe_maps, read_maps, require_maps, write_maps
 from .result_folders import SETTINGS_FILE, claim_folder, describe_maker, finish_folder
 
 SUMMARY_FILE = "refinement.json"
@@ -62,7 +63,9 @@ def refine_maps(
 
     with claim_folder(directory, maker, SETTINGS_FILE, "refined maps"):
         write_maps(directory, images, refined, "Refined maps", progress)
-        summary = {**maker, "num_images": len(images), "num_maps": sum(len(image.labels) for image in images.images)}
+        counts = {"num_images": len(images), "num_maps": sum(len(image.labels) for image in images.images)}
+        # the background's score is the classifier's, whoever refines its maps
+        summary = {**maker, "background_score": background_score_of(maps), **counts}
         finish_folder(directory, SUMMARY_FILE, summary)
     return summary
 
@@ -72,4 +75,5 @@ def affinities_of(model: AffinityNetModel, processor: AffinityNetImageProcessor,
     pixel_values = processor(image, return_tensors="pt")["pixel_values"].to(model.device, model.dtype)
     with torch.no_grad():
         affinities: Any = model(pixel_values).affinities
+    require_finite(affinities)
     return affinities[0].float().cpu().numpy()

@@ -56,12 +56,17 @@ def claim_folder(
 
 
 def finish_folder(directory: str | os.PathLike, name: str, summary: Mapping[str, Any]) -> None:
-    """Wait until all processes have done their share, and write the summary that says so."""
+    """Wait until all processes have done their share, and write the summary that says so; all see it then.
+
+    Without the second wait, a process that reads the folder next may find it without its summary, and take it for
+    another folder than process 0 does (`describe_maps`).
+    """
     PartialState().wait_for_everyone()
     if PartialState().is_main_process:
         for path in Path(directory).glob(".*.partial"):  # of a process that was killed
             path.unlink(missing_ok=True)
         write_json(Path(directory, name), summary)
+    PartialState().wait_for_everyone()
 
 
 def write_json(path: str | os.PathLike, values: Mapping[str, Any]) -> None:

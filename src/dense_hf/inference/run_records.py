@@ -13,7 +13,7 @@ end, which is dropped. Files are named relative to the folder of the record.
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -43,7 +43,6 @@ class RunRecord(AbstractContextManager):
         reserved: files of items that are known already.
 
     Attributes:
-        results: item -> what it was made from, and its result.
         resumed: whether the run goes on with what was there.
 
     Raises:
@@ -63,7 +62,8 @@ class RunRecord(AbstractContextManager):
         reserved: Collection[str] = (),
     ):
         self.path, self.folder, self._overwrite = path, path.parent, overwrite
-        self.results: dict[str, tuple[Any, Any]] = {}
+        # item -> what its result was made from, and where the line with it is: results of a survey fill memories
+        self._places: dict[str, tuple[Any, int, int]] = {}
         self._files: dict[str, list[str]] = {}
         header = json.loads(
             json.dumps({"made_by": _MADE_BY, "command": command, "settings": dict(settings), "files": list(files)})
@@ -81,8 +81,11 @@ class RunRecord(AbstractContextManager):
             self.resumed = resume and bool(lines)
             if self.resumed:
                 os.ftruncate(self._descriptor, length)
-                for line in lines[1:]:
-                    self._take(line)
+                offset = 0
+                for text in os.pread(self._descriptor, length, 0).splitlines(keepends=True):
+                    if offset:
+                        self._take(json.loads(text), offset, len(text))
+                    offset += len(text)
             else:
                 # what this run writes anew stays until then
                 _remove(earlier - {self.folder / file for file in files}, self.folder)
@@ -94,21 +97,32 @@ class RunRecord(AbstractContextManager):
 
     def result(self, item: str, stamp: Any) -> Any | None:
         """The result of an item that an earlier run has made from the same; None if it must be made."""
-        if item not in self.results:
+        if item not in self._places or self._places[item][0] != stamp:
             return None
-        before, result = self.results[item]
-        made = before == stamp and all((self.folder / file).is_file() for file in self._files.get(item, ()))
-        return result if made else None
+        made = all((self.folder / file).is_file() for file in self._files.get(item, ()))
+        return self.stored(item) if made else None
+
+    def stored(self, item: str) -> Any:
+        """The result of an item, whatever it was made from."""
+        if self._descriptor is None:
+            raise ValueError(f"The results of a record are read until it is closed. Received: {self.path}")
+        _, offset, length = self._places[item]
+        return json.loads(os.pread(self._descriptor, length, offset))["result"]
+
+    def results(self) -> Iterator[tuple[str, Any]]:
+        """All items that have a result, and the result."""
+        for item in self._places:
+            yield item, self.stored(item)
 
     def begin(self, item: str, files: Collection[str]) -> None:
         """Say which files of an item are written now."""
-        self._take(line := {"item": item, "files": list(files)})
-        self._append(line)
+        line = {"item": item, "files": list(files)}
+        self._take(line, *self._append(line))
 
     def add(self, item: str, stamp: Any, result: Mapping[str, Any]) -> None:
         """Keep the result of an item, whose files are whole."""
-        self._take(line := json.loads(json.dumps({"item": item, "stamp": stamp, "result": result})))
-        self._append(line)
+        line = json.loads(json.dumps({"item": item, "stamp": stamp, "result": result}))
+        self._take(line, *self._append(line))
 
     def remove_others(self, items: Collection[str]) -> None:
         """Remove the files of all items but these: an earlier run had them."""
@@ -125,17 +139,22 @@ class RunRecord(AbstractContextManager):
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _append(self, line: Mapping[str, Any]) -> None:
-        if self._descriptor is not None:
-            append_whole(self._descriptor, json.dumps(line, allow_nan=False).encode() + b"\n")
+    def _append(self, line: Mapping[str, Any]) -> tuple[int, int]:
+        """Where the line is then, and its length."""
+        content = json.dumps(line, allow_nan=False).encode() + b"\n"
+        if self._descriptor is None:
+            return 0, 0
+        offset = os.fstat(self._descriptor).st_size
+        append_whole(self._descriptor, content)
+        return offset, len(content)
 
-    def _take(self, line: Mapping[str, Any]) -> None:
+    def _take(self, line: Mapping[str, Any], offset: int, length: int) -> None:
         item = line.get("item")
         if isinstance(item, str) and isinstance(line.get("files"), list):
             self._files[item] = line["files"]
-            self.results.pop(item, None)  # its files are being replaced
+            self._places.pop(item, None)  # its files are being replaced
         elif isinstance(item, str) and isinstance(line.get("result"), dict):
-            self.results[item] = (line.get("stamp"), line["result"])
+            self._places[item] = (line.get("stamp"), offset, length)
 
     def _check_free(self, files: Iterable[str], earlier: Collection[Path]) -> None:
         if self._overwrite:
@@ -175,6 +194,36 @@ def read_results(path: Path, command: str, settings: Mapping[str, Any]) -> dict[
         return {}
     _check_same(path, lines[0], {"command": command, "settings": json.loads(json.dumps(dict(settings)))})
     return {line["item"]: line["result"] for line in lines[1:] if "result" in line and isinstance(line["item"], str)}
+
+
+def read_record(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, int]], dict[str, list[str]]]:
+    """The first line of a record; of each item where the line with its result is, for `read_line`, and its files.
+
+    Raises:
+        InvalidDataError: no record.
+    """
+    lines, length = _read(path)
+    if not lines or not isinstance(lines[0].get("command"), str) or not isinstance(lines[0].get("settings"), dict):
+        raise InvalidDataError(path, "the record of a run", "none")
+    places: dict[str, tuple[int, int]] = {}
+    files: dict[str, list[str]] = {}
+    offset = 0
+    for line, text in zip(lines, read_bytes(path, _MAX_BYTES)[:length].splitlines(keepends=True)):
+        item = line.get("item")
+        if isinstance(item, str) and isinstance(line.get("files"), list):
+            files[item] = [file for file in line["files"] if _is_inside(file)]
+            places.pop(item, None)
+        elif isinstance(item, str) and isinstance(line.get("result"), dict):
+            places[item] = offset, len(text)
+        offset += len(text)
+    return lines[0], places, files
+
+
+def read_line(path: Path, place: tuple[int, int]) -> dict[str, Any]:
+    """A line of a record by its offset and length: it has `stamp` and `result`."""
+    with path.open("rb") as file:
+        file.seek(place[0])
+        return json.loads(file.read(place[1]))
 
 
 def _is_inside(file: Any) -> bool:

@@ -27,14 +27,20 @@ from ..data.videos import Video, VideoSet
 from ..methods import frame_offsets
 from ..metrics.consistency import VideoConsistency
 from ..metrics.segmentation import MeanIoU
+from ..metrics.temporal_consistency import TemporalConsistency
 from ..video_segmentation.image_processing_clip import ClipImageProcessor
 from .evaluation_records import EvaluationRecord, dense, sparse
 from .evaluations import evaluation_mode
+from .finite_outputs import judging, require_finite
 from .result_folders import claim_folder
 from .shares import own_share, share_bar
+from .video_variants import VariantSegmenter, VideoVariant
 
 LONGEST_WINDOW = 16
+AS_IT_IS = VideoVariant()
 ExtraInputs = Callable[[Video], Mapping[str, Tensor]]
+FlowOf = Callable[[Video, int, tuple[int, int]], np.ndarray]
+"""A video, the number of a frame and its (width, height) -> flow [2,H,W] to the frame before."""
 
 
 class VideoPredictions:
@@ -99,6 +105,8 @@ def evaluate_videos(
     progress: bool = True,
     description: str = "Segmenting",
     record: EvaluationRecord | None = None,
+    variant: VideoVariant = AS_IT_IS,
+    flow: FlowOf | None = None,
 ) -> dict[str, Any]:
     """mIoU, weighted IoU, VC8 and VC16 over whole videos, frame by frame at the size of the frames.
 
@@ -110,6 +118,8 @@ def evaluate_videos(
     | videos of up to 16 frames | count in nothing | count in mIoU, and in VC_n from n frames on |
     | mIoU is the mean over | classes that are annotated | classes that are annotated or predicted |
     | VC_n | see `VideoConsistency` | see `VideoConsistency` |
+
+    `protocol="dvis_pooled"` has the mIoU of "released" over all videos; its VC_n are in `VideoConsistency`.
 
     Videos with a mask on some frames only are judged on those; they have no VC.
 
@@ -126,37 +136,44 @@ def evaluate_videos(
         progress: Whether process 0 shows a bar.
         description: Text of the bar.
         record: What an evaluation that was stopped has found out; it gets the rest, a video at a time.
+        variant: Damaged frames, other references, averages: how videos are shown to the model.
+        flow: With it also `tc`, see [`TemporalConsistency`], of all frames whose frame before is segmented.
 
     Returns:
         The same in every process: `num_videos`, `num_skipped_videos`, and what `MeanIoU` and `VideoConsistency`
-        compute, as far as the masks allow. `frames_per_second` is of one process, over the frames that it segmented
-        with all their references, from prepared pixels to a map of the frame's size; None without such frames.
+        compute, as far as the masks allow; `damaged_mean_iou` of the frames that were shown damaged.
+        `frames_per_second` is of one process, over the frames that it segmented with all their references, from
+        prepared pixels to a map of the frame's size; None without such frames.
 
     Raises:
         InvalidDataError: a frame or a mask that cannot be used.
-        ValueError: another number of classes than the data's, or no video that counts.
+        ValueError: another number of classes than the data's, no video that counts, or outputs that are not finite.
     """
     require_countable(members, protocol)
+    variant.check_model(model)
     num_labels = videos.rule.num_labels
     if model.config.num_labels != num_labels:
         raise ValueError(
             f"{videos.directory} has {num_labels} classes, the model must have as many. "
             f"Received: {model.config.num_labels}"
         )
-    overlap = MeanIoU(num_labels, classes="annotated" if protocol == "released" else "occurring")
-    consistency = VideoConsistency(protocol="released" if protocol == "released" else "thesis")
+    overlap, damaged = (
+        MeanIoU(num_labels, classes="occurring" if protocol == "thesis" else "annotated") for _ in range(2)
+    )
+    moved = TemporalConsistency(num_labels)
+    consistency = VideoConsistency(protocol=protocol)  # ty: ignore[invalid-argument-type]  checked there
     seconds: list[float] = []
     record = record or EvaluationRecord(None, {})
 
     def judge(video: Video) -> dict[str, Any]:
         """Segment a video and compare it with its masks: states of metrics, in values that JSON has."""
-        of_video = MeanIoU(num_labels), VideoConsistency(protocol=consistency.protocol)
+        of_video = MeanIoU(num_labels), VideoConsistency(protocol=consistency.protocol), MeanIoU(num_labels)
         times = []
         maps = {} if predictions is None else predictions.read(video)
         if not maps:
             extra = {} if extra_inputs is None else extra_inputs(video)
             numbers = frames_to_segment(video, frame_offsets(model.config), predictions is not None)
-            for number, labels, elapsed in segment_video(model, processor, videos, video, numbers, extra):
+            for number, labels, elapsed in segment_video(model, processor, videos, video, numbers, extra, variant):
                 maps[number] = labels
                 if elapsed is not None and measure_speed:
                     times.append(elapsed)
@@ -164,9 +181,12 @@ def evaluate_videos(
             if predictions is not None:
                 predictions.write(video, maps)
         if is_counted(video, protocol):
-            judge_video(videos, video, maps, *of_video)
-        pixels, windows = (metric.state for metric in of_video)
-        return {"pixels": sparse(pixels), "windows": windows.tolist(), "seconds": times, "frames": len(maps)}
+            judge_video(videos, video, maps, *of_video, variant)
+        pixels, windows, damaged_pixels = (metric.state for metric in of_video)
+        known = {"pixels": sparse(pixels), "windows": windows.tolist(), "seconds": times, "frames": len(maps)}
+        if flow is not None:
+            known["moved"] = sparse(_moved(video, maps, flow, num_labels).state)
+        return known | ({"damaged": sparse(damaged_pixels)} if variant.damage else {})
 
     share = own_share([video for video in members if predictions is not None or is_counted(video, protocol)])
     bar = share_bar(description, "frame", progress, total=sum(len(video.frames) for video in share))
@@ -177,31 +197,51 @@ def evaluate_videos(
                 known = judge(video)
                 record.add(video.video_id, known)
             overlap.merge(dense(known["pixels"], num_labels))
+            if variant.damage:
+                damaged.merge(dense(known["damaged"], num_labels))
+            if flow is not None:
+                moved.merge(dense(known["moved"], num_labels))
             consistency.merge(np.array(known["windows"], np.int64).reshape(-1, 4))
             seconds += known["seconds"]
             bar.update(len(video.frames) - known["frames"])
 
-    gathered = gather_object([(overlap.state, consistency.state, seconds)])
-    overlap.reset()
-    consistency.reset()
-    for matrix, windows, _ in gathered:
-        overlap.merge(matrix)
-        consistency.merge(windows)
+    metrics = overlap, consistency, damaged, moved
+    gathered = gather_object([(tuple(metric.state for metric in metrics), seconds)])
+    for metric in metrics:
+        metric.reset()
+    for states, _ in gathered:
+        for metric, state in zip(metrics, states):
+            metric.merge(state)
     counted = [video for video in members if is_counted(video, protocol)]
     results: dict[str, Any] = {"num_videos": len(members), "num_skipped_videos": len(members) - len(counted)}
     if any(video.labelled for video in counted):
         results |= overlap.compute()
+    if damaged.state.any():
+        results["damaged_mean_iou"] = damaged.compute()["mean_iou"]
     if any(_is_labelled(video) for video in counted):
         results |= {key: value for key, value in consistency.compute().items() if key.startswith("vc")}
+    if moved.state.any():
+        results["tc"] = moved.compute()["tc"]
     if measure_speed:
-        times = [elapsed for _, _, process in gathered for elapsed in process]
+        times = [elapsed for *_, process in gathered for elapsed in process]
         results["frames_per_second"] = len(times) / sum(times) if times else None
     return results
 
 
+def _moved(video: Video, maps: Mapping[int, np.ndarray], flow: FlowOf, num_labels: int) -> TemporalConsistency:
+    """Labels of frames and those of the frames before, moved: a pair at a time, for flows are large."""
+    found = TemporalConsistency(num_labels)
+    for number in sorted(maps):
+        if number - 1 in maps:
+            labels = maps[number]
+            moves = flow(video, number, (labels.shape[1], labels.shape[0]))
+            found.update(np.stack([maps[number - 1], labels]), moves[None])
+    return found
+
+
 def is_counted(video: Video, protocol: str) -> bool:
     """Whether metrics look at a video; the released script passes over short ones altogether."""
-    return protocol == "thesis" or not _is_labelled(video) or len(video.frames) > LONGEST_WINDOW
+    return protocol != "released" or not _is_labelled(video) or len(video.frames) > LONGEST_WINDOW
 
 
 def require_countable(members: Sequence[Video], protocol: str) -> None:
@@ -235,6 +275,7 @@ def segment_video(
     video: Video,
     numbers: range,
     extra: Mapping[str, Tensor],
+    variant: VideoVariant = AS_IT_IS,
 ) -> Iterator[tuple[int, np.ndarray, float | None]]:
     """Label maps of consecutive frames: (number, uint8 [H,W], seconds if the frame had all its references).
 
@@ -246,14 +287,21 @@ def segment_video(
     if new_session is not None:
         session = new_session(**{key: value[None].to(device) for key, value in extra.items()})
     reach = max(frame_offsets(model.config))
-    for number in numbers:
+
+    def show(number: int) -> tuple[Tensor, tuple[int, int]]:
         picture = open_image(video.frames[number].image_path, videos.max_pixels)
-        pixel_values = processor([picture], return_tensors="pt")["pixel_values"][:, 0].to(device)
+        pixels = processor([variant.show(picture, number)], return_tensors="pt")["pixel_values"][:, 0]
+        return pixels.to(device), (picture.height, picture.width)
+
+    segmenter = VariantSegmenter(model, session, variant, lambda number: show(number)[0], len(video.frames))
+    for number in numbers:
+        pixel_values, size = show(number)
         started = time.perf_counter()
-        forward: Any = model
-        logits = forward(pixel_values).logits if session is None else forward.segment_frame(pixel_values, session)
+        logits = segmenter.segment(pixel_values, number)
+        with judging(video.frames[number].image_path, model):
+            require_finite(logits)
         outputs = SimpleNamespace(logits=logits)
-        (labels,) = processor.post_process_semantic_segmentation(outputs, [(picture.height, picture.width)])
+        (labels,) = processor.post_process_semantic_segmentation(outputs, [size])
         result = labels.to(torch.uint8).numpy(force=True)  # waits for the device
         elapsed = time.perf_counter() - started
         yield number, result, elapsed if number - numbers.start >= reach else None
@@ -265,13 +313,17 @@ def judge_video(
     maps: Mapping[int, np.ndarray],
     overlap: MeanIoU,
     consistency: VideoConsistency,
+    damaged: MeanIoU | None = None,
+    variant: VideoVariant = AS_IT_IS,
 ) -> None:
-    """Compare the label maps of a video, by frame number, with its masks."""
+    """Compare the label maps of a video, by frame number, with its masks; those of damaged frames also alone."""
     truth = {}
     for number in video.labelled:
         path, labels = video.frames[number].mask_path, maps[number]
         if path is not None:
             truth[number] = read_mask(path, (labels.shape[1], labels.shape[0]), videos.rule, videos.max_pixels)
             overlap.update([labels], [truth[number]])
+            if damaged is not None and variant.is_damaged(number):
+                damaged.update([labels], [truth[number]])
     if truth and _is_labelled(video):
         consistency.update(np.stack([maps[number] for number in truth]), np.stack(list(truth.values())))

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -19,6 +20,7 @@ from ..data import VideoWriter, write_file
 from ..data.files import read_bytes
 from ..data.images import png_bytes
 from ..data.video_folder import CLASS_FILE
+from ..data.video_writer import VIDEO_SUFFIXES
 from ..errors import InvalidDataError, first_of
 from ..visualization import draw_labels
 from ..visualization.labels import largest_labels, legend_lines
@@ -27,44 +29,62 @@ from .run_records import RunRecord
 
 logger = logging.get_logger(__name__)
 
-VIDEO_SUFFIXES = (".m4v", ".mkv", ".mov", ".mp4")
 _MAX_CLASS_FILE_BYTES = 2**22
 _MEMORY = 0.9  # of how large a class was, from frame to frame
+
+
+class FrameTimes(Protocol):
+    """What a video is written by, see `VideoReader`."""
+
+    @property
+    def fps(self) -> Fraction: ...  # noqa: D102
+
+    @property
+    def time_base(self) -> Fraction | None: ...  # noqa: D102
+
+    @property
+    def sample_aspect_ratio(self) -> Fraction: ...  # noqa: D102
 
 
 class Overlay:
     """The frames with the colours of their classes and a legend, as a video or as a folder of JPEG files.
 
     A damaged frame, and in a video one of another size, does not change the time or the size of the others: the one
-    before it is shown again, the other is resized.
+    before it is shown again, or the first one that is not damaged, and the other is resized.
 
     Args:
         path: a video by its ending; a folder without one.
-        fps: of the video.
+        source: has the `fps`, `time_base` and `sample_aspect_ratio` of a video.
         names: of the K classes.
         palette: uint8 [K, 3].
         opacity: of the colours, in [0, 1].
         record: where the pictures of a folder are listed.
+        audio: a file whose sound a video gets.
     """
 
     def __init__(
         self,
         path: Path,
-        fps: Fraction,
+        source: "FrameTimes",
         names: Sequence[str],
         palette: np.ndarray,
         opacity: float,
         record: RunRecord | None = None,
+        audio: str | None = None,
     ):
-        self.path, self.fps, self.names, self.palette, self.opacity = path, fps, names, palette, opacity
+        self.path, self.source, self.names, self.palette, self.opacity = path, source, names, palette, opacity
         self._record = record
+        self._audio = audio
         self.is_video = path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()
         self._video: VideoWriter | None = None
         self._last: np.ndarray | None = None
+        self._begin: Fraction | None = None  # the time of the first frame
+        self._waiting: list[Fraction] = []  # times, from then on, of damaged frames before the first whole one
         self._pixels = np.zeros(len(names))
 
-    def write(self, name: str, frame: np.ndarray | None, labels: np.ndarray | None) -> None:
-        """Append a frame, uint8 [height, width, 3]; `None` for a damaged one."""
+    def write(self, name: str, seconds: Fraction, frame: np.ndarray | None, labels: np.ndarray | None) -> None:
+        """Append a frame, uint8 [height, width, 3], with its time in the source; `None` for a damaged one."""
+        self._begin = seconds if self._begin is None else self._begin
         if frame is not None and labels is not None:
             legend = self._legend(labels, frame.shape[1::-1])
             image = Image.fromarray(frame)
@@ -77,12 +97,25 @@ class Overlay:
                 write_file(self.path / f"{name}.jpg", content.getvalue())
                 return
             if self._video is None:
-                self._video = VideoWriter(self.path, self.fps, image.size)
+                times, ratio = self.source.time_base, self.source.sample_aspect_ratio
+                self._video = VideoWriter(
+                    self.path,
+                    self.source.fps,
+                    image.size,
+                    time_base=times,
+                    sample_aspect_ratio=ratio,
+                    audio=self._audio,
+                    audio_start=self._begin,
+                )
             if image.size != self._video.size:
                 image = image.resize(self._video.size, Image.Resampling.BICUBIC)
             self._last = np.asarray(image)
+        if self.is_video:
+            self._waiting.append(seconds - self._begin)
         if self._video is not None and self._last is not None:
-            self._video.write(self._last)
+            for time in self._waiting:
+                self._video.write(self._last, time)
+            self._waiting.clear()
 
     def _legend(self, labels: np.ndarray, size: tuple[int, int]) -> list[int]:
         """All classes if they fit, else those that were large lately, so that lines do not come and go."""
@@ -210,17 +243,17 @@ class ShareTable:
     Lines are whole and on the disk as soon as they are written.
     """
 
-    def __init__(self, path: Path, fps: Fraction, names: Sequence[str]):
-        self.fps, self.names = fps, names
+    def __init__(self, path: Path, names: Sequence[str]):
+        self.names = names
         self._table = AppendedTable(path, ["frame", "name", "seconds", *names, "error"], line_end="\n")
 
-    def write(self, number: int, name: str, labels: np.ndarray | None, error: str = "") -> None:
-        """Append a frame; `labels` is `None` for a damaged one, whose shares stay empty."""
+    def write(self, number: int, name: str, seconds: Fraction, labels: np.ndarray | None, error: str = "") -> None:
+        """Append a frame, shown `seconds` after the start; `labels` is `None` for a damaged one without shares."""
         shares: list[object] = [""] * len(self.names)
         if labels is not None:
             pixels = np.bincount(labels.ravel(), minlength=len(self.names))
             shares = [f"{share:.6g}" for share in pixels / labels.size]
-        self._table.add([[number, name, f"{float(number / self.fps):.3f}", *shares, error]])
+        self._table.add([[number, name, f"{float(seconds):.3f}", *shares, error]])
 
     def close(self) -> None:
         """Complete the file."""

@@ -1,8 +1,8 @@
 """Metrics that keep sums, not pictures.
 
-`CountingMetrics`, `LocalizationMetrics`, `MeanIoU`, `PseudoLabelQuality` and `VideoConsistency` are plain classes. The
-same numbers, except those of pseudo labels, through the `evaluate` library, without a network:
-`evaluate.load(dense_hf.metrics.path("counting"))`. Public names load on first use.
+`CountingMetrics`, `LocalizationMetrics`, `MeanIoU`, `PseudoLabelQuality`, `TemporalConsistency` and `VideoConsistency`
+are plain classes. The same numbers, except those of pseudo labels and TC, through the `evaluate` library, without a
+network: `evaluate.load(dense_hf.metrics.path("counting"))`. Public names load on first use.
 """
 
 from importlib import import_module
@@ -15,6 +15,7 @@ _PUBLIC_NAMES = {
     "LocalizationMetrics": "localization",
     "MeanIoU": "segmentation",
     "PseudoLabelQuality": "pseudo_labels",
+    "TemporalConsistency": "temporal_consistency",
     "VideoConsistency": "consistency",
     "density_range": "density_ranges",
 }
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .localization import LocalizationMetrics as LocalizationMetrics
     from .pseudo_labels import PseudoLabelQuality as PseudoLabelQuality
     from .segmentation import MeanIoU as MeanIoU
+    from .temporal_consistency import TemporalConsistency as TemporalConsistency
 
 _EVALUATE_MODULES = {
     "counting": "counting_error",

@@ -12,7 +12,7 @@ def average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
         scores: [n], finite; only their order counts.
         labels: [n], true for the images that have the class; at least one must.
     """
-    order = np.argsort(-scores, kind="stable")
+    order = np.argsort(-scores)
     ranked = scores[order]
     taken_in = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # last image of each score
     found = labels[order].cumsum()[taken_in]

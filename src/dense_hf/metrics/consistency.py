@@ -28,6 +28,10 @@ class VideoConsistency:
     | ignored pixels | a label like others: steady where they stay ignored | not steady |
     | short videos | none counts up to the longest window (C <= 16), for no n | one needs C >= n |
 
+    `protocol="dvis_pooled"` is how DVIS++, VidEoMT and PMT print their numbers: as "released", but a video needs C > n
+    only, and VC_n is the mean over the windows of length n *and* of the shorter lengths, because the list of scores is
+    not emptied between them. What is printed as VC16 is larger by that; compare it with its own kind only.
+
     ```python
     metrics = VideoConsistency()
     for predictions, references in videos:  # integers [C,H,W]
@@ -46,14 +50,14 @@ class VideoConsistency:
     def __init__(
         self,
         windows: Sequence[int] = (8, 16),
-        protocol: Literal["released", "thesis"] = "released",
+        protocol: Literal["released", "thesis", "dvis_pooled"] = "released",
         ignore_index: int = 255,
     ):
         self.windows = tuple(int(window) for window in windows)
         if not self.windows or min(self.windows) < 1 or len(set(self.windows)) < len(self.windows):
             raise ValueError(f"windows must be at least 1 and all different. Received: {self.windows}")
-        if protocol not in ("released", "thesis"):
-            raise ValueError(f"protocol must be 'released' or 'thesis'. Received: {protocol!r}")
+        if protocol not in ("released", "thesis", "dvis_pooled"):
+            raise ValueError(f"protocol must be 'released', 'thesis' or 'dvis_pooled'. Received: {protocol!r}")
         self.protocol = protocol
         self.ignore_index = ignore_index
         self.reset()
@@ -86,7 +90,7 @@ class VideoConsistency:
     def _is_too_short(self, num_frames: int) -> bool:
         if self.protocol == "released":
             return num_frames <= max(self.windows)
-        return num_frames < min(self.windows)
+        return num_frames < min(self.windows) + (self.protocol == "dvis_pooled")
 
     def _count(self, predicted: np.ndarray, annotated: np.ndarray) -> dict[int, np.ndarray]:
         """n to its windows' numbers of consistent and steady pixels, [windows, 2]; one pass over the frames."""
@@ -105,7 +109,7 @@ class VideoConsistency:
                     steady = same_annotation >= window
                     consistent = steady & (same_prediction >= window)
                     counts[window].append((int(consistent.sum()), int(steady.sum())))
-        end = -1 if self.protocol == "released" else None
+        end = None if self.protocol == "thesis" else -1
         return {
             window: np.array(pairs[:end], dtype=np.int64).reshape(-1, 2) for window, pairs in counts.items() if pairs
         }
@@ -149,12 +153,16 @@ class VideoConsistency:
         if not self._num_frames:
             raise ValueError("metrics of no video are not defined, call update(...) first. Received: 0 videos")
         results: dict[str, float] = {}
-        for window in self.windows:
+        pooled: list[float] = []  # of all lengths so far
+        for window in sorted(self.windows):
             videos = [[a / b for a, b in video[window].tolist() if b] for video in self._pixels if window in video]
-            if self.protocol == "released":
-                means = [score for scores in videos for score in scores]
-            else:
+            if self.protocol == "thesis":
                 means = [fsum(scores) / len(scores) for scores in videos if scores]
+            else:
+                means = [score for scores in videos for score in scores]
+            if self.protocol == "dvis_pooled":
+                pooled += means
+                means = pooled
             results[f"vc{window}"] = fsum(means) / len(means) if means else nan
         results["num_videos"] = len(self._num_frames)
         results["num_skipped_videos"] = sum(self._is_too_short(length) for length in self._num_frames)

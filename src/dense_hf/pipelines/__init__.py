@@ -1,6 +1,6 @@
 """The tasks that dense_hf adds to `transformers.pipeline`, one file per task."""
 
-from transformers import AutoModel, AutoModelForSemanticSegmentation
+from transformers import AutoModel, AutoModelForSemanticSegmentation, AutoModelForUniversalSegmentation
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from ..strict_auto_models import strict
@@ -22,7 +22,7 @@ def register_pipelines() -> None:
     PIPELINE_REGISTRY.register_pipeline(
         "video-semantic-segmentation",
         pipeline_class=VideoSemanticSegmentationPipeline,
-        pt_model=(strict(AutoModelForSemanticSegmentation), strict(AutoModel)),  # ty: ignore[invalid-argument-type]  any number
+        pt_model=tuple(map(strict, (AutoModelForSemanticSegmentation, AutoModel, AutoModelForUniversalSegmentation))),
         type="video",
     )
     PIPELINE_REGISTRY.register_pipeline(

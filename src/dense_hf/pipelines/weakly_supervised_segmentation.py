@@ -8,15 +8,17 @@ H, W: height and width of an image as it came; K: number of classes, without the
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from functools import partial
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from PIL import Image
 
 from .image_pipeline import ImageProcessorPipeline, class_shares, not_none
-from .picture_reading import read_picture
+from .picture_reading import check_pictures, read_picture
 
 SETTINGS = ("num_references", "use_views", "seed", "background_score", "background_power", "crf", "threshold")
+READING = {"page": None, "white": None}.keys()
 
 
 class ImageSegmentation(TypedDict):
@@ -26,6 +28,7 @@ class ImageSegmentation(TypedDict):
     segmentation: np.ndarray
     maps: dict[str, np.ndarray]
     class_statistics: dict[str, float]
+    remark: NotRequired[str]
 
 
 class WeaklySupervisedSegmentationPipeline(ImageProcessorPipeline):
@@ -53,9 +56,11 @@ class WeaklySupervisedSegmentationPipeline(ImageProcessorPipeline):
     image_processor: Any  # one that has `segment_group`
 
     def _sanitize_parameters(self, **settings: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        if unknown := settings.keys() - SETTINGS:
-            raise TypeError(f"The settings are {', '.join(SETTINGS)}. Received: {', '.join(sorted(unknown))}")
-        return {}, not_none(**settings), {}
+        known = (*SETTINGS, *READING)
+        if unknown := settings.keys() - known:
+            raise TypeError(f"The settings are {', '.join(known)}. Received: {', '.join(sorted(unknown))}")
+        reading = {name: settings.pop(name) for name in READING & settings.keys()}
+        return not_none(**reading), not_none(**settings), {}
 
     def __call__(
         self, inputs: Any, labels: Any = None, saliency: Any = None, **kwargs: Any
@@ -77,11 +82,17 @@ class WeaklySupervisedSegmentationPipeline(ImageProcessorPipeline):
             use_views (`bool`, *optional*, defaults to `True`): Whether each is also compared with changed copies of
                 itself.
             seed (`int`, *optional*, defaults to 0): Of the references.
-            background_score (`float`, *optional*, defaults to 0.2): Without saliency: what a class must exceed.
+            background_score (`float`, *optional*): Without saliency: what a class must exceed. By default the score in
+                the model's configuration.
             background_power (`float`, *optional*): Without saliency, instead of the score: the background's is
                 (1 - highest score of a class) ^ `background_power`.
             crf (`bool`, *optional*, defaults to `False`): Without saliency: whether masks follow the image's edges.
             threshold (`float`, *optional*, defaults to 0.5): The sigmoid from which on the classifier finds a class.
+            page (`int`, *optional*): Which picture of a file with several, from 0; without it such a file is refused.
+                Pages of a TIFF that are smaller copies or masks of another do not count.
+            white (`float` or `str`, *optional*): The gray value of 16 bits, or the floating point value, that is
+                white, such as 4095, or "99.9%", the value that so many of the pixels do not exceed. Without it files
+                of more than 8 bits are refused.
 
         Return:
             A list, or one dictionary for one image:
@@ -92,6 +103,7 @@ class WeaklySupervisedSegmentationPipeline(ImageProcessorPipeline):
             - **maps** (`dict`): Name of each class to a uint8 array `[H, W]`, 255 where the evidence is strongest.
             - **class_statistics** (`dict`): Name of each class that occurs, or "background", to its share of the
               pixels, in (0, 1], the largest first.
+            - **remark** (`str`, only if nothing is decided): Why all of `segmentation` is 255.
 
         Raises:
             ValueError: labels that the model does not know, another number of them than of images, saliency of
@@ -102,13 +114,14 @@ class WeaklySupervisedSegmentationPipeline(ImageProcessorPipeline):
         items = [inputs] if single else list(inputs)
         if single:
             labels, saliency = (None if given is None else [given] for given in (labels, saliency))
-        examples = self.preprocess(items, labels, saliency)
-        settings = {**self._forward_params, **self._sanitize_parameters(**kwargs)[1]}
+        reading, settings, _ = self._sanitize_parameters(**kwargs)
+        examples = self.preprocess(items, labels, saliency, **{**self._preprocess_params, **reading})
+        settings = {**self._forward_params, **settings}
         results = self.postprocess(self.forward(examples, **settings))
         return results[0] if single else results
 
     def preprocess(  # ty: ignore[incompatible-method-override]
-        self, items: list[Any], labels: Any, saliency: Any
+        self, items: list[Any], labels: Any, saliency: Any, **reading: Any
     ) -> dict[str, Any]:
         """Images as they came, class ids, and saliency as arrays or None."""
         named: dict[str, Any] = {"labels": labels, "saliency": saliency}
@@ -123,6 +136,7 @@ class WeaklySupervisedSegmentationPipeline(ImageProcessorPipeline):
             if all(one is None for one in named["saliency"]):
                 named["saliency"] = None
             items = [item["image"] for item in items]
+        check_pictures(items, "picture")
         for key, given in named.items():
             if given is not None and (isinstance(given, str) or len(given) != len(items)):
                 raise ValueError(
@@ -130,7 +144,7 @@ class WeaklySupervisedSegmentationPipeline(ImageProcessorPipeline):
                 )
         class_ids = [None if one is None else self._class_ids(one) for one in named["labels"] or [None] * len(items)]
         arrays = None if named["saliency"] is None else [read_saliency(one) for one in named["saliency"]]
-        return {"images": items, "labels": class_ids, "saliency": arrays}
+        return {"images": items, "labels": class_ids, "saliency": arrays, "reading": reading}
 
     def _class_ids(self, given: Any) -> list[int]:
         """Names or ids, or a single one of them, to ids."""
@@ -147,7 +161,7 @@ class WeaklySupervisedSegmentationPipeline(ImageProcessorPipeline):
         found = self.image_processor.segment_group(
             self.model,
             inputs["images"],
-            read_picture,
+            partial(read_picture, **inputs["reading"]),
             labels=inputs["labels"],
             saliency=inputs["saliency"],
             **settings,
@@ -166,6 +180,7 @@ class WeaklySupervisedSegmentationPipeline(ImageProcessorPipeline):
                 segmentation=result["segmentation"],
                 maps={names[class_id]: attention for class_id, attention in result["maps"].items()},
                 class_statistics=class_shares(result["segmentation"], numbered),
+                **({"remark": result["remark"]} if result.get("remark") else {}),
             )
             for result in outputs["results"]
         ]
@@ -178,7 +193,10 @@ def read_saliency(saliency: Any) -> np.ndarray:
         ValueError: if it is none.
     """
     if isinstance(saliency, (str, os.PathLike)):
-        saliency = Image.open(saliency, formats=("PNG",))
+        try:
+            saliency = Image.open(saliency, formats=("PNG",))
+        except Exception as error:  # a broken file makes Pillow raise OSError, SyntaxError, struct.error, ...
+            raise ValueError(f"{saliency} cannot be read as saliency, a gray PNG. Received: {error}") from error
     if isinstance(saliency, Image.Image) and saliency.mode != "L":
         raise ValueError(f"saliency is a gray image of 8 bits. Received: mode {saliency.mode}")
     array = np.asarray(saliency)

@@ -33,7 +33,10 @@ with Localizer(model, processor, group) as localizer:
 
 {results}
 
-These numbers judge the classifier, not its maps."""
+These numbers judge the classifier, not its maps.
+
+To go on with the `Trainer` of transformers, on pairs of images (`paired_pixel_values`, `paired_labels`), set
+`remove_unused_columns=False`."""
 
 _LIMITS = (
     "Maps and the pseudo masks made of them are guesses from image-level labels: they miss parts of objects and take "

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +14,11 @@ import transformers
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from ..data.files import without_nan
+from ..data.files import without_nan, write_file
 
 RESULTS_FILE = "results.json"
+# what the field calls a number whose name in the tables means something else: "MSE" of counting is a root
+METRIC_TYPES = {"mse": "rmse"}
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def command_line(words: Sequence[str], num_processes: int) -> str:
 def write_results(output_dir: Path, results: Mapping[str, object]) -> None:
     """Write the file that the card's numbers are read from."""
     text = json.dumps(without_nan(dict(results)), indent=2, sort_keys=True) + "\n"
-    (output_dir / RESULTS_FILE).write_text(text, encoding="utf-8")
+    write_file(output_dir / RESULTS_FILE, text.encode())
 
 
 def read_results(folder: Path, name: str = RESULTS_FILE) -> dict[str, Any]:
@@ -90,13 +93,16 @@ def splits_of(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def eval_result(
     task: str, dataset: str, split: str, metric: str, name: str, value: float, **source: Any
 ) -> EvalResult:
-    """A number for the metadata of a card, with `source_name` and `source_url` if it is not ours."""
+    """A number for the metadata of a card, with `source_name` and `source_url` if it is not ours.
+
+    Shares are 0 to 1, as `evaluate` gives them; tables have percent. The type of a data set is an identifier.
+    """
     return EvalResult(
         task_type=task,
-        dataset_type=dataset,
+        dataset_type=re.sub(r"[^a-z0-9.]+", "-", dataset.lower()).strip("-") or "data",
         dataset_name=dataset,
         dataset_split=split,
-        metric_type=metric,
+        metric_type=METRIC_TYPES.get(metric, metric),
         metric_name=name,
         metric_value=value,
         **source,
@@ -152,7 +158,8 @@ def write_card(
     listed = "\n".join(f"- {limit}" for limit in (*limits, *run.limits))
     known_limits = [f"## Limits\n\n{listed}"] if listed else []
     body = "\n\n".join([f"# {run.title}", *filter(None, parts), *known_limits, how_it_was_made(run, unit)])
-    ModelCard(f"---\n{facts.to_yaml()}\n---\n\n{body}\n").save(output_dir / "README.md")
+    card = ModelCard(f"---\n{facts.to_yaml()}\n---\n\n{body}\n")
+    write_file(output_dir / "README.md", str(card).encode())
 
 
 def code_with_model(auto_class: str, lines: str, further_import: str = "") -> str:

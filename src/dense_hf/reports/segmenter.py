@@ -86,7 +86,7 @@ def write_segmenter_card(output_dir: Path, run: RunDescription, labels: LabelSou
     ]
     tags = ["image-segmentation", "deeplab", *([] if labels.drawn else ["weakly-supervised"])]
     eval_results = measured("image-segmentation", run.dataset, splits_of(results), METRIC_NAMES)
-    write_card(output_dir, run, parts, tags, eval_results=eval_results)
+    write_card(output_dir, run, parts, tags, pipeline_tag="image-segmentation", eval_results=eval_results)
 
 
 def results_text(results: dict) -> str:

@@ -59,7 +59,8 @@ def write_video_card(output_dir: Path, run: RunDescription) -> None:
         which_weights(results, further=f", one run, {results.get('protocol')} protocol"),
     ]
     eval_results = measured("video-semantic-segmentation", run.dataset, splits, METRIC_NAMES)
-    write_card(output_dir, run, parts, [task, run.tag], unit="videos", eval_results=eval_results)
+    tags, tag_of_hub = [task, run.tag], "image-segmentation"  # the nearest of its tasks
+    write_card(output_dir, run, parts, tags, unit="videos", pipeline_tag=tag_of_hub, eval_results=eval_results)
 
 
 def results_table(splits: Mapping[str, Mapping[str, Any]]) -> str:
@@ -79,11 +80,13 @@ TRAINING_ONLY = ("auxiliary_classifiers.",)  # of MRCFA
 
 
 def backbone_name(config: PreTrainedConfig) -> str:
-    """ "MiT-B1" and so on for the thesis' encoders, the model type for others, a dash for none that is known."""
+    """ "MiT-B1" and so on for the thesis' encoders, timm's name or the model type for others, a dash for none."""
     encoder: Any = getattr(config, "encoder_config", None) or getattr(config, "backbone_config", None) or config
     for name, sizes in MIX_TRANSFORMERS.items():
         if all(list(getattr(encoder, key, ())) == value for key, value in sizes.items()):
             return f"MiT-{name.upper()}"
+    if getattr(encoder, "model_type", "") == "timm_backbone":
+        return encoder.backbone
     return getattr(encoder, "model_type", "") or "-"
 
 

@@ -4,15 +4,17 @@ A Space is pushed as a folder of its own, so its app imports this instead of a f
 """
 
 from .launching import default_model, launch, read_options, space
-from .uploads import image_upload, read_upload, refusals, saved_download
+from .uploads import image_upload, number_between, read_upload, refusals, saved_download, uploaded
 
 __all__ = [
     "default_model",
     "image_upload",
     "launch",
+    "number_between",
     "read_options",
     "read_upload",
     "refusals",
     "saved_download",
     "space",
+    "uploaded",
 ]

@@ -37,9 +37,29 @@ def read_upload(path: str | os.PathLike | None, max_pixels: int) -> Image.Image:
         InvalidDataError: no image, a broken one, or one with more pixels.
         ValueError: nothing was uploaded.
     """
-    if path is None:
-        raise ValueError("Choose a picture first.")
-    return open_image(path, max_pixels)
+    return open_image(uploaded(path, "picture"), max_pixels)
+
+
+def uploaded(path: str | os.PathLike | None, what: str) -> str | os.PathLike:
+    """The path of an uploaded file. Gradio makes the folder that the server runs in of an empty one.
+
+    Raises:
+        ValueError: nothing was uploaded.
+    """
+    if not path or Path(path).is_dir():
+        raise ValueError(f"Choose a {what} first.")
+    return path
+
+
+def number_between(value: object, least: float, most: float) -> float:
+    """What a slider gives. The page keeps to its ends; whoever calls the server may send NaN, text or nothing.
+
+    Raises:
+        ValueError: no number, or one beyond the ends.
+    """
+    if not isinstance(value, int | float) or not least <= value <= most:
+        raise ValueError(f"Choose a number from {least:g} to {most:g}.")
+    return value
 
 
 @contextmanager

@@ -5,6 +5,7 @@ name: timm or torchvision builds the whole network (without memory), the file mu
 backbone does not have is the head.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -47,7 +48,7 @@ PACKAGED_WEIGHTS = {
         architecture="tf_efficientnet_lite0",
     ),
 }
-# Networks of torchvision whose layers the backbones of weak_segmentation have under other names.
+# Networks of torchvision whose layers our own backbones have under other names.
 TORCHVISION_NAMES: dict[str, Callable[[str], str]] = {
     "torchvision:vgg16": rename_vgg,
     "torchvision:resnet101": rename_torchvision_resnet,
@@ -109,6 +110,10 @@ def load_backbone_weights(backbone: nn.Module, architecture: str | None, source:
         architecture: see [`architecture_of`].
         source: the file, or a package.
     """
+    if isinstance(backbone, nn.ModuleList):  # several networks of one kind: each begins as the file says
+        parts = [load_backbone_weights(part, architecture, source) for part in backbone]
+        in_no_part = set.intersection(*(set(part.left_out) for part in parts))
+        return LoadedWeights(source, sum(part.num_loaded for part in parts), tuple(sorted(in_no_part)))
     target = getattr(backbone, "_backbone", backbone)
     if source.startswith("package:"):
         path, state = _read_package(source.removeprefix("package:"), architecture)
@@ -120,6 +125,8 @@ def load_backbone_weights(backbone: nn.Module, architecture: str | None, source:
     places = {key: value for key, value in target.state_dict().items() if not key.endswith(_COUNTERS)}
     expected = _network_shapes(architecture) if architecture else {k: v.shape for k, v in places.items()}
     state = {key: value for key, value in state.items() if not key.endswith(_COUNTERS)}
+    if architecture and architecture.startswith("vgg") and "classifier.0.weight" in state:
+        expected = _network_shapes(f"torchvision:{architecture}")  # timm has the same layers, and another classifier
     problems = [f"missing {key}" for key in expected if key not in state]
     if architecture:
         problems += [f"unexpected {key}" for key in state if key not in expected]
@@ -133,6 +140,8 @@ def load_backbone_weights(backbone: nn.Module, architecture: str | None, source:
         raise InvalidDataError(path, f"the state dict of {architecture or type(target).__name__}", shown)
     if rename := TORCHVISION_NAMES.get(architecture or ""):
         state = {rename(key): value for key, value in state.items()}
+    if any(key.startswith("features_0") for key in places):  # timm's extractor of a VGG, whose layers are a list
+        state = {re.sub(r"^features\.(\d+)\.", r"features_\1.", key): value for key, value in state.items()}
     if absent := [key for key in places if key not in state or state[key].shape != places[key].shape]:
         raise InvalidDataError(
             path, f"the layers of the backbone, {len(places)} tensors", f"no {', '.join(absent[:10])}"
@@ -143,7 +152,7 @@ def load_backbone_weights(backbone: nn.Module, architecture: str | None, source:
 
 def _network_shapes(architecture: str) -> dict[str, torch.Size]:
     with torch.device("meta"):
-        if architecture in TORCHVISION_NAMES:
+        if architecture.startswith("torchvision:"):
             network = get_model(architecture.removeprefix("torchvision:"), weights=None)
         else:
             network = timm.create_model(architecture, pretrained=False)

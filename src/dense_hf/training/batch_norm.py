@@ -1,4 +1,4 @@
-"""Batch norm that is trained, in runs of several processes."""
+"""Batch norm that is trained, in runs of several processes, and what is not trained."""
 
 import torch
 from accelerate import PartialState
@@ -29,3 +29,21 @@ def share_statistics(model: nn.Module, world_size: int) -> None:
     if world_size > 1:
         for buffer in model.buffers():
             torch.distributed.broadcast(buffer, 0)
+
+
+def freeze(encoder: nn.Module) -> None:
+    """Keep an encoder as it is: its weights, and the statistics of its batch norms, which work as in evaluation."""
+    encoder.requires_grad_(False)
+    # of the encoder, because `with_synchronized_norms` replaces the norms
+    encoder.register_forward_pre_hook(_norms_as_in_evaluation)
+
+
+def is_frozen(encoder: nn.Module) -> bool:
+    """Whether `freeze` was called."""
+    return _norms_as_in_evaluation in encoder._forward_pre_hooks.values()
+
+
+def _norms_as_in_evaluation(encoder: nn.Module, _: object) -> None:
+    for module in encoder.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()

@@ -10,6 +10,7 @@ What differs from the stock Trainer, and why:
 - Every term of a loss reaches the log under its name, and one that is not finite any more ends the run.
 """
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -21,13 +22,14 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import DefaultFlowCallback, Trainer, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, IntervalStrategy, SaveStrategy
 
+from ..data.files import one_kind_of_write_error, written_together
 from ..options import option
 from .batch_norm import share_statistics
 from .epoch_sampler import EpochSampler, StartEpoch
 from .optimizers import parameter_groups
-from .resuming import lock_output
+from .resuming import checkpoint_problem, lock_output
 
 # What a recipe decides itself. A value for one of these would be ignored in silence, so it is an error.
 _FIXED = ("lr_scheduler_type", "lr_scheduler_kwargs", "optim", "optim_args", "train_sampling_strategy")
@@ -279,9 +281,31 @@ class CalendarTrainer(Trainer):
         super().log(logs, start_time)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """As in the parent, but not of a model that is broken."""
+        """As in the parent, but not of a model that is broken, and nothing is left of one that could not be written.
+
+        Raises:
+            OSError: a full disk. Older checkpoints are removed after the new one is complete, so they are still there.
+                Or what follows a complete checkpoint failed, the removal of older ones or an upload.
+        """
         self.require_finite()
-        super()._save_checkpoint(*args, **kwargs)
+        folder = Path(str(self.args.output_dir), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+        try:
+            with one_kind_of_write_error(folder):
+                super()._save_checkpoint(*args, **kwargs)
+        except OSError as error:
+            if checkpoint_problem(folder) is None:
+                raise
+            if self.args.should_save:
+                shutil.rmtree(folder, ignore_errors=True)
+            kept = "Earlier checkpoints are as they were; resume_from_checkpoint=auto goes on from the last one"
+            raise OSError(f"The checkpoint of step {self.state.global_step} is not saved: {error}. {kept}") from error
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """As in the parent, but all files or, on a full disk, none."""
+        if not self.args.should_save:
+            return super()._save(output_dir, state_dict)
+        with written_together(output_dir or str(self.args.output_dir)) as folder:
+            super()._save(str(folder), state_dict)
 
     def save_model(self, *args: Any, **kwargs: Any) -> None:
         """As in the parent, but not of a model that is broken."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 from transformers.utils import logging
 
-from ..inference.class_names import has_no_names, label_axes, name_labels
+from ..inference.class_names import has_no_names, label_rows, name_labels
 from ..strict_loading import checkpoint_folder, load_checkpoint
 
 logger = logging.get_logger(__name__)
@@ -43,15 +43,19 @@ def load_with_labels(
     trained = load_checkpoint(model_class, checkpoint_folder(source), config=trained_config)
     model = model_class(config)  # as initialized from the seed
     old = trained.state_dict()
-    axes = label_axes(model_class, trained_config)
+    here, there = label_rows(model_class, config), label_rows(model_class, trained_config)
     moved = {} if unnamed else {names.index(name): before.index(name) for name in before if name in names}
     new_state: dict[str, Tensor] = model.state_dict()
     for name, tensor in new_state.items():
-        if (axis := axes.get(name)) is None:
+        if name not in here:
             tensor.copy_(old[name])
             continue
-        for row, old_row in moved.items():
-            tensor.select(axis, row).copy_(old[name].select(axis, old_row))
+        (axis, rows), (_, old_rows) = here[name], there[name]
+        for label, old_label in moved.items():
+            tensor.index_copy_(axis, rows[:, label], old[name].index_select(axis, old_rows[:, old_label]))
+        if (first := tensor.shape[axis] // len(rows) - rows.shape[1]) > 0:  # rows of no label, which stay
+            for group, old_group in zip(rows[:, 0] - first, old_rows[:, 0] - first):
+                tensor.narrow(axis, int(group), first).copy_(old[name].narrow(axis, int(old_group), first))
     kept = [names[row] for row in sorted(moved)]
     anew = [name for row, name in enumerate(names) if row not in moved]
     logger.warning(

@@ -5,6 +5,7 @@ go on without its optimizer. Completeness is judged by content, so copies and ch
 """
 
 import json
+import os
 import re
 import zipfile
 from functools import partial
@@ -13,12 +14,14 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from transformers.utils import logging
 
-from ..inference.locks import lock_folder
+from ..errors import InvalidDataError
+from ..inference.locks import FOLDER_LOCK, lock_folder
 from ..inference.processes import check_in_first_process
 
 logger = logging.get_logger(__name__)
 
 _FOLDER = re.compile(r"checkpoint-(\d+)")
+_WRITTEN_AT_THE_END = ("README.md", "config.json", "model.safetensors", "preprocessor_config.json", "results.json")
 # trainer_state.json is the last file that a checkpoint gets (see CalendarTrainer._save_rng_state)
 _TORCH_FILES = ("optimizer.pt", "scheduler.pt")
 
@@ -27,9 +30,18 @@ def lock_output(output_dir: str | Path) -> None:
     """Keep other trainings out of a folder until this process ends, however it does; process 0 does it for all.
 
     Raises:
-        InvalidDataError: in all processes, if another training works there.
+        InvalidDataError: in all processes, if another training works there, or there are files that no training has
+            written and this one would replace.
     """
-    check_in_first_process(partial(lock_folder, output_dir))
+    check_in_first_process(partial(_lock_own, Path(output_dir)))
+
+
+def _lock_own(folder: Path) -> None:
+    begun = os.path.lexists(folder / FOLDER_LOCK) or any(folder.glob("checkpoint-*"))
+    if not begun and (taken := [name for name in _WRITTEN_AT_THE_END if os.path.lexists(folder / name)]):
+        received = f"files that a training would replace: {', '.join(taken)}"
+        raise InvalidDataError(folder, "an output_dir that is new, or that a training has begun", received)
+    lock_folder(folder)
 
 
 def checkpoint_problem(folder: Path) -> str | None:

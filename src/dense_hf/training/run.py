@@ -9,7 +9,6 @@ from accelerate import PartialState
 from transformers import set_seed
 from transformers.utils import logging
 
-from ..data.extra_sources import count_extra_images
 from ..data.weak_folder import WeakFolder
 from ..inference.checkpoints import load_processor
 from ..inference.class_names import label_names, name_labels
@@ -18,6 +17,7 @@ from ..strict_loading import checkpoint_folder
 from .backbone_weights import list_of, load_encoder_weights
 from .calendar_trainer import CalendarTrainer
 from .continuing import load_with_labels
+from .extra_sources import count_extra_images
 from .resuming import resolve_checkpoint
 from .run_options import TrainingRun
 
@@ -81,6 +81,9 @@ def build_processor(run: TrainingRun, processor_class: Any = None, **of_config: 
         here, there = getattr(processor, name), getattr(trained, name)
         if list_of(here) != list_of(there):
             logger.warning(f"{name} is {here}, but {there} in {source}, from which the run goes on")
+    if getattr(processor, "count_calibration", None) is not None:
+        logger.warning(f"Ranges around counts are those of {source}: calibrate the new model for its own")
+        processor.count_calibration = None
     return processor
 
 

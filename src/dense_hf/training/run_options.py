@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 
 from transformers import PreTrainedConfig
 
-from ..data.extra_sources import ExtraSources
 from ..data.weak_source import WeakSource
 from ..methods import Method, method_of, methods
 from ..options import field_names, option, parse_training_run
 from .calendar_trainer import CalendarArguments
+from .extra_sources import ExtraSources
 
 
 @dataclass

@@ -8,6 +8,7 @@ convolution 0.007 s instead of 0.18 s for the same as 606 images of one channel.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +19,14 @@ from .configuration_mrcfa import MRCFAConfig
 
 
 class ImageLayer(nn.Module):
-    """Convolution, norm over all channels and pixels of each image, ReLU; one kernel for the images of all tokens."""
+    """Convolution, norm over all channels and pixels of each image, ReLU; one kernel for the images of all tokens.
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int):
+    With `affinity_norm="reference"` the norm is over the images of all tokens of a reference.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, per_token: bool = True):
         super().__init__()
+        self.per_token = per_token
         self.convolution = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
         self.norm = nn.GroupNorm(1, out_channels)
 
@@ -29,6 +34,8 @@ class ImageLayer(nn.Module):
         """[c, M, h, w] -> [c', M, h, w]."""
         bias = self.convolution.get_parameter("bias")
         convolved = [self._convolve(images, kernels, bias[n]) for n, kernels in enumerate(self.convolution.weight)]
+        if not self.per_token:
+            return F.relu_(_norm_volumes(self.norm, torch.cat(convolved), tokens_per_reference))
         # not F.batch_norm, which refuses images of one pixel
         normed = torch.batch_norm(
             torch.cat(convolved), None, None, None, None, True, 0.0, self.norm.eps, torch.backends.cudnn.enabled
@@ -65,12 +72,19 @@ class VolumeLayer(nn.Module):
         return refined.transpose(0, 1).flatten(1, 2)
 
 
+def _norm_volumes(norm: nn.Module, images: Tensor, tokens_per_reference: int) -> Tensor:
+    """A norm over all tokens, channels and pixels of each reference: [c, M, h, w] -> [c, M, h, w]."""
+    volumes = images.unflatten(1, (-1, tokens_per_reference)).transpose(0, 1)
+    return norm(volumes).transpose(0, 1).flatten(1, 2)
+
+
 class AffinityBlock(nn.Module):
     """G of Eq. 5.5 and 5.6: layers that keep the number of channels but for the last; all but the first are 3 x 3."""
 
     def __init__(self, config: MRCFAConfig, in_channels: int, out_channels: int, kernel_size: int = 3):
         super().__init__()
-        layer = VolumeLayer if config.affinity_convolution == "3d" else ImageLayer
+        per_token = config.affinity_norm == "token"
+        layer = VolumeLayer if config.affinity_convolution == "3d" else partial(ImageLayer, per_token=per_token)
         outs = [in_channels] * (config.affinity_depth - 1) + [out_channels]
         kernels = [kernel_size] + [3] * (config.affinity_depth - 1)
         self.layers = nn.ModuleList(layer(in_channels, out, kernel) for out, kernel in zip(outs, kernels))

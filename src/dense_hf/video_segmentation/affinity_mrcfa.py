@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .affinity_decoder_mrcfa import AffinityDecoder
 from .configuration_mrcfa import MRCFAConfig
-from .selection_mrcfa import gather_tokens, resize_tokens, select_tokens, token_importance
+from .frame_decoder import weight_matrix
 from .video_segmenter import FrameFeatures
 from .video_session import State
 
@@ -27,11 +28,10 @@ class CrossFrameAffinity(nn.Module):
     all projections have biases. Products are not scaled: behind the norms of the affinity decoder no scale is left.
     """
 
-    def __init__(self, config: MRCFAConfig):
+    def __init__(self, config: MRCFAConfig, widths: Sequence[int]):
         super().__init__()
         self.config = config
-        widths = config.encoder_config.hidden_sizes[::-1]  # ty: ignore[missing-union-attribute]  a config by now
-        widths = widths[: config.num_scales]
+        widths = widths[::-1][: config.num_scales]
         self.queries = nn.ModuleList(nn.Linear(width, width) for width in widths)
         self.keys = nn.ModuleList(nn.Linear(width, width) for width in widths)
         # from 1/16 and 1/8 of the image to the grid of the reference
@@ -54,7 +54,8 @@ class CrossFrameAffinity(nn.Module):
             maps = features.maps[-1 - scale]
             reduced = self.reductions[scale - 1](maps) if scale else maps
             projected = key(reduced.flatten(2).transpose(1, 2))
-            folded = torch.cat([query.get_parameter("weight"), query.get_parameter("bias")[:, None]], dim=1)
+            weight, bias = weight_matrix(query.get_parameter("weight")), query.get_parameter("bias")
+            folded = torch.cat([weight, bias[:, None]], dim=1)
             keys.append(projected @ folded)
         return *keys, self.values(features.halved).flatten(2).transpose(1, 2)
 
@@ -77,8 +78,8 @@ class CrossFrameAffinity(nn.Module):
 class AffinityMining(CrossFrameAffinity):
     """MRCFA: select tokens, mine the relations among their affinities, retrieve their values."""
 
-    def __init__(self, config: MRCFAConfig):
-        super().__init__(config)
+    def __init__(self, config: MRCFAConfig, widths: Sequence[int]):
+        super().__init__(config, widths)
         self.decoder = AffinityDecoder(config)
 
     def forward(self, features: FrameFeatures, references: Sequence[State]) -> tuple[Tensor, list[Tensor]]:
@@ -107,7 +108,8 @@ class AffinityMining(CrossFrameAffinity):
 
     def _retrieve(self, features: FrameFeatures, coarse: Tensor, tokens: Tensor, *keys: Tensor) -> Tensor:
         """Eq. 5.7: affinities [B, P, R, S] at 1/32, tokens [B, R, S, E] and keys at finer scales -> [B, R, P, E]."""
-        attention = self.refine(features, coarse, *keys).softmax(dim=-1)  # a softmax is not in the equation
+        refined, scale = self.refine(features, coarse, *keys), self.config.affinity_scale
+        attention = (refined if scale == 1 else scale * refined).softmax(dim=-1)  # not in the equation
         return attention.transpose(1, 2) @ tokens
 
     def selected_affinities(self, features: FrameFeatures, keys: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
@@ -128,7 +130,8 @@ class AffinityMining(CrossFrameAffinity):
         """
         sizes = [maps.shape[-2:] for maps in features.maps[:0:-1]]
         num_references, num_tokens = coarse.shape[2:]
-        count = 1 if self.config.affinity_convolution == "3d" else num_parts(coarse, features.halved)
+        together = self.config.affinity_convolution == "3d" or self.config.affinity_norm == "reference"
+        count = 1 if together else num_parts(coarse, features.halved)
         columns = coarse.flatten(2).chunk(count, dim=2)
         rows = zip(*(finer.flatten(1, 2).chunk(count, dim=1) for finer in keys)) if keys else [()] * len(columns)
         refined = []
@@ -136,7 +139,7 @@ class AffinityMining(CrossFrameAffinity):
             affinities = [some, *(self.affinity(maps, key) for maps, key in zip(features.maps[-2::-1], finer))]
             images = [_as_images(affinity, size) for affinity, size in zip(affinities, sizes)]
             images = self.decoder(*images, sizes=sizes, tokens_per_reference=num_tokens)
-            refined.append(_as_columns(images, len(coarse)))
+            refined.append(_as_columns(images, coarse.shape[0]))
         return torch.cat(refined, dim=2).unflatten(2, (num_references, num_tokens))
 
 
@@ -172,3 +175,33 @@ def _as_images(affinity: Tensor, size: Sequence[int]) -> Tensor:
 def _as_columns(images: Tensor, batch_size: int) -> Tensor:
     """[1, B * M, h, w] -> [B, P, M]."""
     return images[0].permute(1, 2, 0).flatten(0, 1).unflatten(1, (batch_size, -1)).transpose(0, 1)
+
+
+def token_importance(affinity: Tensor, config: MRCFAConfig) -> Tensor:
+    """Eq. 5.10-5.11: affinity [B, P, R, N] at 1/32 -> importance [B, R, N] of each reference token."""
+    if config.importance == "mean":
+        return affinity.mean(dim=1)
+    return affinity.topk(min(config.importance_topk, affinity.shape[1]), dim=1).values.sum(dim=1)
+
+
+def select_tokens(importance: Tensor, ratio: float) -> Tensor:
+    """Numbers [B, R, S] of the most important tokens [B, R, N], ascending: part `ratio`, rounded down, at least one.
+
+    One mask serves all scales and the values. Only 3D convolutions see the order.
+    """
+    count = max(int(importance.shape[-1] * ratio), 1)
+    return importance.topk(count, dim=-1).indices.sort(dim=-1).values
+
+
+def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
+    """Tokens [B, R, N, c] at `indices` [B, R, S] -> [B, R, S, c]."""
+    return tokens.gather(2, indices[..., None].expand(-1, -1, -1, tokens.shape[-1]))
+
+
+def resize_tokens(values: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
+    """[B, ..., N] of a grid of `old` = (height, width) tokens -> [B, ..., N'] of the grid `new`, bilinear."""
+    if tuple(old) == tuple(new):
+        return values
+    maps = values.flatten(1, -2).unflatten(-1, tuple(old))
+    maps = F.interpolate(maps, size=tuple(new), mode="bilinear", align_corners=False)
+    return maps.flatten(2).view(*values.shape[:-1], -1)

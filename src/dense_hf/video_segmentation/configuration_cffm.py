@@ -1,4 +1,7 @@
-"""CFFM configuration (thesis chapter 4; the defaults are those of the released code)."""
+"""Configurations of CFFM (thesis chapter 4) and CFFM++, its extension by prototypes of the whole video.
+
+The defaults are those of the released code.
+"""
 
 from typing import Any, ClassVar
 
@@ -100,4 +103,32 @@ class CFFMConfig(VideoSegmentationConfig):
         return problems
 
 
-__all__ = ["CFFMConfig"]
+@strict
+class CFFMPlusConfig(CFFMConfig):
+    r"""
+    Configuration of [`CFFMPlusForVideoSemanticSegmentation`]: the fields of [`CFFMConfig`] and those of the branch.
+
+    Args:
+        num_prototypes (`int`, defaults to 100): Cluster centres per video that `find_prototypes` makes.
+        num_prototype_frames (`int`, defaults to 10): Frames, spread over the video, whose features are clustered.
+        prototype_weight (`float`, defaults to 0.5): Weight of the branch's logits beside those of CFFM.
+    """
+
+    model_type = "cffm_plus"
+
+    num_prototypes: int = 100
+    num_prototype_frames: int = 10
+    prototype_weight: float | int = 0.5
+
+    def find_problems(self) -> list[str]:
+        """As in the parent, and what the branch adds."""
+        problems = super().find_problems()
+        if self.num_mining_layers < 1 or not self.motional_contexts:
+            problems.append(
+                "the branch is added to a CFFM that looks at other frames: num_mining_layers must be at least 1 and "
+                f"motional_contexts true, received {self.num_mining_layers} and {self.motional_contexts}"
+            )
+        return problems
+
+
+__all__ = ["CFFMConfig", "CFFMPlusConfig"]

@@ -1,5 +1,6 @@
 """MRCFA configuration (thesis chapter 5; the defaults are those of the released code)."""
 
+import math
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
@@ -10,6 +11,7 @@ CHOICES = {
     "importance": ("topk", "mean"),
     "mining": ("affinity", "feature_pyramid", "video_swin"),
     "affinity_convolution": ("2d", "3d"),
+    "affinity_norm": ("token", "reference"),
     "reference_stride": (16, 32),
     "num_scales": (1, 2, 3),
 }
@@ -42,6 +44,14 @@ class MRCFAConfig(VideoSegmentationConfig):
             Side of the first convolution at 1/32, 1/16 and 1/8. `(3, 3, 5)` for MiT-B1; all others have 3.
         affinity_convolution (`str`, defaults to `"2d"`):
             `"3d"` also convolves along the selected tokens (remark at Eq. 5.4), with cubic kernels.
+        affinity_norm (`str`, defaults to `"token"`):
+            Over what the norms of the affinity decoder go. As released, each token's map is normalized on its own, so
+            that all selected tokens have the same mean and spread, whatever their affinities were. `"reference"`, a
+            deviation from Eq. 5.5, normalizes the maps of a reference's tokens together: a token that fits nowhere
+            stays low everywhere. `"3d"` convolutions always do.
+        affinity_scale (`float`, defaults to 1.0):
+            Refined affinities times this are what the softmax over the tokens of a reference sees (deviation from
+            Eq. 5.7: greater is sharper).
         reference_stride (`int`, defaults to 32):
             Pixels a side of the image that a token of a reference stands for. The parameters in Table 5.7
             (Cityscapes) fit 16 only; the release has that grid, but no configuration that uses it.
@@ -71,6 +81,8 @@ class MRCFAConfig(VideoSegmentationConfig):
     affinity_width: int = 1
     affinity_kernel_sizes: list[int] | tuple[int, ...] = (3, 5, 5)
     affinity_convolution: str = "2d"
+    affinity_norm: str = "token"
+    affinity_scale: float | int = 1.0
     reference_stride: int = 32
     mining: str = "affinity"
     num_swin_layers: int = 2
@@ -87,6 +99,8 @@ class MRCFAConfig(VideoSegmentationConfig):
         ]
         if not 0 < self.token_selection_ratio <= 1:
             problems.append(f"token_selection_ratio must be in (0, 1], received {self.token_selection_ratio}")
+        if not 0 < self.affinity_scale < math.inf:
+            problems.append(f"affinity_scale must be positive, received {self.affinity_scale}")
         kernels = list(self.affinity_kernel_sizes)
         if len(kernels) < self.num_scales or any(kernel < 1 or kernel % 2 == 0 for kernel in kernels):
             problems.append(

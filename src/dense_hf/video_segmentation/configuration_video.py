@@ -4,7 +4,7 @@ from itertools import pairwise
 from typing import Any, ClassVar, Self
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig, SegformerConfig
+from transformers import AutoConfig, PreTrainedConfig, SegformerConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from .video_bounds import BoundedConfig
@@ -25,7 +25,12 @@ class VideoSegmentationConfig(BoundedConfig):
 
     Args:
         encoder_config (`dict` or `SegformerConfig`, *optional*):
-            The encoder that every frame goes through. Defaults to MiT-B0.
+            The encoder that every frame goes through. Defaults to MiT-B0, unless there is a `backbone_config`.
+        backbone_config (`dict` or `PreTrainedConfig`, *optional*):
+            Any transformers or timm backbone in its place, which must give four maps, at 1/4, 1/8, 1/16 and 1/32 of
+            the frame (`out_indices`).
+        freeze_backbone_batch_norm (`bool`, defaults to `True`):
+            Whether the batch norms of that backbone keep what they were loaded with: a few clips tell them little.
         decoder_hidden_size (`int`, defaults to 256):
             Width E of the fused features. 256 for every encoder, also where SegFormer itself has 768 (released code).
         frame_offsets (`list[int]`, defaults to `(9, 6, 3)`):
@@ -38,12 +43,17 @@ class VideoSegmentationConfig(BoundedConfig):
         semantic_loss_ignore_index (`int`, defaults to 255): Label of pixels that no loss looks at.
     """
 
-    sub_configs_defaults = {"encoder_config": SubConfigSpec(config_class=SegformerConfig)}
+    sub_configs_defaults = {
+        "encoder_config": SubConfigSpec(config_class=SegformerConfig, optional=True),
+        "backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="timm_backbone", optional=True),
+    }
     keys_to_ignore_at_inference = ["loss_dict", "auxiliary_logits", "hidden_states", "attentions"]
 
     backbone_defaults: ClassVar[dict[str, dict[str, Any]]] = {}
 
     encoder_config: dict | PreTrainedConfig | None = None
+    backbone_config: dict | PreTrainedConfig | None = None
+    freeze_backbone_batch_norm: bool = True
     decoder_hidden_size: int = 256
     frame_offsets: list[int] | tuple[int, ...] = (9, 6, 3)
     classifier_dropout_prob: float | int = 0.1
@@ -51,6 +61,11 @@ class VideoSegmentationConfig(BoundedConfig):
     auxiliary_loss_frames: str = "all"
     semantic_loss_ignore_index: int = 255
     initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs):
+        if self.encoder_config is None and self.backbone_config is None:
+            self.encoder_config = SegformerConfig()
+        super().__post_init__(**kwargs)
 
     @classmethod
     def from_backbone(cls, name: str, **fields: Any) -> Self:
@@ -76,6 +91,9 @@ class VideoSegmentationConfig(BoundedConfig):
     def find_problems(self) -> list[str]:
         """What cannot work, one sentence each; models add their own."""
         problems = []
+        if self.encoder_config is not None and self.backbone_config is not None:
+            types = [getattr(config, "model_type", None) for config in (self.encoder_config, self.backbone_config)]
+            problems.append(f"encoder_config and backbone_config exclude each other, received both, {types}")
         offsets = list(self.frame_offsets)
         if not 1 <= len(offsets) <= 32 or min(offsets) < 1 or any(a <= b for a, b in pairwise(offsets)):
             problems.append(

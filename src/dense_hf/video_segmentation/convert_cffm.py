@@ -1,4 +1,4 @@
-"""Reading the authors' CFFM checkpoints (`backbone.*`, `decode_head.*`)."""
+"""Reading the authors' checkpoints of CFFM (`backbone.*`, `decode_head.*`) and of CFFM++, which have a branch more."""
 
 import re
 from math import isqrt
@@ -6,9 +6,10 @@ from math import isqrt
 from torch import Tensor
 
 from ..strict_loading import build_and_load
-from .configuration_cffm import CFFMConfig
+from .configuration_cffm import CFFMConfig, CFFMPlusConfig
 from .convert_segformer import DECODER_RENAMES, count, infer_encoder_config, merged, rename, rename_model, with_prefix
 from .modeling_cffm import CFFMForVideoSemanticSegmentation
+from .modeling_cffm_plus import CFFMPlusForVideoSemanticSegmentation
 
 BLOCK = r"decoder_focal\.blocks\.(\d+)"
 HEAD_RENAMES = [
@@ -29,6 +30,21 @@ QUERY_KEY_VALUE = BLOCK + r"\.attn\.qkv\.(weight|bias)"
 CLIP_TABLE = BLOCK + r"\.attn\.relative_position_bias_table_to_windows_clips\.(\d+)"
 # in every checkpoint, in no forward: a classifier from a base class, and indices that sizes tell
 UNUSED = r"conv_seg\..*|.*\.(relative_position_index.*|valid_ind_rolled|num_batches_tracked)"
+# of the branch: `decoder_swin` and `linear_pred3`
+BRANCH_BLOCK = r"decode_head\.decoder_swin\.blocks\.0"
+BRANCH_RENAMES = [
+    (r"decode_head\.linear_pred3\.(.*)", r"prototype_classifier.\1"),
+    (BRANCH_BLOCK + r"\.norm1\.(.*)", r"prototype_attention.layernorm_before.\1"),
+    (BRANCH_BLOCK + r"\.norm2\.(.*)", r"prototype_attention.layernorm_after.\1"),
+    (BRANCH_BLOCK + r"\.attn\.qkv_cluster\.(.*)", r"prototype_attention.key_value.\1"),
+    (BRANCH_BLOCK + r"\.attn\.proj_cluster\.(.*)", r"prototype_attention.output.\1"),
+    (BRANCH_BLOCK + r"\.mlp\.fc1\.(.*)", r"prototype_attention.mlp_in.\1"),
+    (BRANCH_BLOCK + r"\.mlp\.fc2\.(.*)", r"prototype_attention.mlp_out.\1"),
+]
+BRANCH_QUERY_KEY_VALUE = BRANCH_BLOCK + r"\.attn\.qkv\.(weight|bias)"
+# left over from the self-attention that the block was made of; together with the key and value of `qkv`, which have
+# no use either, 198,728 parameters (E = 256) that ours is smaller by
+BRANCH_UNUSED = BRANCH_BLOCK + r"\.attn\.(proj\.(weight|bias)|relative_position_bias_table|relative_position_index)"
 
 
 def convert_cffm(state_dict: dict[str, Tensor], **config_overrides) -> CFFMForVideoSemanticSegmentation:
@@ -106,3 +122,22 @@ def _as_ours(name: str, tensor: Tensor) -> Tensor:
     if name.endswith("position_bias.window"):
         return tensor.T.contiguous()
     return tensor[0] if name.endswith("position_bias.surroundings") else tensor
+
+
+def convert_cffm_plus(state_dict: dict[str, Tensor], **config_overrides) -> CFFMPlusForVideoSemanticSegmentation:
+    """CFFM++ from the tensors of a released checkpoint; what is said of `convert_cffm` holds here."""
+    config = CFFMPlusConfig(**merged(infer_config(state_dict), config_overrides))
+    return build_and_load(CFFMPlusForVideoSemanticSegmentation, config, rename_plus_checkpoint(state_dict))
+
+
+def rename_plus_checkpoint(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Our names and layouts for the authors' tensors; a name that no rule knows stays, so that loading refuses it."""
+    branch, cffm = {}, {}
+    for name, tensor in state_dict.items():
+        if match := re.fullmatch(BRANCH_QUERY_KEY_VALUE, name):
+            branch[f"prototype_attention.query.{match[1]}"] = tensor[: len(tensor) // 3].clone()
+        elif (renamed := rename(name, BRANCH_RENAMES)) != name:
+            branch[renamed] = tensor
+        elif not re.fullmatch(BRANCH_UNUSED, name):
+            cffm[name] = tensor
+    return branch | rename_checkpoint(cffm)

@@ -13,17 +13,27 @@ from torch.nn import functional as F
 from .configuration_video import VideoSegmentationConfig
 
 
+def weight_matrix(weight: Tensor) -> Tensor:
+    """The weight of a linear layer as a matrix of numbers. Those of torchao, of 8 bits, know nothing but `linear`."""
+    if type(weight) in (Tensor, nn.Parameter):
+        return weight
+    return F.linear(torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device), weight).T
+
+
 class FrameDecoder(nn.Module):
     """SegFormer's decoder: project every map to E channels, enlarge, concatenate, fuse, batch norm, ReLU.
 
     Projection, enlarging and fusing are linear, so a map can be multiplied by both matrices at its own size and be
     enlarged afterwards, and the sum of four maps takes the place of the map of 4 E channels. The product of the
     matrices costs 2 % of a frame of 480 x 864 and is differentiable, so training does the same.
+
+    Args:
+        config: of the model.
+        widths: C_i of the encoder's maps, finest first.
     """
 
-    def __init__(self, config: VideoSegmentationConfig):
+    def __init__(self, config: VideoSegmentationConfig, widths: Sequence[int]):
         super().__init__()
-        widths = config.encoder_config.hidden_sizes  # ty: ignore[missing-union-attribute]  a config after __init__
         self.projections = nn.ModuleList(nn.Linear(width, config.decoder_hidden_size) for width in widths)
         self.fuse = nn.Conv2d(
             len(widths) * config.decoder_hidden_size, config.decoder_hidden_size, kernel_size=1, bias=False
@@ -37,7 +47,8 @@ class FrameDecoder(nn.Module):
         """Maps [N, C_i, h_i, w_i], finest first -> fused features [N, E, h, w]."""
         # the released code concatenates the coarsest map first
         slices = self.fuse.weight[:, :, 0, 0].chunk(len(self.projections), dim=1)[::-1]
-        matrices = [part @ self.projections.get_parameter(f"{n}.weight") for n, part in enumerate(slices)]
+        weights = [weight_matrix(self.projections.get_parameter(f"{n}.weight")) for n in range(len(self.projections))]
+        matrices = [part @ weight for part, weight in zip(slices, weights)]
         # a constant stays the same when enlarged, so the biases of all maps add up
         biases = [part @ self.projections.get_parameter(f"{n}.bias") for n, part in enumerate(slices)]
         bias = torch.stack(biases).sum(dim=0)

@@ -1,13 +1,23 @@
-"""The encoder that every frame goes through: the Mix Transformer of transformers, with all of its maps.
+"""The encoder that every frame goes through: the Mix Transformer of transformers, or any backbone, with four maps.
 
 N frames, C_i channels of map i.
 """
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 from transformers import SegformerConfig, SegformerModel
+from transformers.backbone_utils import load_backbone
 from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.conditional_detr.modeling_conditional_detr import replace_batch_norm
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_video import VideoSegmentationConfig
+
+STRIDES = [4, 8, 16, 32]  # of the maps, finest first
+PROBE_SIDE = 128  # pixels of the frame by which the strides of a backbone are found
 
 
 class FrameEncoder(SegformerModel):
@@ -38,3 +48,41 @@ def set_layer_norm_eps(encoder: SegformerModel) -> None:
         is_shallow = "patch_embeddings" in name or "sequence_reduction" in name
         if isinstance(module, nn.LayerNorm) and not is_shallow:
             module.eps = encoder.config.layer_norm_eps
+
+
+def build_encoder(config: VideoSegmentationConfig) -> nn.Module:
+    """The encoder of `config`, randomly initialised.
+
+    Raises:
+        ValueError: a backbone whose maps are not those at 1/4, 1/8, 1/16 and 1/32 of the frame.
+    """
+    backbone_config: Any = config.backbone_config
+    if backbone_config is None:
+        return FrameEncoder(config.encoder_config)  # ty: ignore[invalid-argument-type]  a config by now
+    _check_strides(config)
+    backbone = load_backbone(config)
+    if config.freeze_backbone_batch_norm:
+        # timm fuses activations into its norms, so it must freeze them itself
+        if backbone_config.model_type == "timm_backbone":
+            backbone.freeze_batch_norm_2d()
+        else:
+            with torch.no_grad():  # or the copied numbers keep a graph, and the model cannot be deep-copied
+                replace_batch_norm(backbone)
+    return backbone
+
+
+def _check_strides(config: VideoSegmentationConfig) -> None:
+    """A backbone does not say its strides, so one without memory is asked for the sizes of its maps."""
+    with torch.device("meta"), torch.no_grad():
+        maps = load_backbone(config).eval()(torch.empty(1, 3, PROBE_SIDE, PROBE_SIDE)).feature_maps
+    strides = [PROBE_SIDE / one.shape[-1] for one in maps]
+    if strides != STRIDES or any(one.ndim != 4 or one.shape[-2] != one.shape[-1] for one in maps):
+        raise ValueError(
+            "backbone_config must give four maps, at 1/4, 1/8, 1/16 and 1/32 of the frame (out_indices says which). "
+            f"Received: {', '.join(f'1/{stride:g}' for stride in strides) or 'none'}"
+        )
+
+
+def map_widths(encoder: Any) -> list[int]:
+    """C_i of the four maps, finest first."""
+    return list(encoder.config.hidden_sizes if isinstance(encoder, FrameEncoder) else encoder.channels)

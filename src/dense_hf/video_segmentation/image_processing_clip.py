@@ -1,4 +1,6 @@
-"""Image processor of models that segment video: clips of frames in, class maps of the target frames out.
+"""Image processors of models that segment video: clips of frames in, class maps of the target frames out.
+
+Frames are prepared as the released code does for the test (thesis sections 4.4.1 and 5.4.1).
 
 B clips, T frames of a clip, K labels. Built on the torchvision backend of transformers for the reason that
 the resizing of the released code, bilinear without antialiasing, exists there.
@@ -8,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 from torchvision.transforms.v2 import InterpolationMode
 from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_processing_utils import BatchFeature
@@ -23,9 +24,8 @@ from transformers.image_utils import (
 from transformers.processing_utils import ImagesKwargs, Unpack
 from transformers.utils import TensorType
 
+from .largest_class import largest_class
 from .video_bounds import check_settings
-
-CLASSES_AT_ONCE = 16
 
 
 class ClipImageProcessorKwargs(ImagesKwargs, total=False):
@@ -131,6 +131,9 @@ class ClipImageProcessor(TorchvisionBackend):
             frames = self._prepare_image_like_inputs(
                 clip, do_convert_rgb=convert, input_data_format=data_format, device=device, expected_ndims=ndims
             )
+            bad = [int((~frame.isfinite()).sum()) for frame in frames if frame.is_floating_point()]
+            if any(bad):
+                raise ValueError(f"Pixels must be finite. Received: frames with {bad} values that are NaN or infinite")
             if len({frame.shape for frame in frames}) > 1:
                 sizes = [list(frame.shape[-2:]) for frame in frames]
                 raise ValueError(f"Frames of a clip must have one size. Received: {sizes}")
@@ -195,7 +198,7 @@ class ClipImageProcessor(TorchvisionBackend):
         """Class maps of the target frames.
 
         As in the released code, logits are enlarged to the size that the model saw and from there to the size of the
-        frame, and the largest one wins. A few classes are enlarged at a time: all 124 at 1080 x 1920 are 1 GB.
+        frame, and the largest one wins; see `largest_class` for how.
 
         Args:
             outputs: Anything with `logits` [B, K, height / 4, width / 4].
@@ -213,23 +216,12 @@ class ClipImageProcessor(TorchvisionBackend):
         if len(target_sizes) != len(logits):
             raise ValueError(f"There must be one size for each of {len(logits)} maps. Received: {len(target_sizes)}")
         sizes = [(int(height), int(width)) for height, width in target_sizes]
-        return [self._largest(one[None], size) for one, size in zip(logits, sizes)]
-
-    def _largest(self, logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        """[1, K, h, w] -> number of the class that is largest at `size`, [height, width]."""
-        steps = [size]
-        if self.do_resize:
-            steps.insert(0, resizing_steps(size, SizeDict(**dict(self.size)), self.size_divisor)[-1])
-        best = torch.full(size, -torch.inf, device=logits.device)
-        winner = torch.zeros(size, dtype=torch.int64, device=logits.device)
-        for first in range(0, logits.shape[1], CLASSES_AT_ONCE):
-            scores = logits[:, first : first + CLASSES_AT_ONCE].float()
-            for step in steps:  # the second changes nothing where the sizes are the same
-                scores = F.interpolate(scores, size=step, mode="bilinear")
-            highest, index = scores[0].max(dim=0)
-            winner = torch.where(highest > best, index + first, winner)
-            best = torch.maximum(best, highest)
-        return winner
+        labels = []
+        for one, size in zip(logits, sizes):
+            # the second resizing changes nothing where the sizes are the same
+            seen = [resizing_steps(size, SizeDict(**dict(self.size)), self.size_divisor)[-1]] if self.do_resize else []
+            labels.append(largest_class(one, [*seen, size]))
+        return labels
 
 
 def resizing_steps(shape: Sequence[int], size: SizeDict, divisor: int) -> list[tuple[int, int]]:
@@ -246,3 +238,53 @@ def resizing_steps(shape: Sequence[int], size: SizeDict, divisor: int) -> list[t
     scale = min(size.longest_edge / max(shape), size.shortest_edge / min(shape))
     height, width = (max(int(side * scale + 0.5), 1) for side in shape)
     return [(height, width), (-(-height // divisor) * divisor, -(-width // divisor) * divisor)]
+
+
+class CFFMImageProcessor(ClipImageProcessor):
+    r"""
+    Prepares clips for [`CFFMForVideoSemanticSegmentation`]; everything is described in [`ClipImageProcessor`].
+
+    Example:
+
+    ```python
+    >>> processor = CFFMImageProcessor()
+    >>> frames = [Image.new("RGB", (1920, 1080)) for _ in range(4)]
+    >>> processor(frames, return_tensors="pt")["pixel_values"].shape
+    torch.Size([1, 4, 3, 480, 864])
+    ```
+    """
+
+
+class MRCFAImageProcessor(ClipImageProcessor):
+    r"""
+    Prepares clips for [`MRCFAForVideoSemanticSegmentation`]; everything is described in [`ClipImageProcessor`].
+
+    Example:
+
+    ```python
+    >>> processor = MRCFAImageProcessor()
+    >>> frames = [Image.new("RGB", (1920, 1080)) for _ in range(4)]
+    >>> processor(frames, return_tensors="pt")["pixel_values"].shape
+    torch.Size([1, 4, 3, 480, 864])
+    ```
+    """
+
+
+class DilatedVideoImageProcessor(ClipImageProcessor):
+    r"""
+    Prepares clips for PSPNet, OCRNet, TCB and NetWarp, see [`ClipImageProcessor`]. Sides need not be multiples of
+    anything: frames of VSPW, which are 480 pixels high, stay as they are (released code).
+
+    Example:
+
+    ```python
+    >>> processor = DilatedVideoImageProcessor()
+    >>> processor(Image.new("RGB", (1920, 1080)), return_tensors="pt")["pixel_values"].shape
+    torch.Size([1, 1, 3, 480, 853])
+    ```
+    """
+
+    size_divisor = 1
+
+
+__all__ = ["CFFMImageProcessor", "DilatedVideoImageProcessor", "MRCFAImageProcessor"]

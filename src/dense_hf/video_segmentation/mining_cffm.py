@@ -80,7 +80,7 @@ class CrossFrameMiningLayer(GradientCheckpointingLayer):
         normed = self.layernorm_before(pixels)
         windows = self._windows(normed, layout)
         own = self.key_value(normed)
-        padding = self.key_value.bias.to(own.dtype).expand(len(pixels), 1, -1)
+        padding = self.key_value.bias.to(own.dtype).expand(pixels.shape[0], 1, -1)
         pooled = self.key_value(self.target_pooling(windows))
         bank = torch.cat([own, padding, torch.zeros_like(padding), pooled, *references], dim=1)
         pixels = pixels + self.output(self._attend(windows, bank, layout))

@@ -12,6 +12,7 @@ from transformers import initialization as init
 
 from .configuration_cffm import CFFMConfig
 from .context_layout_cffm import ContextLayout, context_layout
+from .frame_reuse import Maps
 from .mining_cffm import CrossFrameMiningLayer, WindowPooling
 from .position_bias_cffm import ContextPositionBias
 from .video_segmenter import FrameFeatures, VideoSegmenterModel
@@ -91,10 +92,12 @@ class CFFMForVideoSemanticSegmentation(VideoSegmenterModel):
             return super()._references_of_clip(features, target, num_frames)
         return self.remember(target, range(self.config.num_reference_frames)) if self.uses_references else None
 
-    def step(self, frame: Tensor, references: tuple[State, ...] | None) -> tuple[Tensor, tuple[State, ...]]:
+    def step(
+        self, frame: Tensor, references: tuple[State, ...] | None, maps: Maps | None = None
+    ) -> tuple[Tensor, tuple[State, ...]]:
         """As in the parent; with static contexts every frame is its own reference."""
         if self.config.motional_contexts:
-            return super().step(frame, references)
+            return super().step(frame, references, maps)
         return self(frame[:, None], output_auxiliary_logits=False).logits, ((),) * self.config.num_reference_frames
 
     def _layout(self, halved: Tensor) -> ContextLayout:

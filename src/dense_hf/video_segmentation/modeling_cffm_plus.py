@@ -16,13 +16,14 @@ from transformers.backbone_utils import filter_output_hidden_states
 from transformers.utils.generic import can_return_tuple
 
 from .clip_loss import mean_cross_entropy
-from .configuration_cffm_plus import CFFMPlusConfig
+from .configuration_cffm import CFFMPlusConfig
+from .frame_reuse import FrameReuse, Maps
 from .modeling_cffm import CFFMForVideoSemanticSegmentation
-from .prototype_attention_cffm_plus import PrototypeAttention
-from .prototype_session_cffm_plus import PrototypeSession
+from .prototype_branch_cffm_plus import OnlinePrototypeSession, PrototypeAttention, PrototypeSession
 from .prototypes import cluster_frames
-from .video_segmenter import FrameFeatures, VideoSegmenterOutput
+from .video_segmenter import FrameFeatures, crop
 from .video_session import State
+from .video_streaming import VideoSegmenterOutput
 
 BRANCH = ("prototype_attention", "prototype_dropout", "prototype_classifier")  # all that learns
 
@@ -142,7 +143,7 @@ class CFFMPlusForVideoSemanticSegmentation(CFFMForVideoSemanticSegmentation):
             loss=loss,
             logits=self._enlarge(logits, target, size),
             auxiliary_logits=auxiliary_logits,
-            hidden_states=encoded.hidden_states,
+            hidden_states=features.maps,
             attentions=encoded.attentions,
         )
 
@@ -161,15 +162,24 @@ class CFFMPlusForVideoSemanticSegmentation(CFFMForVideoSemanticSegmentation):
             return branch, branch
         return self.mine(target, references)[0] + self.config.prototype_weight * branch, branch
 
-    def step(self, frame: Tensor, references: tuple[State, ...] | None) -> tuple[Tensor, tuple[State, ...]]:
+    def step(
+        self, frame: Tensor, references: tuple[State, ...] | None, maps: Maps | None = None
+    ) -> tuple[Tensor, tuple[State, ...]]:
         """As in the parent; one state more than there are roles is that of the prototypes (`prototype_state`)."""
-        num_roles = self.config.num_reference_frames
-        if references is None or len(references) == num_roles:
-            return super().step(frame, references)
-        _, features = self.extract(frame)
+        _, features = self.extract(frame, maps)
+        return self._step_of(features, frame, references)
+
+    def _step_of(
+        self, features: FrameFeatures, frame: Tensor, references: tuple[State, ...] | None
+    ) -> tuple[Tensor, tuple[State, ...]]:
+        num_roles, size = self.config.num_reference_frames, frame.shape[-2:]
         states = self.remember(features, range(num_roles))
+        if references is None:
+            return crop(self.decoder.classify(features.fused), size), states
+        if len(references) == num_roles:
+            return self._mine(features, references, size, output_others=False)[0], states
         logits, _ = self._add_branch(features, references[:num_roles], references[num_roles])
-        return self._enlarge(logits, features, frame.shape[-2:]), states
+        return self._enlarge(logits, features, size), states
 
     # -- prototypes ------------------------------------------------------------------------------------------------
 
@@ -194,16 +204,59 @@ class CFFMPlusForVideoSemanticSegmentation(CFFMForVideoSemanticSegmentation):
             )
         return (self.prototype_attention.prototype_tokens(prototypes.to(self.device, self.dtype)),)
 
-    def new_session(self, prototypes: Tensor | None = None) -> PrototypeSession:
+    def new_session(  # ty: ignore[incompatible-method-override]  one argument more, the first
+        self,
+        prototypes: Tensor | None = None,
+        reuse: FrameReuse | str | None = None,
+        cut_threshold: float | None = None,
+        memory: str | None = None,
+        frozen: bool = False,
+    ) -> PrototypeSession | OnlinePrototypeSession:
         """The memory of a new video, for `segment_frame`.
 
         Args:
             prototypes: [B, P, E], of each of the B videos that will be segmented together. Their keys and values are
-                computed once, here. Without them the session is that of CFFM.
+                computed once, here. Without them and without a memory the session is that of CFFM.
+            reuse, cut_threshold: As in the parent.
+            memory: "prototypes" finds them on the way, in what the session has seen so far, from `prototypes` on if
+                there are some: the video need not be known in advance.
+            frozen: With a memory, whether `prototypes` stay as they are.
+
+        Raises:
+            ValueError: another memory, or frozen prototypes that are not there.
         """
-        with torch.no_grad():
-            known = None if prototypes is None else self.prototype_state(prototypes)
-        return PrototypeSession(self.config.frame_offsets, known)
+        if memory not in (None, "prototypes") or (frozen and memory is None):
+            raise ValueError(f"memory must be None or 'prototypes', frozen needs it. Received: {memory!r}, {frozen}")
+        session: Any
+        if memory is None:
+            with torch.no_grad():
+                known = None if prototypes is None else self.prototype_state(prototypes)
+            session = PrototypeSession(self.config.frame_offsets, known)
+        else:
+            centres = None if prototypes is None else prototypes.to(self.device).float()
+            session = OnlinePrototypeSession(self.config.frame_offsets, self.config.num_prototypes, centres, frozen)
+        return self._with_options(session, reuse, cut_threshold)
+
+    def _advance(self, frame: Tensor, session: Any, maps: Maps | None) -> Tensor:
+        """As in the parent; a session that finds prototypes learns from the frame after it."""
+        if not isinstance(session, OnlinePrototypeSession):
+            return super()._advance(frame, session, maps)
+        _, features = self.extract(frame, maps)
+        references = session.references()
+        if references is not None and session.clusters is not None:
+            references = (*references, self.prototype_state(session.clusters[0]))
+        logits, states = self._step_of(features, frame, references)
+        session.append(states, frame.shape)
+        session.learn(features.halved)
+        return logits
+
+    def _segment_together(
+        self, members: Sequence[int], frames: Sequence[Tensor], sessions: Sequence[Any]
+    ) -> dict[int, Tensor]:
+        """As in the parent; sessions that find prototypes are taken one by one."""
+        if not isinstance(sessions[members[0]], OnlinePrototypeSession):
+            return super()._segment_together(members, frames, sessions)
+        return {number: self.segment_frame(frames[number][None], sessions[number])[0] for number in members}
 
 
 __all__ = ["CFFMPlusForVideoSemanticSegmentation"]

@@ -13,6 +13,7 @@ from transformers import initialization as init
 from .affinity_mrcfa import AffinityMining
 from .configuration_mrcfa import MRCFAConfig
 from .feature_pyramid_mrcfa import FeaturePyramid
+from .frame_encoder import map_widths
 from .video_segmenter import FrameFeatures, VideoSegmenterModel
 from .video_session import State
 from .video_swin_mrcfa import VideoSwinMining
@@ -44,7 +45,7 @@ class MRCFAForVideoSemanticSegmentation(VideoSegmenterModel):
 
     def __init__(self, config: MRCFAConfig):
         super().__init__(config)
-        self.mining = MINING[config.mining](config)
+        self.mining = MINING[config.mining](config, map_widths(self.encoder))
         self.dropout = nn.Dropout2d(config.classifier_dropout_prob)
         num_labels: int = config.num_labels  # ty: ignore[invalid-assignment]  always a number
         width = config.decoder_hidden_size
@@ -55,8 +56,6 @@ class MRCFAForVideoSemanticSegmentation(VideoSegmenterModel):
             nn.Conv2d(width, num_labels, kernel_size=1) for _ in range(retrieved)
         )
         self.post_init()
-        # FSDP looks for every class that is named, and fails where this configuration has none
-        self._no_split_modules &= {type(module).__name__ for module in self.modules()}  # ty: ignore[unsupported-operator]  a set by now
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

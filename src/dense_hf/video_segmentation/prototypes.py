@@ -1,15 +1,19 @@
-"""Prototypes of a video: centres of the features of some of its frames (CFFM++).
+"""Prototypes of a video: centres of the features of some of its frames, by k-means (CFFM++).
 
-F frames, E `decoder_hidden_size`, P prototypes, H x W pixels of a frame.
+F frames, N points, E `decoder_hidden_size`, P prototypes, H x W pixels of a frame. k-means is here and not from a
+library, because this file travels with checkpoints, whose code must run wherever transformers does, and where the
+features are.
 """
 
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from .kmeans import kmeans
 from .video_segmenter import VideoSegmenterModel
+
+POINTS_AT_ONCE = 16_384  # bounds the distances that are held: 6.5 MB for 100 centres
 
 
 def prototype_frame_numbers(num_frames: int, count: int = 10) -> list[int]:
@@ -65,3 +69,61 @@ def cluster_frames(
     if not points:
         raise ValueError("Prototypes need at least one frame. Received: none")
     return kmeans(torch.cat(points), num_prototypes, max_iterations, seed)
+
+
+def kmeans(points: Tensor, num_centres: int, max_iterations: int = 10, seed: int = 0) -> Tensor:
+    """Centres [P, E] of points [N, E], from `num_centres` different random ones of them.
+
+    With fewer points than centres, the points are repeated in turn to make up the number.
+
+    Raises:
+        ValueError: no point, a point that is not finite, or a number below 1.
+    """
+    if points.ndim != 2 or not len(points) or not torch.isfinite(points).all():
+        raise ValueError(f"points must be finite, [N, E] with N at least 1. Received: {list(points.shape)}")
+    if num_centres < 1 or max_iterations < 1:
+        raise ValueError(
+            f"num_centres and max_iterations must be at least 1. Received: {num_centres}, {max_iterations}"
+        )
+    order = torch.randperm(len(points), generator=torch.Generator().manual_seed(seed))
+    chosen = order.repeat(-(-num_centres // len(points)))[:num_centres]
+    centres = points[chosen.to(points.device)]
+    assigned = None
+    for _ in range(max_iterations):
+        before = assigned
+        assigned, distances = nearest_centres(points, centres)
+        if before is not None and torch.equal(assigned, before):
+            break
+        centres = moved_centres(points, centres, assigned, distances)
+    return centres
+
+
+def nearest_centres(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """For each point [N, E] the number [N] of the nearest centre, and the squared distance [N] to it."""
+    numbers, distances = [], []
+    for some in points.split(POINTS_AT_ONCE):
+        # |x - c|^2 without the |x|^2 that all centres share
+        rest = torch.addmm(centres.square().sum(dim=1), some, centres.T, alpha=-2)
+        number = rest.argmin(dim=1)
+        numbers.append(number)
+        distances.append((some - centres[number]).square().sum(dim=1))
+    return torch.cat(numbers), torch.cat(distances)
+
+
+def moved_centres(points: Tensor, centres: Tensor, assigned: Tensor, distances: Tensor) -> Tensor:
+    """Centres [P, E] at the means of their points.
+
+    A centre without points goes to the point that is farthest from its centre, several of them to several such points:
+    otherwise two equal initial centres, of a black border for instance, would stay two equal prototypes.
+    """
+    num_centres = len(centres)
+    sums, counts = torch.zeros_like(centres), centres.new_zeros(num_centres)
+    for some, numbers in zip(points.split(POINTS_AT_ONCE), assigned.split(POINTS_AT_ONCE)):
+        members = F.one_hot(numbers, num_centres).to(points.dtype)
+        sums += members.T @ some  # a product has a fixed order of summation, scattered additions on a GPU have none
+        counts += members.sum(dim=0)
+    moved = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres)
+    empty = (counts == 0).nonzero().flatten()
+    farthest = distances.topk(min(len(empty), len(points))).indices
+    moved[empty[: len(farthest)]] = points[farthest]
+    return moved

@@ -6,8 +6,7 @@ how the target uses it (`mine`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,49 +14,17 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.backbone_utils import filter_output_hidden_states
-from transformers.modeling_outputs import BaseModelOutput
-from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .clip_loss import clip_loss
 from .configuration_video import VideoSegmentationConfig
 from .frame_decoder import FrameDecoder, halve, resize
-from .frame_encoder import FrameEncoder
-from .video_session import State, VideoSession
+from .frame_encoder import STRIDES, build_encoder, map_widths
+from .frame_reuse import Maps
+from .video_session import State
+from .video_streaming import StreamingModel, VideoSegmenterOutput
 
 SMALLEST_IMAGE = 32  # pixels a side below which the encoder's sequence reduction has nothing to reduce
-
-
-@dataclass
-class VideoSegmenterOutput(ModelOutput):
-    """Output of a model that segments the last frame of a clip.
-
-    Args:
-        loss (`torch.Tensor` of shape `(1,)`, *optional*):
-            When `labels` are given.
-        loss_dict (`dict[str, torch.Tensor]`, *optional*):
-            Its terms, see [`clip_loss`].
-        logits (`torch.Tensor` of shape `(batch_size, num_labels, height / 4, width / 4)`):
-            Scores of the target frame, the last of the clip.
-        auxiliary_logits (`torch.Tensor`, *optional*):
-            Scores of every frame on its own, `(batch_size, num_frames, num_labels, height / 4, width / 4)`: when
-            training, with `labels` or on demand.
-        retrieved_logits (`torch.Tensor`, *optional*):
-            Scores of the target by what each reference frame offers, `(batch_size, num_reference_frames, num_labels,
-            height / 4, width / 4)`: MRCFA, when there are `auxiliary_logits`.
-        hidden_states (`tuple(torch.Tensor)`, *optional*):
-            Feature maps of the encoder for all `batch_size * num_frames` frames, with `output_hidden_states=True`.
-        attentions (`tuple(torch.Tensor)`, *optional*):
-            Attention weights of the encoder, with `output_attentions=True`.
-    """
-
-    loss: Tensor | None = None
-    loss_dict: dict[str, Tensor] | None = None
-    logits: Tensor | None = None
-    auxiliary_logits: Tensor | None = None
-    retrieved_logits: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
 
 
 class FrameFeatures(NamedTuple):
@@ -82,7 +49,7 @@ class FrameFeatures(NamedTuple):
         return FrameFeatures(tuple(map(pick, self.maps)), pick(self.fused), pick(self.halved))
 
 
-class VideoSegmenterModel(PreTrainedModel):
+class VideoSegmenterModel(StreamingModel, PreTrainedModel):
     """Base of models that segment the last frame of a clip with the help of the frames before it."""
 
     config: VideoSegmentationConfig
@@ -98,8 +65,17 @@ class VideoSegmenterModel(PreTrainedModel):
 
     def __init__(self, config: VideoSegmentationConfig):
         super().__init__(config)
-        self.encoder = FrameEncoder(config.encoder_config)  # ty: ignore[invalid-argument-type]  a config by now
-        self.decoder = FrameDecoder(config)
+        self.encoder = build_encoder(config)
+        self.decoder = FrameDecoder(config, map_widths(self.encoder))
+        if config.backbone_config is not None:
+            self.size_divisor = STRIDES[-1]  # backbones differ in how they round the sides of their maps
+
+    def post_init(self) -> None:
+        """As in the parent. FSDP looks for every class that is not to be split, and fails where a configuration has
+        none of it."""
+        super().post_init()
+        present = {type(module).__name__ for module in self.modules()}
+        self._no_split_modules = {*(type(self)._no_split_modules or ()), *(self._no_split_modules or ())} & present
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -167,13 +143,13 @@ class VideoSegmenterModel(PreTrainedModel):
             output_auxiliary_logits = self.training or labels is not None
         auxiliary_logits, others = None, None
         if output_auxiliary_logits:
-            auxiliary_logits = _crop(self.decoder.classify(features.fused), size).unflatten(0, (-1, num_frames))
+            auxiliary_logits = crop(self.decoder.classify(features.fused), size).unflatten(0, (-1, num_frames))
         if references is not None:
             logits, others = self._mine(target, references, size, output_auxiliary_logits)
         elif auxiliary_logits is not None:
             logits = auxiliary_logits[:, -1]
         else:
-            logits = _crop(self.decoder.classify(target.fused), size)
+            logits = crop(self.decoder.classify(target.fused), size)
 
         loss, terms = None, None
         if labels is not None:
@@ -189,28 +165,18 @@ class VideoSegmenterModel(PreTrainedModel):
             logits=logits,
             auxiliary_logits=auxiliary_logits,
             retrieved_logits=torch.stack(others, dim=1) if others else None,
-            hidden_states=encoded.hidden_states,
+            hidden_states=features.maps,
             attentions=encoded.attentions,
         )
 
-    def extract(self, frames: Tensor, **kwargs) -> tuple[BaseModelOutput, FrameFeatures]:
-        """Encoder output and features of frames [N, 3, height, width]."""
-        encoded = self.encoder(_pad(frames, self.size_divisor), **(kwargs | {"return_dict": True}))
-        fused = self.decoder(encoded.hidden_states)
-        return encoded, FrameFeatures(encoded.hidden_states, fused, halve(fused))
-
-    def _check_clip(self, pixel_values: Tensor, labels: Tensor | None) -> int:
-        """Number of frames, or a `ValueError` that says what is wrong with the shapes."""
-        most = self.config.num_reference_frames + 1
-        if pixel_values.ndim != 5 or not 1 <= pixel_values.shape[1] <= most:
-            raise ValueError(
-                "pixel_values must be [batch_size, num_frames, channels, height, width] with 1 to "
-                f"{most} frames. Received: {list(pixel_values.shape)}"
-            )
-        expected = [*pixel_values.shape[:2], *pixel_values.shape[-2:]]
-        if labels is not None and list(labels.shape) != expected:
-            raise ValueError(f"labels must be {expected}. Received: {list(labels.shape)}")
-        return pixel_values.shape[1]
+    def extract(self, frames: Tensor, maps: Maps | None = None, **kwargs) -> tuple[Any, FrameFeatures]:
+        """Encoder output, None if the maps are known, and features of frames [N, 3, height, width]."""
+        encoded = None
+        if maps is None:
+            encoded = self.encoder(_pad(frames, self.size_divisor), **(kwargs | {"return_dict": True}))
+            maps = encoded.hidden_states if self.config.backbone_config is None else encoded.feature_maps
+        fused = self.decoder(maps)
+        return encoded, FrameFeatures(maps, fused, halve(fused))
 
     def _references_of_clip(
         self, features: FrameFeatures, target: FrameFeatures, num_frames: int
@@ -233,52 +199,23 @@ class VideoSegmenterModel(PreTrainedModel):
     @staticmethod
     def _enlarge(maps: Tensor, target: FrameFeatures, size: Sequence[int]) -> Tensor:
         """[N, K, h // 2, w // 2] -> 1/4 of the image, cropped to what belongs to `size`, the image's."""
-        return _crop(resize(maps, target.fused.shape[-2:]), size)
+        return crop(resize(maps, target.fused.shape[-2:]), size)
 
     # -- frame by frame --------------------------------------------------------------------------------------------
 
-    def new_session(self) -> VideoSession:
-        """The memory of a new video, for `segment_frame`."""
-        return VideoSession(self.config.frame_offsets)
+    def encode(self, frames: Tensor) -> Maps:
+        """As in the parent; the maps of frames that were padded to what the encoder needs."""
+        encoded = self.encoder(_pad(frames, self.size_divisor), return_dict=True)
+        return tuple(encoded.hidden_states if self.config.backbone_config is None else encoded.feature_maps)
 
-    @torch.no_grad()
-    def segment_frame(self, frame: Tensor, session: VideoSession) -> Tensor:
-        """Segment the next frame of a video; the encoder sees it once, now.
-
-        The result is that of `forward` on the clip of the same frames. Which earlier frames a frame looks back at is
-        `reference_frames` of `video_session`, at the start of a video too.
-
-        Args:
-            frame: [B, 3, height, width], normalised, one frame of each of B videos.
-            session: From `new_session`; it remembers the frame.
-
-        Returns:
-            logits [B, K, height / 4, width / 4].
-
-        Raises:
-            ValueError: a frame of another shape than before, or a model in training mode.
-        """
-        if self.training:
-            raise ValueError("Frame by frame a model must be in eval mode. Received: a model in training mode")
-        session.check(frame.shape)
-        logits, states = self.step(frame, session.references())
-        session.append(states, frame.shape)
-        return logits
-
-    def step(self, frame: Tensor, references: tuple[State, ...] | None) -> tuple[Tensor, tuple[State, ...]]:
-        """`segment_frame` as a function without memory, for `torch.compile` and `torch.export`.
-
-        Args:
-            frame: [B, 3, height, width].
-            references: A state per role, or None to segment the frame alone.
-
-        Returns:
-            logits [B, K, height / 4, width / 4], and the frame's state for each role it may take later.
-        """
-        _, features = self.extract(frame)
+    def step(
+        self, frame: Tensor, references: tuple[State, ...] | None, maps: Maps | None = None
+    ) -> tuple[Tensor, tuple[State, ...]]:
+        """As in the parent."""
+        _, features = self.extract(frame, maps)
         states = self.remember(features, range(self.config.num_reference_frames))
         if references is None or not self.uses_references:
-            return _crop(self.decoder.classify(features.fused), frame.shape[-2:]), states
+            return crop(self.decoder.classify(features.fused), frame.shape[-2:]), states
         return self._mine(features, references, frame.shape[-2:], output_others=False)[0], states
 
 
@@ -288,6 +225,6 @@ def _pad(frames: Tensor, divisor: int) -> Tensor:
     return F.pad(frames, (0, missing[1], 0, missing[0])) if any(missing) else frames
 
 
-def _crop(logits: Tensor, size: Sequence[int]) -> Tensor:
+def crop(logits: Tensor, size: Sequence[int]) -> Tensor:
     """[..., h, w] -> what belongs to an image of `size`: a quarter, rounded up."""
     return logits[..., : -(-size[0] // 4), : -(-size[1] // 4)]

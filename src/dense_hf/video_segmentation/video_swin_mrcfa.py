@@ -23,7 +23,7 @@ class VideoSwinMining(nn.Module):
     target's are classified. At m = 7 a layer adds 0.80 M parameters, as in Table 5.9.
     """
 
-    def __init__(self, config: MRCFAConfig):
+    def __init__(self, config: MRCFAConfig, widths: Sequence[int]):
         super().__init__()
         side, shift = config.swin_window_size, config.swin_window_size // 2
         self.layers = nn.ModuleList(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers.utils.generic import maybe_autocast
 
 from .configuration_mcis import MCISConfig
@@ -15,8 +16,8 @@ from .configuration_mcis import MCISConfig
 class CoAttention(nn.Module):
     """What two images have in common: each position of one image as a weighted mean of the other image's features.
 
-    There is no scaling by 1 / sqrt(C). Multiplied out as the released code does it: its localisation maps come out bit
-    for bit, where PyTorch's fused attention differed by up to 5e-5 (measured).
+    As released, there is no scaling by 1 / sqrt(C). Multiplied out as the released code does it: its localisation maps
+    come out bit for bit, where PyTorch's fused attention differed by up to 5e-5 (measured).
 
     With D domains there are D (D + 1) / 2 matrices W_P, one for each unordered pair of domains. If the images come in
     the other order than the domains, W_P is transposed: P(n, m) = P(m, n)^T across domains, so that one matrix
@@ -25,11 +26,13 @@ class CoAttention(nn.Module):
 
     def __init__(self, config: MCISConfig):
         super().__init__()
+        self.config = config
         self.num_domains = config.num_domains
         # (0, 0), (0, 1), (1, 1): the linear layer applied to F_m is W_P^T, as in the released code
         num_pairs = config.num_domains * (config.num_domains + 1) // 2
         self.affinities = nn.ModuleList(
-            nn.Linear(config.hidden_size, config.hidden_size, bias=False) for _ in range(num_pairs)
+            nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+            for _ in range(num_pairs if config.affinity == "bilinear" else 0)
         )
 
     def forward(
@@ -51,9 +54,25 @@ class CoAttention(nn.Module):
         """
         affinity = self.affinity(features, paired_features, domains, paired_domains)
         return (
-            attend(paired_features, affinity.transpose(1, 2), features.shape[-2:]),
-            attend(features, affinity, paired_features.shape[-2:]),
+            self.common(features, paired_features, affinity.transpose(1, 2)),
+            self.common(paired_features, features, affinity),
         )
+
+    def common(self, features: Tensor, values: Tensor, affinity: Tensor) -> Tensor:
+        """The co-attentive features of one image (Eq. 3.4), unless `co_attention_gate` asks for a deviation.
+
+        Args:
+            features: of the image, [B, C, h, w]
+            values: of its partner, [B, C, h2, w2]
+            affinity: [B, h2 * w2, h * w], as for [`attend`].
+
+        Returns:
+            [B, C, h, w]
+        """
+        common = attend(values, affinity, features.shape[-2:])
+        if self.config.co_attention_gate == "none":
+            return common
+        return common * F.cosine_similarity(features.to(common.dtype), common, dim=1).unsqueeze(1)
 
     def affinity(
         self,
@@ -62,14 +81,20 @@ class CoAttention(nn.Module):
         domains: Tensor | None = None,
         paired_domains: Tensor | None = None,
     ) -> Tensor:
-        """P = F_m^T W_P F_n (Eq. 3.2), [B, h * w, h2 * w2]. Arguments as for `forward`.
+        """P = F_m^T W_P F_n (Eq. 3.2), [B, h * w, h2 * w2], or the cosine. Arguments as for `forward`.
 
         Without autocast: products of unnormalised features reach the hundreds, where bfloat16 has steps of 1 and more.
         """
+        scale = self.config.affinity_scale
+        if self.config.affinity == "cosine":
+            with maybe_autocast(features.device.type, enabled=False):
+                tokens, paired = (F.normalize(f.flatten(2).float(), dim=1) for f in (features, paired_features))
+                return scale * (tokens.transpose(1, 2) @ paired)
         weight = self._weight(domains, paired_domains)
         with maybe_autocast(features.device.type, enabled=False):
             tokens, paired = (f.flatten(2).to(weight.dtype) for f in (features, paired_features))
-            return (tokens.transpose(1, 2) @ weight.transpose(-2, -1)) @ paired
+            affinity = (tokens.transpose(1, 2) @ weight.transpose(-2, -1)) @ paired
+            return affinity if scale == 1 else scale * affinity
 
     def _weight(self, domains: Tensor | None, paired_domains: Tensor | None) -> Tensor:
         """W_P^T, [C, C], or [B, C, C] if domains are given."""
@@ -84,6 +109,19 @@ class CoAttention(nn.Module):
         # stacked, so that matrices which no pair of a batch needs have a gradient, of zeros, on every process
         chosen = torch.stack(tuple(weights))[index]
         return torch.where((domains > paired_domains)[:, None, None], chosen.transpose(1, 2), chosen)
+
+
+@torch.no_grad()
+def attended_positions(affinity: Tensor) -> float:
+    """How many positions of the one image a position of the other effectively attends to (Eq. 3.3).
+
+    Args:
+        affinity: [B, h2 * w2, h * w], as for [`attend`].
+
+    Returns:
+        The mean of exp(entropy): 1 where a softmax is one-hot, h2 * w2 where all positions count alike.
+    """
+    return float(torch.special.entr(affinity.float().softmax(dim=1)).sum(dim=1).exp().mean())
 
 
 def attend(values: Tensor, affinity: Tensor, size: Sequence[int]) -> Tensor:

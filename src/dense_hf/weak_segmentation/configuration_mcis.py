@@ -12,6 +12,8 @@ from .weak_bounds import BoundedConfig
 
 VOC_CLASSES = 20
 LOSS_REDUCTIONS = ("mean", "sum")
+AFFINITIES = ("bilinear", "cosine")
+GATES = ("none", "similarity")
 
 
 @strict
@@ -47,6 +49,20 @@ class MCISConfig(BoundedConfig):
         flip_view (`bool`, defaults to `True`), scale_views (`list[float]`, defaults to `[0.75, 2.0]`):
             Changed copies of an image that it is paired with, in training and in localisation: its mirror image, and
             itself at other sizes. The thesis does not mention them.
+        affinity (`str`, defaults to `"bilinear"`):
+            How positions of two images are compared. `"bilinear"` is Eq. 3.2. `"cosine"`, a deviation from the thesis
+            and the released code, is the cosine of their features: Eq. 3.2 of features of length 1 with W_P = I.
+        affinity_scale (`float`, defaults to 1.0):
+            A factor of the affinities before the softmax (Eq. 3.3). A cosine needs about 20.
+        feature_scale (`float`, defaults to 1.0):
+            A factor of the backbone's features before the three convolutions. Where they are large, the softmax of a
+            bilinear affinity is one-hot from the first step on, and training cannot change it: each position copies
+            one of the other image (EfficientNet-Lite0: features with a standard deviation of 5, 1.06 of 256 positions
+            count). The log of a training has `attended_positions`.
+        co_attention_gate (`str`, defaults to `"none"`):
+            `"similarity"`, a deviation from Eq. 3.4, multiplies what a position got from the other image by the cosine
+            between that and its own features: a position of the background that attends to an object, for want of
+            anything better, then has little of the object.
         num_domains (`int`, defaults to 1):
             Sources of images (section 3.3.2). Two images of the same or of different domains have an affinity matrix
             W_P of their own: with 2 domains, there are three.
@@ -54,6 +70,10 @@ class MCISConfig(BoundedConfig):
             Of the loss by which the class maps of a smaller copy of an image must be its own, made smaller (section
             3.4.4, see [`equivariance_loss`]). 0, the released code, is without.
         equivariance_scale (`float`, defaults to 0.3): Sides of that copy / those of the image, below 1.
+        background_score (`float`, defaults to 0.2):
+            What the score of a class must exceed at a pixel, where nothing else says what is background (section
+            3.4.4): the default of pipeline, programs and pages for this model. How strong its maps are depends on how
+            it was trained, so choose it on a few images.
     """
 
     model_type = "mcis"
@@ -92,9 +112,14 @@ class MCISConfig(BoundedConfig):
     skip_empty_contrastive: bool = True
     flip_view: bool = True
     scale_views: list[float] | tuple[float, ...] = (0.75, 2.0)
+    affinity: str = "bilinear"
+    affinity_scale: float | int = 1.0
+    feature_scale: float | int = 1.0
+    co_attention_gate: str = "none"
     num_domains: int = 1
     equivariance_weight: float = 0.0
     equivariance_scale: float = 0.3
+    background_score: float = 0.2
 
     def __post_init__(self, **kwargs):
         self.backbone_config = resolve_resnet38(self.backbone_config)
@@ -117,12 +142,26 @@ class MCISConfig(BoundedConfig):
             problems.append(f"loss_reduction must be one of {LOSS_REDUCTIONS}, received {self.loss_reduction!r}")
         if self.use_contrastive_co_attention and not self.use_co_attention:
             problems.append("use_contrastive_co_attention needs use_co_attention (its gate reads what pairs share)")
+        if self.affinity not in AFFINITIES:
+            problems.append(f"affinity must be one of {AFFINITIES}, received {self.affinity!r}")
+        if self.co_attention_gate not in GATES:
+            problems.append(f"co_attention_gate must be one of {GATES}, received {self.co_attention_gate!r}")
+        problems += [
+            f"{name} must be positive, received {getattr(self, name)}"
+            for name in ("affinity_scale", "feature_scale")
+            if not getattr(self, name) > 0
+        ]
         if any(not scale > 0 for scale in self.scale_views):
             problems.append(f"scale_views must be positive factors, received {self.scale_views}")
         if not 0 <= self.equivariance_weight < math.inf:
             problems.append(f"equivariance_weight must be at least 0, received {self.equivariance_weight}")
         if not 0 < self.equivariance_scale < 1:
             problems.append(f"equivariance_scale must be between 0 and 1, received {self.equivariance_scale}")
+        names = {str(name).strip().casefold() for name in (self.id2label or {}).values()}
+        if "background" in names:
+            problems.append("a class must not be called background, which masks have beside the classes")
+        if not 0 <= self.background_score <= 1:
+            problems.append(f"background_score must be in [0, 1], received {self.background_score}")
         if problems:
             raise ValueError("; ".join(problems))
 

@@ -80,5 +80,6 @@ class FeatureCache:
             self.num_bytes -= leaving.nbytes
             if self._folder is not None and oldest not in self._on_disk:
                 path = Path(self._folder.name, f"{len(self._on_disk)}.pt")
-                torch.save(leaving.clone(), path)  # a view would take its whole storage along
+                with open(path, "wb") as file:  # torch itself does not say that a disk is full
+                    torch.save(leaving.clone(), file)  # a view would take its whole storage along
                 self._on_disk[oldest] = path

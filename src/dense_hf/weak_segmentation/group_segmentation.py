@@ -13,18 +13,22 @@ from PIL import Image
 
 from .image_group import ImageGroup
 from .localization import LocalizationSettings, Localizer, evaluating
-from .pseudo_labels import PseudoLabelSettings
+from .pseudo_labels import PseudoLabelSettings, default_background_score
 
 if TYPE_CHECKING:
     from .modeling_mcis import MCISForImageClassification
 
 
 class ImageMasks(TypedDict):
-    """What is known about one image: class ids, a map uint8 [H, W] of each, and the pseudo label uint8 [H, W]."""
+    """What is known about one image: class ids, a map uint8 [H, W] of each, and the pseudo label uint8 [H, W].
+
+    `remark` says if the label has nothing but 255, see [`remark_of`]; else it is empty.
+    """
 
     labels: list[int]
     maps: dict[int, np.ndarray]
     segmentation: np.ndarray
+    remark: str
 
 
 def find_classes(
@@ -64,14 +68,17 @@ def segment_group(
         labels: N times the ids of the classes, or None: those that `find_classes` finds.
         saliency: N arrays, see [`make_pseudo_label`].
         threshold: of `find_classes`.
-        settings: fields of [`LocalizationSettings`] and [`PseudoLabelSettings`].
+        settings: fields of [`LocalizationSettings`] and [`PseudoLabelSettings`]; `background_score` is by default that
+            of the model's configuration.
 
     Raises:
         ValueError: settings or labels that cannot be.
     """
     known = {field.name for field in fields(LocalizationSettings)}
     localization = LocalizationSettings(**{name: value for name, value in settings.items() if name in known})
-    rules = PseudoLabelSettings(**{name: value for name, value in settings.items() if name not in known})
+    given: Any = {name: value for name, value in settings.items() if name not in known}
+    given.setdefault("background_score", default_background_score(model.config))
+    rules = PseudoLabelSettings(**given)
     if saliency is not None:
         rules.check_with_saliency()
     # the names decide which references are drawn
@@ -92,4 +99,5 @@ def segment_group(
                 )
             maps = localizer.attention(name)
             label = rules(maps, salient, num_labels, picture)
-            yield ImageMasks(labels=classes[name], maps=maps, segmentation=label)
+            remark = rules.remark_of(label)
+            yield ImageMasks(labels=classes[name], maps=maps, segmentation=label, remark=remark)

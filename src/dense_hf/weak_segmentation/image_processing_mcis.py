@@ -39,6 +39,7 @@ class MCISImageProcessor(ImageReader):
     resample = PILImageResampling.BILINEAR
     size = {"height": 256, "width": 256}
     do_resize = True
+    most_pixels = 520**2  # 513 x 513 is in use: co-attention compares all places of two images with each other
     do_convert_rgb = True
     do_rescale = True
     rescale_factor = 1 / 255

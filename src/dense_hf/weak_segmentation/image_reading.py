@@ -39,7 +39,8 @@ class ImageReader(PilBackend):
         """One image of any kind -> [3, height, width]. Transparency is dropped, as it is for files of data sets.
 
         Raises:
-            ValueError: a Pillow image of more than 8 bits, which Pillow would clip at 255 and not scale.
+            ValueError: a Pillow image of more than 8 bits, which Pillow would clip at 255 and not scale, or floats
+                that are not finite.
         """
         if isinstance(image, Image.Image):
             if image.mode.startswith(("I", "F")):
@@ -49,6 +50,9 @@ class ImageReader(PilBackend):
                 )
             image = image.convert("RGB") if do_convert_rgb else image
         pixels = super().process_image(image, False, input_data_format, **kwargs)
+        if pixels.dtype.kind == "f" and not (finite := np.isfinite(pixels)).all():
+            bad = finite.size - np.count_nonzero(finite)
+            raise ValueError(f"Pixels must be finite. Received: an image with {bad} values that are NaN or infinite")
         if do_convert_rgb:
             pixels = np.repeat(pixels, 3, axis=0) if len(pixels) == 1 else pixels[:3]
         return pixels

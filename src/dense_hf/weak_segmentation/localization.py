@@ -16,7 +16,6 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .co_attention_mcis import attend
 from .feature_cache import DEFAULT_BYTES, FeatureCache
 from .image_group import ImageGroup
 from .pseudo_labels import aggregate_maps, resize_map
@@ -212,7 +211,7 @@ class Localizer:
         own = features.expand(len(others), -1, -1, -1)
         domains = self._domains([name] * len(others), others)
         affinity = self.model.co_attention.affinity(own, theirs, *domains)
-        return attend(theirs, affinity.transpose(1, 2), own.shape[-2:])
+        return self.model.co_attention.common(own, theirs, affinity.transpose(1, 2))
 
     def _view_maps(self, name: str, image: Image.Image, features: Tensor) -> list[Tensor]:
         """Maps [K, h, w] of the image compared with changed copies of itself, on the grid of the image."""
@@ -226,7 +225,7 @@ class Localizer:
         for scale in config.scale_views:
             view = model.extract_features(self._pixels(image, size=self.processor.view_size(scale)))
             affinity = model.co_attention.affinity(features, view, *domains)
-            view_maps = model.common_maps(attend(features, affinity, view.shape[-2:]))
+            view_maps = model.common_maps(model.co_attention.common(view, features, affinity))
             maps.append(F.interpolate(view_maps, size=size, mode="bicubic", align_corners=False))
         return [view[0] for view in maps]
 

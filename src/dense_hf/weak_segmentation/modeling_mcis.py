@@ -3,7 +3,8 @@
 B pairs, K classes, C `hidden_size`; H x W pixels and h x w features of the image, H2 x W2 and h2 x w2 of its partner.
 """
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +25,12 @@ from .outputs_mcis import MCISImageClassificationOutput
 NUM_NECK_LAYERS = 3
 
 
+def without_parameter(function: Callable[..., Any], name: str) -> inspect.Signature:
+    """The signature of a function, but for one parameter."""
+    signature = inspect.signature(function)
+    return signature.replace(parameters=[given for key, given in signature.parameters.items() if key != name])
+
+
 class MCISForImageClassification(PreTrainedModel):
     """Classifies images on their own, and what pairs of images share and do not share.
 
@@ -38,6 +45,9 @@ class MCISForImageClassification(PreTrainedModel):
     >>> outputs.logits.shape, outputs.activation_maps.shape, outputs.paired_co_attention_maps.shape
     (torch.Size([2, 20]), torch.Size([2, 20, 32, 32]), torch.Size([2, 20, 24, 24]))
     ```
+
+    The `Trainer` of transformers trains it on single images as it is. On pairs (`paired_pixel_values`,
+    `paired_labels`) it needs `TrainingArguments(remove_unused_columns=False)`, or it takes labels of partners away.
     """
 
     config: MCISConfig
@@ -137,6 +147,11 @@ class MCISForImageClassification(PreTrainedModel):
         loss, terms = mcis_loss(outputs, views, labels, paired_labels, self.config, epoch, shrunk_maps)
         return MCISImageClassificationOutput(loss=loss, loss_dict=terms, **outputs)
 
+    # The Trainer of transformers evaluates a loss only if a batch has all arguments with "label" in their names, and
+    # single images have no partner. It can be given by position and by name all the same; with the Trainer, a data set
+    # of pairs needs `remove_unused_columns=False`.
+    forward.__signature__ = without_parameter(forward, "paired_labels")
+
     def extract_features(self, pixel_values: Tensor) -> Tensor:
         """F of images [B, 3, H, W]: [B, C, h, w], at least 0."""
         return self._extract(pixel_values)[0]
@@ -153,7 +168,8 @@ class MCISForImageClassification(PreTrainedModel):
     def _extract(self, pixel_values: Tensor, **kwargs) -> tuple[Tensor, tuple[Tensor, ...]]:
         """F, and the maps it was made of with F as the last."""
         maps = self.backbone(pixel_values, **(kwargs | {"return_dict": True})).feature_maps
-        features = self.neck(maps[-1])
+        scale = self.config.feature_scale
+        features = self.neck(maps[-1] if scale == 1 else scale * maps[-1])
         return features, (*maps, features)
 
     def _compare(
@@ -165,7 +181,7 @@ class MCISForImageClassification(PreTrainedModel):
         contrast: bool = False,
     ) -> dict[str, Any]:
         """All outputs that depend on the partners, and on both."""
-        if len(paired_pixel_values) != len(features):
+        if paired_pixel_values.shape[0] != features.shape[0]:
             raise ValueError(f"There must be {len(features)} partners. Received: {len(paired_pixel_values)}")
         paired_features = self.extract_features(paired_pixel_values)
         maps = {"paired_activation_maps": self.classifier(paired_features)}

@@ -78,7 +78,7 @@ class MultiScaleSegmenter:
             float32 [K, H, W], which add up to 1 (unless `refine` makes something else of them).
 
         Raises:
-            ValueError: `refine` returns another shape.
+            ValueError: logits that are not finite, or `refine` returns another shape.
         """
         inputs = self.processor(image, do_resize=False, return_tensors="pt")
         parameter = next(self.model.parameters())
@@ -114,7 +114,10 @@ class MultiScaleSegmenter:
 
     def _segment(self, squares: Tensor) -> Tensor:
         """[n, 3, window, window] -> probabilities [n, K, window, window]."""
-        return enlarge(self.model(squares).logits, squares.shape[-2:]).softmax(dim=1)
+        logits = self.model(squares).logits
+        if not logits.isfinite().all():
+            raise ValueError("The logits must be finite. Received: NaN or infinity; the weights are broken")
+        return enlarge(logits, squares.shape[-2:]).softmax(dim=1)
 
 
 def windowed(

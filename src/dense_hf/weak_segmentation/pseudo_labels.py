@@ -156,6 +156,11 @@ def _check_arrays(arrays: Mapping[str, np.ndarray]) -> None:
             )
 
 
+def default_background_score(config: Any) -> float:
+    """The score that belongs to a classifier; the released one for a configuration without it."""
+    return getattr(config, "background_score", PseudoLabelSettings.background_score)
+
+
 @dataclass(frozen=True)
 class PseudoLabelSettings:
     """The numbers of [`make_pseudo_label`]; the defaults are the released ones.
@@ -206,6 +211,15 @@ class PseudoLabelSettings:
         """Raise ValueError for settings that have no meaning with saliency."""
         if self.crf or self.background_power is not None:
             raise ValueError("crf and background_power are for labels without saliency. Received: both")
+
+    def remark_of(self, label: np.ndarray) -> str:
+        """What to say about a pseudo label, uint8 [H, W], that has nothing but 255; nothing about any other."""
+        if not (label == IGNORED).all():
+            return ""
+        return (
+            f"all of it is undecided ({IGNORED}): its classes have less than {100 * self.min_object_share:g} % of the "
+            "pixels (min_object_share), or conflict everywhere; a lower background score makes them larger"
+        )
 
     def __call__(
         self, attention: Mapping[int, np.ndarray], saliency: np.ndarray | None, num_labels: int, image: Image.Image

@@ -20,7 +20,7 @@ ROWS = (
         VIDEO,
         config="toys.toy_video.configuration_toy_video:ToyVideoConfig",
         model="toys.toy_video.modeling_toy_video:ToyVideoForVideoSemanticSegmentation",
-        processor="dense_hf.video_segmentation.image_processing_cffm:CFFMImageProcessor",
+        processor="dense_hf.video_segmentation.image_processing_clip:CFFMImageProcessor",
         training="dense_hf.training.video.options:VideoTrainingArguments",
         auto_classes=(
             "transformers.models.auto.modeling_auto:AutoModelForSemanticSegmentation",

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from programs import run_processes
 from safetensors.torch import load_file
 from scipy.ndimage import gaussian_filter
 from tiny_affinity import SECTIONS
@@ -206,11 +206,8 @@ def test_two_processes_go_on_and_make_what_one_makes(
     for path in output.glob(f"{names[1]}_*.png"):
         path.unlink()
     before = {path: path.stat().st_mtime_ns for path in output.glob(f"{names[2]}_*.png")}
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     script, options = str(REPOSITORY / "scripts" / "refine_maps.py"), refinement(data, maps, config, trained, output)
-    done = subprocess.run(
-        [*launcher, script, *options], env=script_environment, check=True, capture_output=True, text=True
-    )
+    done = run_processes(2, [sys.executable, script, *options], env=script_environment)
     assert done.stdout.count("8 maps of 5 images") == 1
     for path in refined.iterdir():
         assert (output / path.name).read_bytes() == path.read_bytes()

@@ -76,6 +76,7 @@ def test_every_term_is_logged_and_they_add_up(whole_run):
         terms = {name: value for name, value in entry.items() if name.startswith("loss_")}
         assert entry["loss"] == pytest.approx(sum(terms.values()), rel=1e-5)
         assert 8 <= len(terms) <= 10
+        assert 1 <= entry["attended_positions"] <= 64
     contrast = ["loss_contrastive" in entry or "loss_paired_contrastive" in entry for entry in logs]
     assert contrast[:STEPS_PER_EPOCH] == [False] * STEPS_PER_EPOCH
     assert any(contrast[STEPS_PER_EPOCH:])

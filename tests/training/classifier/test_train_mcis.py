@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from huggingface_hub import ModelCard
+from programs import Program, run_processes
 from safetensors.torch import load_file
 from tiny_weak_runs import make_weak_trainer, sections
 
@@ -39,10 +40,8 @@ def config_file(tmp_path, weak_set):
     return write
 
 
-def launch(processes, *arguments):
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    path = str(REPOSITORY / "scripts" / SCRIPT)
-    return [sys.executable, *(launcher if processes > 1 else []), path, *map(str, arguments)]
+def command(*arguments):
+    return [sys.executable, REPOSITORY / "scripts" / SCRIPT, *arguments]
 
 
 def results_of(folder):
@@ -221,7 +220,7 @@ def runs(tmp_path_factory, weak_set, script_environment, run_here):
     config = tmp_path_factory.mktemp("config") / "tiny.yaml"
     config.write_text(yaml.safe_dump(sections(weak_set)), encoding="utf-8")
     options = ("--config", config, "--output_dir", folders[2], "--per_device_train_batch_size", 2)
-    subprocess.run(launch(2, *options), env=script_environment, check=True)
+    run_processes(2, command(*options), env=script_environment)
     run_here(SCRIPT, *options[:2], "--output_dir", folders[1], "--per_device_train_batch_size", 4)
     return folders, config
 
@@ -268,7 +267,7 @@ def test_killed_process_resumes_to_the_same_bits(
     """SIGKILL in the middle of a real run, a checkpoint cut off as by a crash, `--resume_from_checkpoint auto`."""
     config = config_file(num_train_epochs=12)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    with subprocess.Popen(launch(1, "--config", config, "--output_dir", killed), env=script_environment) as process:
+    with Program(command("--config", config, "--output_dir", killed), env=script_environment) as process:
         deadline = time.monotonic() + 300
         while not (killed / "checkpoint-4").exists() and process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(subprocess.TimeoutExpired):

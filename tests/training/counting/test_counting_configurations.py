@@ -52,7 +52,7 @@ def test_rows_of_the_tables(name):
 
 def test_every_file_has_a_comment_and_is_a_run():
     names = {path.stem for path in FOLDER.glob("*.yaml")}
-    assert names == {*ROWS, "thesis_fusion", "tree_crowns", "smoke"}
+    assert names == {*ROWS, "thesis_fusion", "tree_crowns", "small_data", "nuclei", "smoke"}
     for name in names:
         assert (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").startswith("# ")
         parse(FOLDER / f"{name}.yaml")

@@ -1,5 +1,7 @@
 """A sample is a function of (seed, epoch, index); a batch is padded; bad data is named before the first step."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,12 @@ from torch.utils.data import DataLoader
 from dense_hf.counting.image_processing_iocformer import IOCFormerImageProcessor
 from dense_hf.data import write_points
 from dense_hf.data.counting_examples import read_examples
+from dense_hf.data.formats import read_annotations, write_annotations
 from dense_hf.errors import InvalidDataError
 from dense_hf.training.counting.augmentation import CountingAugmentation
 from dense_hf.training.counting.dataset import CountingTrainingSet, collate_crops
+from dense_hf.training.counting.options import parse_counting_run
+from dense_hf.training.counting.run import read_data
 from dense_hf.training.epoch_sampler import EpochSampler
 
 EVERYTHING = CountingAugmentation(vertical_flip=0.5, rotation=0.5, scale=0.5, grayscale=0.5)
@@ -132,3 +137,27 @@ def test_missing_and_broken_files_are_named(tmp_path):
 def test_impossible_options_are_errors(tiny_set, options):
     with pytest.raises(ValueError, match="Received"):
         training_set(tiny_set, **options)
+
+
+def test_a_training_takes_annotations_of_any_tool(tiny_set, tmp_path):
+    """The examples are those of the folder; what is missing is said with the option that helps."""
+    records = [replace(record, split=None) for record in read_annotations(tiny_set)]
+    write_annotations(records, tmp_path / "export.json", "label_studio")
+
+    def data(*words):
+        common = ["--output_dir", str(tmp_path / "out"), "--data_dir", str(tmp_path / "export.json"), "--disable_tqdm"]
+        return read_data(parse_counting_run("iocformer", arguments=[*common, "True", *map(str, words)]))
+
+    images = ("--images_dir", tiny_set / "images")
+    found = data(*images, "--validation", "0.25", "--split_seed", "4")
+    assert {split: len(items) for split, items in found.items()} == {"train": 9, "validation": 3}
+    splits = read_examples(tiny_set, ["train", "validation", "test"], progress=False).values()
+    whole = {item.path.name: item for items in splits for item in items}
+    for item in [item for items in found.values() for item in items]:
+        assert item.size == whole[item.path.name].size
+        assert np.allclose(item.points, whole[item.path.name].points, rtol=0, atol=1e-4)
+    with pytest.raises(InvalidDataError, match=r"--validation 0\.2 takes a share"):
+        data(*images)
+    assert list(data(*images, "--eval_strategy", "no")) == ["train"]
+    with pytest.raises(ValueError, match="validation and validation_data exclude each other"):
+        data(*images, "--validation", "0.25", "--validation_data", tmp_path / "export.json")

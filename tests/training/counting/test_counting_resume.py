@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from programs import Program
 
 from dense_hf.training.counting.augmentation import CountingAugmentation
 
@@ -74,7 +75,7 @@ def test_killed_process_resumes_to_the_same_bits(
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     script = Path(__file__).parents[3] / "scripts" / "train_iocformer.py"
     command = [sys.executable, str(script), "--config", str(config), "--output_dir", str(killed)]
-    with subprocess.Popen(command, env=script_environment) as process:
+    with Program(command, env=script_environment) as process:
         deadline = time.monotonic() + 300
         while not (killed / "checkpoint-6").exists() and process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -212,7 +212,7 @@ def test_card_takes_its_numbers_from_the_results_file(tmp_path):
     write_counting_card(tmp_path, RUN)
     card = ModelCard.load(tmp_path / "README.md")
     values = {result.metric_type: result.metric_value for result in card.data.eval_results}
-    assert values == {"mae": 12.345, "mse": 20.5, "nae": 0.25}
+    assert values == {"mae": 12.345, "rmse": 20.5, "nae": 0.25}
     for words in (
         "| validation | 5 | 12.35 | 20.50 | 0.25 |",
         "synthetic",

@@ -15,6 +15,7 @@ import torch
 import yaml
 from huggingface_hub import ModelCard
 from PIL import Image
+from programs import Program
 from safetensors.torch import load_file
 from tiny_segmenter_runs import make_set, segmenter_sections
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
@@ -157,7 +158,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(options, tmp_path, script_environ
     """SIGKILL in the middle; the last checkpoint is cut off as by a crash."""
     whole, killed = options("whole", training={"max_steps": 9}), options("killed", training={"max_steps": 9})
     command = [sys.executable, str(REPOSITORY / "scripts" / SCRIPT), *killed]
-    with subprocess.Popen(command, env=script_environment) as process:
+    with Program(command, env=script_environment) as process:
         deadline = time.monotonic() + 300
         while not (tmp_path / "killed" / "checkpoint-2").exists() and process.poll() is None:
             if time.monotonic() > deadline:

@@ -2,12 +2,12 @@
 
 import json
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from programs import run_processes
 from safetensors.torch import load_file
 from tiny_cffm import tiny_model
 from transformers import AutoModel
@@ -65,6 +65,7 @@ def run_script(name: str, monkeypatch, *words: object) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.smoke
 def test_from_a_cffm_to_its_numbers(cffm, data, tmp_path, monkeypatch, capsys, script_environment):
     """Two processes make the prototypes, training reads them, and a stopped run ends as one that was not."""
     config = write_config(tmp_path, cffm, data)
@@ -79,10 +80,7 @@ def test_from_a_cffm_to_its_numbers(cffm, data, tmp_path, monkeypatch, capsys, s
         7,
         "--quiet",
     ]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    subprocess.run(
-        [*launcher, str(SCRIPTS / "make_prototypes.py"), *map(str, words)], env=script_environment, check=True
-    )
+    run_processes(2, [sys.executable, SCRIPTS / "make_prototypes.py", *words], env=script_environment)
     files = {path.name: path.read_bytes() for path in (tmp_path / "prototypes").iterdir()}
     assert len(files) == 3
 

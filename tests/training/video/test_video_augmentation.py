@@ -11,10 +11,12 @@ from torch.nn import functional as F
 
 from dense_hf.training.epoch_sampler import sample_generator
 from dense_hf.training.video.augmentation import (
+    NEAR_ZOOM,
     ClipAugmentation,
     augment_clip,
     distort_colours,
     draw_corner,
+    near_views,
     scaled_labels_window,
     scaled_size,
     scaled_window,
@@ -202,3 +204,75 @@ def test_mirroring_happens_half_of_the_time():
 def test_impossible_values_are_named(values, words):
     with pytest.raises(ValueError, match=words):
         ClipAugmentation(**values)
+
+
+# -- near clips and damaged frames ------------------------------------------------------------------------------------
+
+
+def ramp(height, width):
+    """A picture whose first two channels say where a pixel is."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows, columns, np.zeros_like(rows)], axis=-1).astype(np.uint8)
+
+
+@given(st.integers(0, 10**6), st.tuples(st.integers(40, 200), st.integers(40, 200)))
+def test_a_camera_of_a_near_clip_moves_steadily_and_stays_inside(seed, size):
+    rng = np.random.default_rng(seed)
+    window = (int(rng.integers(20, size[0] + 1)), int(rng.integers(20, size[1] + 1)))
+    corner = tuple(int(rng.integers(side - part + 1)) for side, part in zip(size, window))
+    views = near_views(rng, size, corner, window, [1, 2 / 3, 1 / 3, 0])
+    assert views[-1] == (size, corner)  # the target is seen as it is
+    for scaled, (top, left) in views:
+        assert 0 <= top <= scaled[0] - window[0]
+        assert 0 <= left <= scaled[1] - window[1]
+        assert all(abs(one - whole) <= NEAR_ZOOM * whole + 1 for one, whole in zip(scaled, size))
+    heights = [scaled[0] for scaled, _ in views]
+    assert heights in (sorted(heights), sorted(heights, reverse=True))
+
+
+def test_pixels_and_labels_of_a_near_clip_move_together():
+    """Labels are the row of a pixel; so are its red values, whatever the view."""
+    frame, plain = ramp(120, 160), ClipAugmentation(scale=[160, 120], crop_size=[60, 80], **PLAIN)
+    labels = frame[..., 0].copy()
+    moved = 0
+    for number in range(20):
+        crops, maps = augment_clip([frame] * 4, [labels] * 4, plain, generator(number), [1, 2 / 3, 1 / 3, 0])
+        assert np.abs(crops[..., 0].astype(int) - maps.astype(int)).max() <= 2
+        moved += np.abs(crops[0].astype(int) - crops[-1].astype(int)).max() > 2
+        steps = [np.abs(crops[-1].astype(int) - one.astype(int)).mean() for one in crops]
+        assert steps[0] >= steps[2] - 0.5  # older frames are farther away
+        assert steps[3] == 0
+    assert moved >= 10  # where the window fills the still, the camera cannot move
+
+
+def test_what_is_off_draws_nothing():
+    """Clips of the released recipe are what they were before there were damages and near clips."""
+    frame, rng = ramp(60, 80), generator(3)
+    off = ClipAugmentation(scale=[80, 60], crop_size=[30, 40])
+    augment_clip([frame] * 2, [frame[..., 0]] * 2, off, rng)
+    after = rng.random()
+    on, rng = ClipAugmentation(scale=[80, 60], crop_size=[30, 40], damage=1.0), generator(3)
+    augment_clip([frame] * 2, [frame[..., 0]] * 2, on, rng)
+    assert rng.random() != after
+
+
+def test_frames_are_damaged_as_often_as_said_and_labels_never():
+    frame = np.full((60, 80, 3), 100, dtype=np.uint8)
+    labels = ramp(60, 80)[..., 0]
+    half = ClipAugmentation(
+        scale=[80, 60], scale_factors=[1, 1], crop_size=[60, 80], horizontal_flip=0, damage=0.5, **PLAIN
+    )
+    damaged, black = 0, 0
+    for number in range(200):
+        crops, maps = augment_clip([frame] * 4, [labels] * 4, half, generator(number))
+        assert (maps == labels).all()
+        damaged += sum((crop != frame).any() for crop in crops)
+        black += sum(not crop.any() for crop in crops)
+    assert 0.34 < damaged / 800 < 0.46  # a blur changes nothing here: 0.5 * 4 / 5
+    assert 0.07 < black / 800 < 0.13
+
+
+@pytest.mark.parametrize("options", [{"damage": 1.5}, {"near_clips": -0.1}])
+def test_probabilities_of_damages_and_near_clips(options):
+    with pytest.raises(ValueError, match=f"{next(iter(options))} must be a probability"):
+        ClipAugmentation(**options)

@@ -56,6 +56,35 @@ def test_a_sample_depends_on_seed_epoch_and_index_only(tiny_videos):
     assert not same(in_order[0, 0], training_set(tiny_videos, seed=2)[0, 0])
 
 
+def test_fixed_clips_are_those_of_the_first_epoch(tiny_videos):
+    fixed, free = training_set(tiny_videos), training_set(tiny_videos)
+    fixed.fixed = True
+    assert all(same(fixed[7, index], free[0, index]) for index in range(4))
+    assert not same(free[7, 0], free[0, 0])
+
+
+def test_near_clips_and_damages_are_a_function_of_the_same(tiny_videos):
+    near = ClipAugmentation(scale=[48, 36], crop_size=[32, 32], near_clips=1.0, damage=0.5)
+    first, second = training_set(tiny_videos, near), training_set(tiny_videos, near)
+    keys = [(epoch, index) for epoch in (0, 3) for index in range(6)]
+    in_order = {key: first[key] for key in keys}
+    assert all(same(in_order[key], second[key]) for key in reversed(keys))
+    assert not same(in_order[0, 1], in_order[3, 1])
+
+
+def test_a_near_clip_is_made_of_its_target(tiny_videos):
+    """Without damage and color, the frames of half of the clips differ by a small motion only."""
+    plain = {"scale": [48, 36], "scale_factors": [1.5, 1.5], "crop_size": [32, 32], "colour": 0, "max_class_share": 1}
+    always = training_set(tiny_videos, ClipAugmentation(near_clips=1.0, **plain))
+    never = training_set(tiny_videos, ClipAugmentation(**plain))
+
+    def apart(data, index):
+        pixels = data[0, index]["pixel_values"]
+        return float((pixels[0] - pixels[-1]).abs().mean())
+
+    assert sum(apart(always, index) for index in range(6)) < 0.7 * sum(apart(never, index) for index in range(6))
+
+
 def test_indices_past_the_end_are_random_videos(tiny_videos, monkeypatch):
     data, seen = training_set(tiny_videos), []
     load = data._load

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from huggingface_hub import ModelCard
 from PIL import Image
+from programs import Program, run_processes
+from safetensors.torch import load_file
 from tiny_video_runs import sections
 from transformers import pipeline
 
@@ -45,10 +48,8 @@ def miniature_videos(tmp_path_factory):
     return folder
 
 
-def launch(processes, script, *arguments):
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    path = str(REPOSITORY / "scripts" / script)
-    return [sys.executable, *(launcher if processes > 1 else []), path, *map(str, arguments)]
+def program(script, *arguments):
+    return [sys.executable, REPOSITORY / "scripts" / script, *arguments]
 
 
 def results_of(folder):
@@ -86,6 +87,54 @@ def test_the_smoke_configurations_train_and_are_evaluated(
 
 
 @pytest.mark.slow
+def test_a_frozen_backbone_learns_from_damaged_clips_and_answers_questions(
+    config_file, video_set, tmp_path, run_here, capsys
+):
+    """The backbone stays as it was, and numbers of other questions are not those of the plain evaluation."""
+    backbone = {
+        "model_type": "resnet",
+        "embedding_size": 8,
+        "hidden_sizes": [8, 8, 16, 16],
+        "depths": [1, 1, 1, 1],
+        "layer_type": "basic",
+        "out_features": ["stage1", "stage2", "stage3", "stage4"],
+    }
+    file = tmp_path / "frozen.yaml"
+    sections = yaml.safe_load(config_file(max_steps=3).read_text(encoding="utf-8"))
+    sections["model"] = {
+        **{key: value for key, value in sections["model"].items() if key != "encoder_config"},
+        "backbone_config": backbone,
+        "freeze_backbone": True,
+    }
+    sections["data"] |= {"damage": 0.5, "near_clips": 0.5}
+    file.write_text(yaml.safe_dump(sections), encoding="utf-8")
+    run = tmp_path / "run"
+    run_here("train_cffm.py", "--config", file, "--output_dir", run)
+    first, last = (load_file(run / f"checkpoint-{step}" / "model.safetensors") for step in (1, 3))
+    changed = {name for name, value in last.items() if not torch.equal(first[name], value)}
+    assert changed
+    assert not any(name.startswith("encoder.") for name in changed)
+
+    options = ["--model", run, "--data_dir", video_set, "--quiet", "true", "--output"]
+    run_here("evaluate_video.py", *options, tmp_path / "plain.json")
+    plain = json.loads((tmp_path / "plain.json").read_text(encoding="utf-8"))
+    capsys.readouterr()
+    asked = ["--damage", "black", "--damage_every", 4, "--references", "own", "--average_frames", 2]
+    asked += ["--frame_offsets", 5, 4, 1, "--videos", "synthetic_validation_0001"]
+    run_here("evaluate_video.py", *options, tmp_path / "asked.json", *asked)
+    numbers = json.loads((tmp_path / "asked.json").read_text(encoding="utf-8"))
+    assert "damage black, damage_every 4, average_frames 2, references own" in capsys.readouterr().out
+    assert (numbers["damage"], numbers["frame_offsets"], numbers["num_videos"]) == ("black", [5, 4, 1], 1)
+    assert numbers["damaged_mean_iou"] != numbers["mean_iou"]
+    assert "damage" not in plain
+    for words, message in (
+        (("--videos", "nobody"), "--videos must be videos of the split: synthetic_validation_0000"),
+        (("--frame_offsets", 3), "--frame_offsets must be 3 numbers that fall from oldest to newest"),
+    ):
+        assert message in message_of(run_here, "evaluate_video.py", *options[:-1], *words)
+
+
+@pytest.mark.slow
 def test_the_baseline_needs_transformers_alone(config_file, tmp_path, run_here, video_set):
     run_here("train_segformer.py", "--config", config_file("segformer", max_steps=3), "--output_dir", tmp_path / "run")
     segment = pipeline("image-segmentation", model=str(tmp_path / "run"))
@@ -100,8 +149,8 @@ def test_two_processes_give_the_numbers_of_one(
     """Three videos, two for a process and one for the other; what two resume ends with the same bits."""
     run, again = tmp_path / "run", tmp_path / "again"
     config = config_file(per_device_train_batch_size=1, max_steps=4)
-    command = launch(2, "train_cffm.py", "--config", config, "--output_dir")
-    subprocess.run([*command, str(run)], env=script_environment, check=True)
+    command = program("train_cffm.py", "--config", config, "--output_dir")
+    run_processes(2, [*command, run], env=script_environment)
     of_two = results_of(run)["validation"]
     assert of_two["num_videos"] == 3
     options = ("--model", run, "--data_dir", video_set, "--quiet", "true")
@@ -109,8 +158,8 @@ def test_two_processes_give_the_numbers_of_one(
     of_one = json.loads((tmp_path / "numbers.json").read_text(encoding="utf-8"))
     assert {key: of_one[key] for key in of_two} == of_two
 
-    resume = ("--resume_from_checkpoint", str(run / "checkpoint-2"))
-    subprocess.run([*command, str(again), *resume], env=script_environment, check=True)
+    resume = ("--resume_from_checkpoint", run / "checkpoint-2")
+    run_processes(2, [*command, again, *resume], env=script_environment)
     assert same_weights(run / "checkpoint-4", again / "checkpoint-4")
     assert results_of(run) == results_of(again)
 
@@ -120,8 +169,8 @@ def test_killed_run_goes_on_to_the_same_bits(config_file, tmp_path, script_envir
     """SIGKILL in the middle; the last checkpoint is cut off as by a crash."""
     config = config_file(max_steps=9)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    command = launch(1, "train_cffm.py", "--config", config, "--output_dir", killed)
-    with subprocess.Popen(command, env=script_environment) as process:
+    command = program("train_cffm.py", "--config", config, "--output_dir", killed)
+    with Program(command, env=script_environment) as process:
         deadline = time.monotonic() + 300
         while not (killed / "checkpoint-2").exists() and process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(subprocess.TimeoutExpired):

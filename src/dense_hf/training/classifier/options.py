@@ -20,7 +20,9 @@ RELEASED_MILESTONES = (5.0, 10.0)  # the other schedules have none
 class MCISModelArguments(ModelArguments):
     """Where weights come from before training. What describes the model are fields of `MCISConfig`, in the file."""
 
-    freeze_backbone: bool = option(False, "Keep the weights of the backbone as they are: for a few hundred images.")
+    freeze_backbone: bool = option(
+        False, "Keep the backbone as it is, statistics of batch norms too: for a few hundred images."
+    )
 
 
 @dataclass

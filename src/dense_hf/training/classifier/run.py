@@ -9,6 +9,7 @@ from ...errors import InvalidDataError
 from ...inference.checks import check_images
 from ...inference.class_scores import evaluate_classification
 from ...reports.classifier import write_weak_card
+from ..batch_norm import freeze
 from ..run import build_model, build_processor, describe, finish, start
 from ..run_options import TrainingRun
 from .dataset import WeakTrainingSet, collate_pairs
@@ -28,7 +29,7 @@ def train_classifier(run: TrainingRun) -> dict[str, Any]:
     train = folders["train"]
     model = build_model(run, train.class_names)
     if run.model.freeze_backbone:
-        getattr(model, run.method.encoder).requires_grad_(False)
+        freeze(getattr(model, run.method.encoder))
     processor = build_processor(run)
     train_set = WeakTrainingSet(
         train,

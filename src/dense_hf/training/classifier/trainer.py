@@ -5,9 +5,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.utils import logging
 
+from ...weak_segmentation.co_attention_mcis import attended_positions
 from ...weak_segmentation.loss_mcis import sigmoid_cross_entropy
 from ..calendar_trainer import CalendarTrainer
+
+logger = logging.get_logger(__name__)
+
+# Below this many, a position copies one of the other image instead of weighing them.
+LEAST_ATTENDED = 2.0
 
 # The terms of the loss that a batch may do without, and the scores they are of
 CONTRASTIVE_TERMS = {
@@ -20,6 +27,8 @@ class MCISTrainer(CalendarTrainer):
     """Trains MCIS on pairs. Several processes take the steps of one with the whole batch, see `loss_of`."""
 
     _contrast_was_used = False
+    _pair: tuple[Tensor | None, ...] | None = None  # features of the first images of the last batch, and their domains
+    _warned = False
 
     def loss_of(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[Tensor, Mapping[str, Tensor], Any]:
         """The model's own loss.
@@ -29,9 +38,29 @@ class MCISTrainer(CalendarTrainer):
         """
         outputs = model(**inputs)
         loss, terms = outputs.loss, dict(outputs.loss_dict)
+        pair = (outputs.get("last_hidden_state"), outputs.get("paired_last_hidden_state"))
+        if all(features is not None for features in pair):
+            domains = (inputs.get("domains"), inputs.get("paired_domains"))
+            self._pair = tuple(None if value is None else value[:1].detach() for value in (*pair, *domains))
         if self.args.world_size > 1:
             loss = self._agree_on_contrast(outputs, loss, terms)
         return loss, terms, outputs
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As in the parent, and how many positions a softmax of the co-attention effectively attends to."""
+        model: Any = self.accelerator.unwrap_model(self.model)
+        if "loss" in logs and self._pair is not None and getattr(model, "co_attention", None) is not None:
+            self.require_finite()
+            affinity = model.co_attention.affinity(*self._pair).detach()
+            number = logs["attended_positions"] = attended_positions(affinity)
+            if number < LEAST_ATTENDED <= affinity.shape[1] / 2 and not self._warned:
+                self._warned = True
+                if self.is_world_process_zero():
+                    logger.warning(
+                        f"The softmax of the co-attention is one-hot: {number:.2f} of {affinity.shape[1]} positions "
+                        "count. A smaller feature_scale, or affinity='cosine' with affinity_scale=20, keeps it soft."
+                    )
+        super().log(logs, start_time)
 
     def _agree_on_contrast(self, outputs: Any, loss: Tensor, terms: dict[str, Tensor]) -> Tensor:
         """The loss with the terms that another process has; they are also added to `terms`."""

@@ -1,18 +1,23 @@
 """Random training crops of counting (thesis section 2.5.1; the numbers and their order are the released code's).
 
-Letters: H, W image; t side of a tile; N points that fall into the crop. Points are (x right, y down).
+Letters: H, W image; t side of a tile; N points that fall into the crop. Points are (x right, y down), in a third
+column perhaps with their class.
 
 Everything random comes from the one `numpy.random.Generator` that a caller passes in, so a crop is a function of that
 generator's seed and nothing else: not of the process, the worker or what was drawn before.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 from scipy.spatial import KDTree
 
 from ...options import option
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 RELEASED_SCALE_RATES = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3)
 NUM_NEIGHBOURS = 3
@@ -32,7 +37,11 @@ class CountingAugmentation:
     rotation: float = option(0.0, "Probability of turning by 90, 180 or 270 degrees. For pictures without an up.")
     scale: float = option(0.3, "Probability of resizing by one of the scale rates.")
     scale_rates: list[float] = option(list(RELEASED_SCALE_RATES), "The rates to choose from.")
+    scale_range: list[float] | None = option(
+        None, "Least and largest rate, of which any between is chosen, instead of scale_rates; not for tiles."
+    )
     grayscale: float = option(0.1, "Probability of removing the colour.")
+    noise: float = option(0.0, "Most that is added to or taken from a normalized pixel (DSSI-Net: 0.03).")
 
     def __post_init__(self):
         problems = [
@@ -42,20 +51,37 @@ class CountingAugmentation:
         ]
         if self.scale > 0 and not (self.scale_rates and all(0 < rate < np.inf for rate in self.scale_rates)):
             problems.append(f"scale_rates must be one or more positive numbers, received {self.scale_rates}")
+        span = self.scale_range
+        if span is not None and not (len(span) == 2 and 0 < span[0] <= span[1] < np.inf):
+            problems.append(f"scale_range must be two positive numbers in order, received {span}")
+        if not 0 <= self.noise < np.inf:
+            problems.append(f"noise must be at least 0, received {self.noise}")
         if problems:
             raise ValueError("; ".join(problems))
 
 
-def unique_pixels(points: np.ndarray) -> np.ndarray:
+def add_noise(pixels: "Tensor", augmentation: CountingAugmentation, rng: np.random.Generator) -> "Tensor":
+    """Normalized pixels [c, h, w] with uniform noise, if there is some."""
+    if not augmentation.noise:
+        return pixels
+    drawn = rng.uniform(-augmentation.noise, augmentation.noise, size=tuple(pixels.shape))
+    return pixels + pixels.new_tensor(drawn)
+
+
+def unique_pixels(points: np.ndarray, classes: np.ndarray | None = None) -> np.ndarray:
     """The pixels int64 [m, 2] that hold exactly one of the points [n, 2] of an image, by row, then column.
+
+    With `classes` [n], int64 [m, 3]: the class of the point is the third column.
 
     The released code counts points per pixel and keeps the ones: **a pixel with two or more points trains as if it
     were empty**, while the reference count of the evaluation has them all.
     """
     if len(points) == 0:
-        return np.zeros((0, 2), dtype=np.int64)
-    rows_and_columns, counts = np.unique(np.floor(points[:, ::-1]).astype(np.int64), axis=0, return_counts=True)
-    return rows_and_columns[counts == 1][:, ::-1]
+        return np.zeros((0, 2 if classes is None else 3), dtype=np.int64)
+    pixels = np.floor(points[:, ::-1]).astype(np.int64)
+    rows_and_columns, first, counts = np.unique(pixels, axis=0, return_index=True, return_counts=True)
+    unique = rows_and_columns[counts == 1][:, ::-1]
+    return unique if classes is None else np.column_stack([unique, classes[first[counts == 1]]])
 
 
 def neighbour_distances(points: np.ndarray) -> np.ndarray:
@@ -76,25 +102,27 @@ def points_in_crop(points: np.ndarray, offset: tuple[int, int], rate: float, til
     its corner and side divided by the rate and rounded down.
 
     Args:
-        points: int [n, 2] pixels of the unscaled image, at most one point in a pixel.
+        points: int [n, 2 or 3] pixels of the unscaled image, at most one point in a pixel.
         offset: (x, y) of the upper left corner, in pixels of the scaled image.
         rate: Size of the scaled image / size of the unscaled one.
         tile_size: t, in pixels of the scaled image.
 
     Returns:
-        int [N, 2] pixels of the window, and the window's side.
+        int [N, 2 or 3] pixels of the window, and the window's side.
     """
     side = int(tile_size / rate)
-    local = points - np.array([int(offset[0] / rate), int(offset[1] / rate)])
-    return local[((local >= 0) & (local < side)).all(axis=1)], side
+    local = points - np.array([int(offset[0] / rate), int(offset[1] / rate), 0][: points.shape[1]])
+    return local[((local[:, :2] >= 0) & (local[:, :2] < side)).all(axis=1)], side
 
 
 def crop_labels(local: np.ndarray, side: int) -> np.ndarray:
     """Targets of the points [N, 2] of a window, float32 [N, 3]: x, y and mean neighbour distance, divided by its side.
 
-    Neighbours are searched inside of it only.
+    Neighbours are searched inside of it only, of any class. Classes [N, 3] stay, in the last column.
     """
-    return (np.column_stack([local, neighbour_distances(local)]) / side).astype(np.float32)
+    local, classes = local[:, :2], local[:, 2:]
+    targets = (np.column_stack([local, neighbour_distances(local)]) / side).astype(np.float32)
+    return np.column_stack([targets, classes.astype(np.float32)]) if classes.shape[1] else targets
 
 
 def _flip_and_turn(
@@ -105,12 +133,12 @@ def _flip_and_turn(
     quarter_turns = int(rng.integers(1, 4)) if rng.random() < augmentation.rotation else 0
     if flips[0]:
         image = image[:, ::-1]
-        points = np.column_stack([image.shape[1] - 1 - points[:, 0], points[:, 1]])
+        points = np.column_stack([image.shape[1] - 1 - points[:, 0], points[:, 1:]])
     if flips[1]:
         image = image[::-1]
-        points = np.column_stack([points[:, 0], image.shape[0] - 1 - points[:, 1]])
+        points = np.column_stack([points[:, 0], image.shape[0] - 1 - points[:, 1], points[:, 2:]])
     for _ in range(quarter_turns):  # each one counter-clockwise: the right edge becomes the top
-        points = np.column_stack([points[:, 1], image.shape[1] - 1 - points[:, 0]])
+        points = np.column_stack([points[:, 1], image.shape[1] - 1 - points[:, 0], points[:, 2:]])
         image = np.rot90(image)
     return image, points
 
@@ -150,7 +178,7 @@ def random_tile(
 
     Args:
         image: uint8 [H, W, 3], H and W at least `tile_size`.
-        points: int [n, 2], see [`unique_pixels`].
+        points: int [n, 2 or 3], see [`unique_pixels`].
         tile_size: t.
         num_queries: Crops with this many points or more are not accepted (released): the matcher needs a query per
             point. Empty crops are.
@@ -158,7 +186,7 @@ def random_tile(
         rng: Where all randomness comes from.
 
     Returns:
-        uint8 [t, t, 3] and float32 [N, 3] (see [`crop_labels`]), or `None` after 100 crops that were too full.
+        uint8 [t, t, 3] and float32 [N, 3 or 4] (see [`crop_labels`]), or `None` after 100 crops that were too full.
     """
     image, points = _flip_and_turn(image, points, augmentation, rng)
     height, width = image.shape[:2]

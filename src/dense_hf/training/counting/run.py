@@ -1,49 +1,57 @@
 """A training run of a counter, from the options to the card."""
 
 import math
+from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
+from inspect import signature
 from typing import Any
 
 import torch
 from accelerate import PartialState
 
-from ...data.counting_examples import CountingExample, read_examples
+from ...data.counting_examples import CountingExample
 from ...data.point_folder import SPLIT_LISTS
-from ...inference.counts import evaluate_counting
+from ...errors import InvalidDataError
+from ...inference.class_names import counted_classes
+from ...inference.counts import choose_threshold, evaluate_counting
 from ...reports.counting import write_counting_card
-from ..calendar_trainer import CalendarTrainer
+from ...reports.model_card import RunDescription
+from ..feature_cache import cached_features
 from ..run import build_model, build_processor, describe, finish, start
 from ..run_options import TrainingRun
+from .crops import CropRule, CropTrainingSet
 from .dataset import CountingTrainingSet, collate_crops
+from .options import SELECTIONS
+from .trainer import CountingTrainer
 
 
-def train_counter(run: TrainingRun) -> dict[str, Any]:
+def train_counter(run: TrainingRun, judged: Sequence[str] = ("validation", "test")) -> dict[str, Any]:
     """Check data and weights, train, evaluate the best weights, write results and card.
+
+    Args:
+        run: what is trained.
+        judged: the splits that the weights are evaluated on at the end, of those that there are.
 
     Raises:
         InvalidDataError: data or weights that cannot be used, before the first step.
         ValueError: arguments that do not fit the data.
     """
+    if run.data.choose_threshold and not (run.config.regression_branch and hasattr(run.config, "num_queries")):
+        expected = "a threshold is chosen for a counter with queries, as IOCFormer has"
+        raise ValueError(f"choose_threshold: {expected}. Received: {run.method.title_of(run.config)}")
+    if run.data.threshold is not None and not getattr(run.config, "regression_branch", True):
+        title = run.method.title_of(run.config)
+        raise ValueError(f"threshold: a score of points, of which {title} has none. Received: {run.data.threshold}")
     checkpoint = start(run)
-    examples = read_data(run)
-    model = build_model(run)
+    names = class_names(run)
+    examples = read_data(run, names)
+    model = build_model(run, names)
     if run.model.start_at_mean_density:
         start_at_mean_density(model, examples["train"])
-    tile_size = getattr(run.config, "tile_size", None)  # of a counter that learns from crops of one size
-    processor = build_processor(run, **({} if tile_size is None else {"tile_size": tile_size}))
-    train_set = CountingTrainingSet(
-        examples["train"],
-        processor,
-        num_queries=getattr(run.config, "num_queries", None),
-        augmentation=run.augmentation,
-        seed=run.training.seed,
-        samples_per_image=run.data.samples_per_image,
-        image_cache_size=run.data.image_cache_size,
-    )
-    names = [example.path.name for example in examples["train"]]
-    card = describe(run, {split: len(items) for split, items in examples.items()}, names)
-    trainer = CalendarTrainer(
+    processor, train_set = build_data(run, examples["train"])
+    card = describe_data(run, examples)
+    trainer = CountingTrainer(
         model=model,
         args=run.training,
         encoder=run.method.encoder,
@@ -54,34 +62,97 @@ def train_counter(run: TrainingRun) -> dict[str, Any]:
         judge=partial(judge, run=run, processor=processor),
         write_card=partial(write_counting_card, run=card),
     )
-    trainer.train(resume_from_checkpoint=checkpoint)
-    return finish(run, trainer, {split: examples[split] for split in examples if split != "train"}, "epochs")
+    with cached_features(getattr(model, run.method.encoder)) if run.data.feature_cache else nullcontext():
+        trainer.train(resume_from_checkpoint=checkpoint)
+    about: dict[str, Any] = {} if names is None else {"class_names": list(names)}
+    if run.data.choose_threshold:
+        about["threshold"] = processor.threshold = choose_threshold(
+            trainer.accelerator.unwrap_model(trainer.model),
+            processor,
+            examples["train"],
+            batch_size=run.training.eval_batch_size,
+            progress=not run.training.disable_tqdm,
+        )
+    return finish(run, trainer, {split: examples[split] for split in judged if split in examples}, "epochs", **about)
 
 
-def read_data(run: TrainingRun) -> dict[str, list[CountingExample]]:
-    """Every split that the folder has; training needs the first, validation the second."""
+def build_data(run: TrainingRun, train: list[CountingExample]) -> tuple[Any, CountingTrainingSet | CropTrainingSet]:
+    """The processor and the training samples: tiles, if the model has a size of these, else crops or whole images.
+
+    Raises:
+        ValueError: options of crops for a model that has tiles, or numbers that do not fit the images.
+    """
+    tile_size = getattr(run.config, "tile_size", None)
+    options: dict[str, Any] = {
+        "augmentation": run.augmentation,
+        "seed": run.training.seed,
+        "samples_per_image": run.data.samples_per_image,
+        "image_cache_size": run.data.image_cache_size,
+        "fixed": run.data.fixed_crops,
+    }
+    if tile_size is None:
+        processor = build_processor(run, **(getattr(run.config, "processor_settings", None) or {}))
+        options["with_image_points"] = "image_points" in signature(run.method.model_class.forward).parameters
+        return processor, CropTrainingSet(train, processor, run.data.crop_rule(), **options)
+    if run.data.crop_rule() != CropRule() or run.augmentation.scale_range is not None:
+        raise ValueError(
+            f"Crops of {run.method.title_of(run.config)} are its tiles (tile_size). Received: {run.data.crop_rule()}"
+        )
+    processor = build_processor(run, tile_size=tile_size)
+    return processor, CountingTrainingSet(train, processor, getattr(run.config, "num_queries", None), **options)
+
+
+def class_names(run: TrainingRun) -> tuple[str, ...] | None:
+    """The classes that the run counts apart; None if all points are alike.
+
+    Raises:
+        ValueError: a model that counts one class.
+    """
+    names = run.data.class_names
+    if names is not None and not getattr(run.config, "counts_classes", False):
+        raise ValueError(f"class_names: {run.method.title_of(run.config)} counts one class. Received: {names}")
+    return tuple(names or counted_classes(run.config)) or None
+
+
+def read_data(run: TrainingRun, names: Sequence[str] | None = None) -> dict[str, list[CountingExample]]:
+    """Every split that the data has; training needs the first, evaluation in between the second."""
     if run.data.data_dir is None:
-        raise ValueError("data_dir must name a folder in the layout of IOCfish5K. Received: none")
-    has_list = {split: Path(run.data.data_dir, name).exists() for split, name in SPLIT_LISTS.items()}
-    needed = ["train"] if run.training.eval_strategy == "no" else ["train", "validation"]
-    splits = [split for split in SPLIT_LISTS if split in needed or has_list[split]]
+        raise ValueError("data_dir must name a folder in the layout of IOCfish5K, or annotations. Received: none")
     show = PartialState().is_main_process and not run.training.disable_tqdm
-    return read_examples(run.data.data_dir, splits, progress=show)
+    examples = run.data.point_source(run.data.data_dir).read(progress=show, class_names=names)
+    needed = ["train"] if run.training.eval_strategy == "no" else ["train", "validation"]
+    for split in needed:
+        if split not in examples:
+            hint = " (--validation 0.2 takes a share of the others, --eval_strategy no trains without)"
+            expected = f"{SPLIT_LISTS[split]}, or another list of the {split} images{hint if split != 'train' else ''}"
+            raise InvalidDataError(run.data.data_dir, expected, f"only {', '.join(examples)} images")
+    return examples
+
+
+def describe_data(run: TrainingRun, examples: dict[str, list[CountingExample]]) -> RunDescription:
+    """What the card says about a run."""
+    names = [example.path.name for example in examples["train"]]
+    return describe(run, {split: len(items) for split, items in examples.items()}, names)
 
 
 def judge(
     model: Any, examples: list[CountingExample], description: str, run: TrainingRun, processor: Any
 ) -> dict[str, float]:
-    """The counting errors of whole images."""
-    return evaluate_counting(
+    """The counting errors of whole images at the processor's threshold, and what the best epoch is chosen by.
+
+    That number is computed here, if it is another one.
+    """
+    values = evaluate_counting(
         model,
         processor,
         examples,
-        threshold=run.data.threshold,
+        distances=run.data.distances,
         batch_size=run.training.eval_batch_size,
         progress=not run.training.disable_tqdm,
         description=description,
     )
+    selection = str(run.training.metric_for_best_model)
+    return values | ({selection: SELECTIONS[selection](values)} if selection in SELECTIONS else {})
 
 
 def start_at_mean_density(model: Any, train: list[CountingExample]) -> None:
@@ -92,9 +163,10 @@ def start_at_mean_density(model: Any, train: list[CountingExample]) -> None:
     """
     if getattr(model, "density_branch", None) is None:
         raise ValueError(f"start_at_mean_density needs a density branch. Received: {type(model).__name__} without one")
-    side = model.config.tile_size
+    side, number = model.config.tile_size, max(1, len(counted_classes(model.config)))
     with torch.no_grad():
         features = model.backbone(torch.zeros(1, model.config.num_channels, side, side)).feature_maps[-1]
-    points, pixels = sum(len(item.points) for item in train), sum(math.prod(item.size) for item in train)
+    points = [sum(of_class) for of_class in zip(*(item.counts(number) for item in train))]
+    pixels = sum(math.prod(item.size) for item in train)
     cell_side = side / features.shape[-1] / 2  # the density map is twice as fine as the features
-    model.density_branch.start_at(points / pixels * cell_side**2)
+    model.density_branch.start_at([one / pixels * cell_side**2 for one in points])

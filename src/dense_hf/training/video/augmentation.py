@@ -2,7 +2,8 @@
 
 Letters: T frames of a clip, target last; H, W frame; H', W' scaled frame; h, w crop.
 
-Scale, crop and mirroring are the same for all frames of a clip, colours are drawn for each frame on its own.
+Scale, crop and mirroring are the same for all frames of a clip, except in near clips (below); colours and damages are
+drawn for each frame on its own.
 Everything random comes from the one `numpy.random.Generator` that a caller passes in.
 """
 
@@ -12,10 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from ...data.frame_damage import DAMAGES, damage_frame
 from ...data.labels import IGNORED
 from ...options import option
 
 MAX_CROP_REDRAWS = 10
+# what a camera moves by in a near clip, at most: its zoom, and its shift in sides of the crop
+NEAR_ZOOM, NEAR_SHIFT = 0.15, 0.04
 
 
 @dataclass
@@ -40,11 +44,19 @@ class ClipAugmentation:
     contrast: list[float] = option([0.5, 1.5], "Range of its factor.")
     saturation: list[float] = option([0.5, 1.5], "Range of its factor.")
     hue: int = option(18, "Largest change of hue, in steps of 2 degrees.")
+    damage: float = option(
+        0.0, "Probability of damaging each frame: noise, flicker, blur, black or something in front. 0 is released."
+    )
+    near_clips: float = option(
+        0.0,
+        "Share of clips made of one still, its target, seen by a camera that zooms and shifts a little: for videos "
+        "whose frames are far apart. 0 is released.",
+    )
 
     def __post_init__(self):
         problems = [
             f"{name} must be a probability in [0, 1], received {getattr(self, name)}"
-            for name in ("max_class_share", "horizontal_flip", "colour")
+            for name in ("max_class_share", "horizontal_flip", "colour", "damage", "near_clips")
             if not 0 <= getattr(self, name) <= 1
         ]
         for name in ("scale", "crop_size"):
@@ -143,6 +155,40 @@ def draw_corner(
     return corner
 
 
+def near_views(
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    corner: tuple[int, int],
+    window: tuple[int, int],
+    shares: Sequence[float],
+) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Where a camera that moves steadily saw the frames of a clip, if all are made of one still.
+
+    Args:
+        rng: where all randomness comes from.
+        size: (H', W') of the scaled target.
+        corner: (row, column) of its window.
+        window: (h, w), inside the scaled target.
+        shares: of each frame, how far the camera was from where it ends: 0 for the target, 1 for the oldest frame.
+
+    Returns:
+        Size of the scaled still, and corner of the window in it, for each frame. Windows do not leave the still, so a
+        camera near its edge moves less.
+    """
+    zoom = rng.uniform(-NEAR_ZOOM, NEAR_ZOOM)
+    shift = rng.uniform(-NEAR_SHIFT, NEAR_SHIFT, size=2)
+    views = []
+    for share in shares:
+        sizes, corners = [], []
+        for whole, start, side, part in zip(size, corner, window, shift):
+            scaled = max(round(whole * (1 + zoom * share)), side)
+            middle = (start + side / 2) * scaled / whole + part * share * side
+            sizes.append(scaled)
+            corners.append(min(max(round(middle - side / 2), 0), scaled - side))
+        views.append((tuple(sizes), tuple(corners)))
+    return views
+
+
 def distort_colours(pixels: np.ndarray, augmentation: ClipAugmentation, rng: np.random.Generator) -> np.ndarray:
     """Brightness, contrast, saturation and hue of a frame uint8 [h,w,3], each with the same probability.
 
@@ -184,6 +230,7 @@ def augment_clip(
     labels: Sequence[np.ndarray],
     augmentation: ClipAugmentation,
     rng: np.random.Generator,
+    camera: Sequence[float] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A random crop of a clip.
 
@@ -192,6 +239,7 @@ def augment_clip(
         labels: T arrays uint8 [H,W], `IGNORED` where there is no label.
         augmentation: what may happen.
         rng: where all randomness comes from.
+        camera: the shares of `near_views`, for a near clip.
 
     Returns:
         uint8 [T,h,w,3] and uint8 [T,h,w]. Smaller than the crop size where the scaled frame is.
@@ -200,7 +248,15 @@ def augment_clip(
     window = (min(size[0], augmentation.crop_size[0]), min(size[1], augmentation.crop_size[1]))
     corner = draw_corner(rng, labels[-1], size, window, augmentation.max_class_share)
     step = -1 if rng.random() < augmentation.horizontal_flip else 1
-    crops = [scaled_window(frame, size, corner, window)[:, ::step] for frame in frames]
+    views = [(size, corner)] * len(frames) if camera is None else near_views(rng, size, corner, window, camera)
+    crops = [scaled_window(frame, *view, window)[:, ::step] for frame, view in zip(frames, views)]
     crops = [distort_colours(np.ascontiguousarray(crop), augmentation, rng) for crop in crops]
-    maps = [scaled_labels_window(one, size, corner, window)[:, ::step] for one in labels]
+    if augmentation.damage:
+        crops = [_damaged_at_random(crop, augmentation.damage, rng) for crop in crops]
+    maps = [scaled_labels_window(one, *view, window)[:, ::step] for one, view in zip(labels, views)]
     return np.stack(crops), np.stack(maps)
+
+
+def _damaged_at_random(pixels: np.ndarray, probability: float, rng: np.random.Generator) -> np.ndarray:
+    kind = list(DAMAGES)[int(rng.integers(len(DAMAGES)))]
+    return damage_frame(pixels, kind, rng) if rng.random() < probability else pixels

@@ -19,7 +19,14 @@ from ...video_segmentation.modeling_cffm_plus import CFFMPlusForVideoSemanticSeg
 from ..run import build_model, start
 from ..run_options import TrainingRun
 from .options import VideoTrainingArguments
-from .run import build_frame_processor, build_trainer, evaluated_splits, finish_video, read_training_videos
+from .run import (
+    build_frame_processor,
+    build_trainer,
+    evaluated_splits,
+    finish_video,
+    kept_features,
+    read_training_videos,
+)
 
 
 @dataclass
@@ -32,8 +39,11 @@ class CFFMPlusTrainingArguments(VideoTrainingArguments):
     prototypes: str | None = option(None, "A folder of prototypes, of this CFFM; those that it lacks are made.")
 
 
-def train_cffm_plus(run: TrainingRun) -> dict[str, Any]:
+def train_cffm_plus(run: TrainingRun, judged: Sequence[str] | None = None) -> dict[str, Any]:
     """A whole run, as `train_video_model`; prototypes are made before the first step, of the test videos too.
+
+    Args:
+        run, judged: as there.
 
     Raises:
         InvalidDataError: data, weights or prototypes that cannot be used, before the first step.
@@ -56,8 +66,9 @@ def train_cffm_plus(run: TrainingRun) -> dict[str, Any]:
     model = build_cffm_plus(run, videos.rule.names)
     prototypes = prepare_prototypes(run, videos, model)
     trainer = build_trainer(run, videos, model, extra_inputs=prototypes)
-    trainer.train(resume_from_checkpoint=checkpoint)
-    return finish_video(run, videos, trainer)
+    with kept_features(run, model):
+        trainer.train(resume_from_checkpoint=checkpoint)
+    return finish_video(run, videos, trainer, judged)
 
 
 def require_cffm(source: str) -> None:

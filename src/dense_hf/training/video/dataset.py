@@ -45,6 +45,7 @@ class VideoTrainingSet(Dataset):
         extra_inputs: what a model needs besides pixels and labels of a clip, by the clip's video: tensors without a
             batch dimension, such as the prototypes of CFFM++.
         image_mean, image_std: per channel, for pixels from 0 to 1: those of the image processor.
+        fixed: whether a sample is a function of (seed, index) alone: all epochs are the first one.
 
     Raises:
         ValueError: if no video is long enough, or a number is below its least value.
@@ -62,6 +63,7 @@ class VideoTrainingSet(Dataset):
         extra_inputs: Callable[[Video], Mapping[str, torch.Tensor]] | None = None,
         image_mean: Sequence[float] = (0.485, 0.456, 0.406),
         image_std: Sequence[float] = (0.229, 0.224, 0.225),
+        fixed: bool = False,
     ):
         if samples_per_video < 1 or not frame_offsets or min(frame_offsets) < 1:
             raise ValueError(
@@ -74,6 +76,7 @@ class VideoTrainingSet(Dataset):
         self.seed = seed
         self.samples_per_video = samples_per_video
         self.extra_inputs = extra_inputs
+        self.fixed = fixed
         self._cache: DecodedCache[Path, tuple[np.ndarray, np.ndarray]] = DecodedCache(
             frame_cache_size, "frame_cache_size"
         )
@@ -114,15 +117,19 @@ class VideoTrainingSet(Dataset):
         Raises:
             InvalidDataError: for a frame or mask that cannot be used.
         """
-        rng = sample_generator(self.seed, index)
+        rng = sample_generator(self.seed, (0, index[1]) if self.fixed else index)
         number = index[1] % len(self.places) if index[1] < len(self) else int(rng.integers(len(self.places)))
         video, target = self.places[number]
         if target is None:
             clip = draw_clip(rng, len(video.frames), self.frame_offsets)
         else:
             clip = draw_clip_around(rng, target, len(video.frames), self.frame_offsets)
+        camera = None
+        if self.augmentation.near_clips and rng.random() < self.augmentation.near_clips:
+            clip = clip[-1:] * len(clip)
+            camera = [offset / max(self.frame_offsets) for offset in (*self.frame_offsets, 0)]
         frames, labels = self._load([video.frames[place] for place in clip])
-        crops, maps = augment_clip(frames, labels, self.augmentation, rng)
+        crops, maps = augment_clip(frames, labels, self.augmentation, rng, camera)
         height, width = self.augmentation.crop_size
         pixel_values = torch.zeros(len(clip), 3, height, width)
         padded_labels = torch.full((len(clip), height, width), IGNORED, dtype=torch.uint8)

@@ -25,7 +25,12 @@ class VideoModelArguments(ModelArguments):
     of_a_new_model = ("backbone", "backbone_weights")
 
     backbone: str | None = option(
-        None, "Mix Transformer b0, b1, b2 or b5, with the thesis' values for it. Default: b1."
+        None,
+        "Mix Transformer b0, b1, b2 or b5, with the thesis' values for it. Default: b1, unless the file has a "
+        "backbone_config.",
+    )
+    freeze_backbone: bool = option(
+        False, "Keep the backbone as it is, statistics of batch norms too: for a few hundred frames."
     )
 
 
@@ -37,6 +42,14 @@ class VideoDataArguments(VideoFolderArguments, DataArguments):
 
     samples_per_video: int = option(50, "Clips of each video in an epoch (50 is released).")
     frame_cache_size: int = option(0, "Decoded frames kept in memory per loader process; for few videos.")
+    fixed_clips: bool = option(
+        False, "All epochs show the clips of the first one, samples_per_video of each video. For few videos."
+    )
+    feature_cache: bool = option(
+        False,
+        "Keep in memory what a backbone that is not trained sees in each of the fixed_clips: the same training in "
+        "less time (freeze_backbone, backbone_config).",
+    )
     test_scale: list[int] | None = option(
         None, "Long and short side that frames fit when tested. Default: as model_name_or_path, else 853 480."
     )
@@ -49,6 +62,8 @@ class VideoDataArguments(VideoFolderArguments, DataArguments):
         problems = [*VideoFolderArguments.find_problems(self), *DataArguments.find_problems(self)]
         if self.test_scale is not None and (len(self.test_scale) != 2 or min(self.test_scale) < 1):
             problems.append(f"test_scale must be two whole numbers from 1 on, received {self.test_scale}")
+        if self.feature_cache and not self.fixed_clips:
+            problems.append("feature_cache needs fixed_clips: other clips have other features")
         return problems
 
     def processor_options(self) -> dict[str, Any]:
@@ -117,7 +132,9 @@ def parse_video_run(method: str, manual: str | None = None, arguments: Sequence[
         *classes,
         manual=manual,
         arguments=arguments,
-        make_config=lambda model, fields: row.make_config(model.backbone or default, fields),
+        make_config=lambda model, fields: row.make_config(
+            model.backbone or (default if fields.get("backbone_config") is None else None), fields
+        ),
     )
     refuse_ignored(run.typed, run.data.ignored_options())
     return run

@@ -1,6 +1,7 @@
 """A training run on video, from the options to the card."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -15,16 +16,21 @@ from ...inference.video_label_maps import ExtraInputs, evaluate_videos, require_
 from ...methods import frame_offsets
 from ...reports.video import write_video_card
 from ...video_segmentation.image_processing_clip import ClipImageProcessor
-from ..batch_norm import with_synchronized_norms
+from ..batch_norm import freeze, with_synchronized_norms
 from ..calendar_trainer import CalendarTrainer
+from ..feature_cache import cached_features
 from ..run import build_model, build_processor, describe, finish, start
 from ..run_options import TrainingRun
 from .dataset import VideoTrainingSet
 from .trainer import PerFrameTrainer
 
 
-def train_video_model(run: TrainingRun) -> dict[str, Any]:
+def train_video_model(run: TrainingRun, judged: Sequence[str] | None = None) -> dict[str, Any]:
     """A whole run: data and weights are checked first, at the end results, model and card are written.
+
+    Args:
+        run: what is trained.
+        judged: the splits that the weights are evaluated on at the end; by default all besides training with masks.
 
     Raises:
         InvalidDataError: data or weights that cannot be used, before the first step.
@@ -36,9 +42,18 @@ def train_video_model(run: TrainingRun) -> dict[str, Any]:
         )
     checkpoint = start(run)
     videos = read_training_videos(run)
-    trainer = build_trainer(run, videos, build_model(run, videos.rule.names))
-    trainer.train(resume_from_checkpoint=checkpoint)
-    return finish_video(run, videos, trainer)
+    model = build_model(run, videos.rule.names)
+    if run.model.freeze_backbone:
+        freeze(getattr(model, run.method.encoder))
+    trainer = build_trainer(run, videos, model)
+    with kept_features(run, model):
+        trainer.train(resume_from_checkpoint=checkpoint)
+    return finish_video(run, videos, trainer, judged)
+
+
+def kept_features(run: TrainingRun, model: Any) -> Any:
+    """A context in which the encoder sees each clip once, if the run says so."""
+    return cached_features(getattr(model, run.method.encoder)) if run.data.feature_cache else nullcontext()
 
 
 def evaluated_splits(videos: VideoSet) -> list[str]:
@@ -96,10 +111,12 @@ def build_trainer(
         extra_inputs=extra_inputs,
         image_mean=frames.image_mean,
         image_std=frames.image_std,
+        fixed=run.data.fixed_clips,
     )
     names = [video.video_id for members in videos.splits.values() for video in members]
     numbers = {split: len(members) for split, members in videos.splits.items()}
-    trainer_class = CalendarTrainer if run.method.frame_offsets is None else PerFrameTrainer
+    has_own_loss = hasattr(run.method.model_class, "new_session")
+    trainer_class = CalendarTrainer if has_own_loss or run.method.frame_offsets is None else PerFrameTrainer
     return trainer_class(
         model=with_synchronized_norms(model, run.training.world_size, run.training.device.type),
         encoder=run.method.encoder,
@@ -153,7 +170,9 @@ def judge(
     return {name: value for name, value in values.items() if not isinstance(value, list)}
 
 
-def finish_video(run: TrainingRun, videos: VideoSet, trainer: CalendarTrainer) -> dict[str, Any]:
-    """Judge every split that has masks, write results.json, model and card; push them if told to."""
-    splits = {split: videos.splits[split] for split in evaluated_splits(videos)}
+def finish_video(
+    run: TrainingRun, videos: VideoSet, trainer: CalendarTrainer, judged: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Judge the splits, by default every one that has masks, write results.json, model and card; push if told to."""
+    splits = {split: videos.splits[split] for split in (evaluated_splits(videos) if judged is None else judged)}
     return finish(run, trainer, splits, "steps", protocol=run.data.protocol)

@@ -1,0 +1,53 @@
+"""Sections of docs/results.md that are not tables of `dense-hf compare`: that of attended_positions.py, and of others.
+
+`results_page.py` makes them of the files of docs/results/ that are named as in `SECTIONS`.
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import mean
+from typing import Any
+
+import coverage_of_ranges
+import simulate_ranking
+
+from dense_hf.markdown import spread, table
+
+Numbers = Mapping[str, Any]
+
+
+def vgg_section(results: Numbers) -> str:
+    """Numbers of attended_positions.py."""
+    before, steps = results["before"], results["steps"]
+    found = [
+        (
+            f"`feature_scale={scale}`",
+            *(over_seeds([one[key] for one in seeds.values()], digits) for key, digits in VGG_COLUMNS.items()),
+        )
+        for scale, seeds in before.items()
+    ]
+    released = mean(one["attended_positions"] for one in before["1.0"].values())
+    parts = [
+        f"Before the first step a softmax weighs {released:.2f} of {results['positions']} positions: the released "
+        f"recipe **{'saturates' if released < 2 else 'does not saturate'}** on VGG-16. {results['pairs']} pairs:",
+        table(("", "attended positions", "standard deviation of P", "norm of F"), found, "lr"),
+    ]
+    if steps:
+        seen = ", ".join(f"{one['attended_positions']:.2f}" for one in steps)
+        parts.append(
+            f"After each of the first {len(steps)} steps at the released rates (seed 1, backbone fixed, two pairs a "
+            f"step): {seen} positions. The norm of the first gradient is {steps[0]['gradient']:.0f}."
+        )
+    return "\n\n".join(parts)
+
+
+def over_seeds(values: Sequence[float], digits: int) -> str:
+    """The mean, the lowest and the highest."""
+    return spread(mean(values), min(values), max(values), f".{digits}f")
+
+
+VGG_COLUMNS = {"attended_positions": 2, "standard_deviation_of_p": 0, "norm_of_f": 0}
+SECTIONS = {
+    "attended_positions": vgg_section,
+    "coverage_of_ranges": coverage_of_ranges.section,
+    "ranking": simulate_ranking.section,
+}

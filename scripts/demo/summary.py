@@ -1,0 +1,117 @@
+"""The table of README.md: a line for each method and data set, and a baseline, all from files of results.
+
+What a file does not have yet is left out; docs/results.md has the rest of each.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from dense_hf.markdown import spread, table
+from dense_hf.reports.comparison import numbers_of
+
+HEAD = ("data", "method", "measured", "result", "baseline", "its result")
+Line = tuple[str, str, str, str, str, str]
+
+
+def summary(root: Path) -> str:
+    """Markdown of all lines.
+
+    Args:
+        root: where docs/results/ and checkpoints/ are.
+    """
+    lines = []
+    for file, lines_of in (
+        ("checkpoints/iocformer-nuclei/results.json", nuclei_lines),
+        ("docs/results/dsb2018_dark.json", comparison_lines),
+        ("checkpoints/iocformer-trees/results.json", tree_lines),
+        ("docs/results/video_on_camvid.json", camvid_lines),
+        ("checkpoints/cffm-street/results.json", street_lines),
+        ("checkpoints/mcis-crops/results.json", crops_lines),
+    ):
+        if (root / file).is_file():
+            lines += lines_of(json.loads((root / file).read_text(encoding="utf-8")))
+    return table(HEAD, lines)
+
+
+def told(values: Sequence[float], form: str, factor: float = 1.0) -> str:
+    """The mean of the seeds (lowest to highest); one number alone."""
+    values = [factor * value for value in values]
+    low, high = f"{min(values):{form}}", f"{max(values):{form}}"
+    return low if low == high else spread(fmean(values), min(values), max(values), form)
+
+
+def nuclei_lines(results: Mapping[str, Any]) -> Iterator[Line]:
+    """The bundled counter of nuclei."""
+    nuclei = results["nuclei"]
+    errors, constant = [row["test"]["mae"] for row in nuclei["seeds"]], told([nuclei["constant"]["mae"]], ".2f")
+    method = "**IOCFormer, bundled**" + ", one seed" * (len(errors) == 1)
+    yield "nuclei", method, "MAE", told(errors, ".2f"), "best constant", constant
+
+
+def comparison_lines(results: Mapping[str, Any]) -> Iterator[Line]:
+    """Each counter that `dense-hf compare` trained, beside the better one of the rows that learn nothing."""
+    numbers = {name: numbers_of(row).get("mae", []) for name, row in results["rows"].items()}
+    rows = results["rows"]
+    plain = [name for name, row in rows.items() if not row["learns"] and numbers[name]]
+    best = min(plain, key=lambda name: fmean(numbers[name]), default=None)
+    baseline = ("-", "-") if best is None else (rows[best]["title"].lower(), told(numbers[best], ".2f"))
+    for name, row in rows.items():
+        if row["learns"] and numbers[name]:
+            title = row["title"].replace("|", r"\|") + ", one seed" * (len(numbers[name]) == 1)
+            yield "nuclei", title, "MAE", told(numbers[name], ".2f"), *baseline
+
+
+def tree_lines(results: Mapping[str, Any]) -> Iterator[Line]:
+    """Both counts of the bundled model."""
+    seeds, constant = results["held_out"]["seeds"], results["held_out"]["baselines"]["test_mean"]["mae"]
+    for key, title in (("mae_count", "points"), ("mae_density", "density")):
+        errors = told([row[key] for row in seeds], ".2f")
+        about = ("trees", f"**IOCFormer, bundled**, {title}", "MAE a square of 256 px", errors)
+        yield *about, "best constant", f"{constant:.2f}"
+
+
+def camvid_lines(results: Mapping[str, Any]) -> Iterator[Line]:
+    """Every method with memory beside the best of what has none, the mean of three frames included."""
+    rows = {name: row for name, row in results["rows"].items() if row["learns"]}
+    without = ("per_frame", "per_frame_mean3", "static", "static_mean3")
+    for title, key, name in (
+        ("clean", "vc8", "VC8"),
+        ("every 4th frame lost", "mean_iou@black:4", "mIoU"),
+    ):
+        numbers = {row: numbers_of(content).get(key, []) for row, content in rows.items()}
+        known = {row: values for row, values in numbers.items() if values}
+        beside = max((row for row in without if row in known), key=lambda row: fmean(known[row]), default=None)
+        if beside is not None:
+            baseline = (rows[beside]["title"], told(known[beside], ".1f", 100))
+            for row in (row for row in known if row not in without):
+                yield f"CamVid, {title}", rows[row]["title"], name, told(known[row], ".1f", 100), *baseline
+
+
+def street_lines(results: Mapping[str, Any]) -> Iterator[Line]:
+    """Video methods beside the model of single frames, or beside a map that never changes, if that agrees better."""
+    methods, constant = results["methods"], results["most_frequent_label"]["released"]["mean_iou"]
+    plain = methods["segformer"]
+    baselines = {key: (plain["title"], of_seeds(plain["released"][key])) for key in ("mean_iou", "vc8")}
+    if constant > plain["released"]["mean_iou"]["mean"]:
+        baselines["mean_iou"] = ("most frequent label of each pixel", f"{100 * constant:.1f}")
+    for name, row in methods.items():
+        if name != "segformer":
+            bundled = f"**{row['title']}, bundled**" if name == "cffm" else row["title"]
+            for key, title in (("mean_iou", "mIoU"), ("vc8", "VC8")):
+                yield "street, pseudo labels", bundled, title, of_seeds(row["released"][key]), *baselines[key]
+
+
+def crops_lines(results: Mapping[str, Any]) -> Iterator[Line]:
+    """The segmenter that learned from multi-round maps, beside the one of a classifier of single images."""
+    rows = results["rows"]
+    ours, theirs = (of_seeds(rows[name]["segmentation"]["mean_iou"]) for name in ("full", "basic"))
+    method = "**MCIS, bundled**, multi-round"
+    yield "crops, pseudo masks", method, "mIoU of the segmenter", ours, rows["basic"]["title"], theirs
+
+
+def of_seeds(numbers: Mapping[str, float]) -> str:
+    """Percent, of a mean with its lowest and highest."""
+    return spread(*(100 * numbers[key] for key in ("mean", "lowest", "highest")), ".1f")

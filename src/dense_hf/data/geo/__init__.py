@@ -1,0 +1,1 @@
+"""Pictures with map coordinates, and mosaics that are read window by window (the extra `geo`)."""

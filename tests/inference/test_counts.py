@@ -1,0 +1,92 @@
+"""Where points are, and the threshold that training images give."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dense_hf.inference.checkpoints import load_counter
+from dense_hf.inference.counts import choose_threshold, evaluate_counting
+
+MODEL = SimpleNamespace(config=SimpleNamespace())  # of one class
+
+
+class Known:
+    """Counts an image of one color: points and scores that the color names."""
+
+    def __init__(self, found: dict[int, tuple[list, list]], points: bool = True):
+        self.found, self.points = found, points
+        self.threshold = 0.35
+
+    def count_objects(self, model, image, threshold=None, batch_size=8):
+        points, scores = (torch.tensor(values) for values in self.found[image.getpixel((0, 0))[0]])
+        kept = scores >= (self.threshold if threshold is None else threshold)
+        if not self.points:
+            return {"exact_count": float(kept.sum()), "points": torch.zeros(0, 2), "scores": torch.zeros(0)}
+        classes = torch.zeros(int(kept.sum()), dtype=torch.long)
+        return {"exact_count": float(kept.sum()), "points": points[kept], "scores": scores[kept], "classes": classes}
+
+
+def example(color: int, points: list):
+    return SimpleNamespace(
+        path=f"{color}.png",
+        open=lambda: Image.new("RGB", (50, 50), (color, 0, 0)),
+        points=np.array(points, dtype=np.float32).reshape(-1, 2),
+        counts=lambda num_labels: [len(points)],
+    )
+
+
+FOUND = {
+    1: ([[10.0, 10.0], [20.0, 20.0], [30.0, 30.0]], [0.9, 0.5, 0.42]),
+    2: ([[10.0, 10.0], [40.0, 40.0]], [0.7, 0.45]),
+}
+EXAMPLES = [example(1, [[10, 13], [20, 29]]), example(2, [[11, 10]])]
+
+
+def test_points_within_distances():
+    results = evaluate_counting(MODEL, Known(FOUND), EXAMPLES, progress=False, distances=(5, 10))
+    assert results["mae"] == 1
+    assert results["f1@5"] == pytest.approx(2 * 2 / (5 + 3))
+    assert results["f1@10"] == pytest.approx(2 * 3 / (5 + 3))
+    assert "f1@5" not in evaluate_counting(MODEL, Known(FOUND), EXAMPLES, progress=False)
+    without = evaluate_counting(MODEL, Known(FOUND, points=False), EXAMPLES, progress=False, distances=(5,))
+    assert "f1@5" not in without
+
+
+def test_the_threshold_that_counts_best():
+    """Above .42 the first image is right, above .45 the second; of .475 and .5, both right, the first is nearer."""
+    assert choose_threshold(MODEL, Known(FOUND), EXAMPLES, progress=False) == 0.475
+    everything = [example(1, [[0, 0]] * 3), example(2, [[0, 0]] * 2)]  # from .1 to .4 all count: 0.35 itself
+    assert choose_threshold(MODEL, Known(FOUND), everything, progress=False) == 0.35
+    with pytest.raises(ValueError, match="scores of points"):
+        choose_threshold(MODEL, Known(FOUND, points=False), EXAMPLES, progress=False)
+
+
+def test_a_training_chooses_and_the_processor_keeps_it(tiny_set, tiny_model, run_here, tmp_path, capsys):
+    sections = {
+        "model": tiny_model,
+        "data": {"data_dir": str(tiny_set), "choose_threshold": True, "distances": [6]},
+        "training": {"num_train_epochs": 2, "lr_milestones": [1], "learning_rate": 1e-3, "eval_strategy": "no"},
+    }
+    (tmp_path / "run.json").write_text(json.dumps(sections))
+    words = ("--config", tmp_path / "run.json", "--output_dir", tmp_path / "run", "--disable_tqdm", "true")
+    run_here("train_iocformer.py", *words, "--load_best_model_at_end", "false")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    _, processor = load_counter(str(tmp_path / "run"), "cpu")
+    assert processor.threshold == results["threshold"]
+    assert f"scores at least {results['threshold']:g} counts" in (tmp_path / "run" / "README.md").read_text()
+    assert "F1 at 6 px" in (tmp_path / "run" / "README.md").read_text()
+    words = ("--model", tmp_path / "run", "--data_dir", tiny_set, "--quiet", "--distances", 6)
+    capsys.readouterr()
+    run_here("evaluate_counting.py", *words, "--output", tmp_path / "numbers.json")
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    cells = (f"{numbers['test'][f'{name}@6']:.3f}" for name in ("f1", "precision", "recall"))
+    row = f"| test | 6 | {' | '.join(cells)} |"
+    assert row in capsys.readouterr().out
+    run_here("evaluate_counting.py", *words)  # without a file of numbers they are printed all the same
+    assert row in capsys.readouterr().out
+    assert numbers["test"]["mae"] == results["test"]["mae"]
+    assert numbers["test"]["f1@6"] == results["test"]["f1@6"]
