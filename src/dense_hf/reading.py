@@ -3,6 +3,7 @@
 Whatever is wrong with one is an `InvalidDataError`.
 """
 
+import codecs
 import json
 import os
 import stat
@@ -65,7 +66,9 @@ def read_text(path: str | os.PathLike, max_bytes: int) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InvalidDataError(path, "UTF-8 text", str(error)[-200:]) from error
+        is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        received = "UTF-16; save it as UTF-8" if is_utf_16 else str(error)[-200:]
+        raise InvalidDataError(path, "UTF-8 text", received) from error
 
 
 def read_json(

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..inference.console import say, shown
+from ..reading import read_text
 from .errors import CommandError
+
+_MAX_CLASSES_BYTES = 2**20  # 255 names at most
 
 _FORMATS = """\
 formats, found from the content (--format names one):
@@ -296,7 +299,7 @@ def _label_maps(args: argparse.Namespace) -> Any:
     classes = args.classes
     if classes is not None:
         path = Path(classes)
-        lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else classes.split(",")
+        lines = read_text(path, _MAX_CLASSES_BYTES).splitlines() if path.is_file() else classes.split(",")
         classes = [name.strip() for name in lines if name.strip()]
     try:
         if args.path.is_dir() and (args.foreground or any(args.path.rglob("*.png"))) and not _has_annotations(args):

@@ -141,3 +141,11 @@ def test_a_folder_of_two_formats_is_refused(tmp_path):
         read_annotations(tmp_path)
     with pytest.raises(InvalidDataError, match="nothing there"):
         read_annotations(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("format", [None, "labelme"])
+def test_json_in_another_encoding_says_which(format, tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"shapes": [], "imagePath": "a.png"}', encoding="utf-16")
+    with pytest.raises(InvalidDataError, match="UTF-16; save it as UTF-8"):
+        read_annotations(path, format)

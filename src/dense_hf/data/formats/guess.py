@@ -64,7 +64,7 @@ def _of_file(reading: Reading, path: Path) -> str | None:
     if suffix == ".jsonl":
         return "image_folder"
     first = reading.begins(path)
-    if first in (b"{", b"[") and suffix != ".csv":
+    if (first in (b"{", b"[") and suffix != ".csv") or suffix in (".json", ".geojson"):
         return _of_json(path, reading.json(path))
     if first == b"<":
         return _of_xml(path, reading.xml(path))
