@@ -1,5 +1,6 @@
 """Shared by all tests: small models of random weights, for tests of what surrounds a model."""
 
+import signal
 import subprocess
 from importlib import import_module
 
@@ -81,7 +82,9 @@ def make_small_segmenter(**changes) -> CFFMForVideoSemanticSegmentation:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Marks that the common tests of transformers bring along."""
+    """Marks that the common tests of transformers bring along. Programs that tests start heed SIGINT, also where a
+    shell has started pytest in the background and by that ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for mark in (
         "accelerate_tests",
         "flash_attn_test",
