@@ -244,7 +244,7 @@ for folder in sys.argv[1:]:
 
 @pytest.mark.slow
 def test_checkpoints_bring_their_code(tmp_path):
-    """One of each class and head, in an interpreter that has transformers but not dense_hf; and by name in one that has it."""
+    """One of each class and head, in an interpreter without dense_hf; and by name in one that has it."""
     for name in NAMES:
         tiny_model(name).save_pretrained(tmp_path / name)
         DilatedVideoImageProcessor().save_pretrained(tmp_path / name)
