@@ -145,6 +145,7 @@ benchmark: install ## speed of all models, as ratios, and their memory
 	$(RUN)/python benchmarks/counting.py --counters
 	$(RUN)/python benchmarks/video.py
 	$(RUN)/python benchmarks/weak.py
+	$(RUN)/python benchmarks/throughput.py
 
 gpu-check: install ## every model on this GPU against its CPU, and how fast; small models where there is no GPU
 	PYTHONPATH=tests/helpers $(RUN)/python benchmarks/gpu_check.py --output gpu_check

@@ -10,7 +10,8 @@ from torch.testing import assert_close
 from dense_hf.inference.checkpoints import load_model
 
 PIXELS = {"iocformer": (1, 3, 32, 32), "cffm": (1, 4, 3, 64, 64), "mrcfa": (1, 4, 3, 64, 64)}
-LINEAR = {"iocformer": "all-linear", "cffm": ["query", "value"]}
+LINEAR = {"iocformer": "all-linear", "cffm": ["q_proj", "v_proj", "query"]}
+SAVED = {"iocformer": None, "cffm": ["batch_norm"]}  # its means move in training, and are no parameters
 
 
 def build(name):
@@ -29,15 +30,17 @@ def test_lora_trains_saves_loads_and_merges(name, tmp_path):
     peft = pytest.importorskip("peft")
     model, pixels = build(name)
     base, before = copy.deepcopy(model), logits(model, pixels)
-    adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=LINEAR[name]))
+    lora = peft.LoraConfig(r=2, target_modules=LINEAR[name], modules_to_save=SAVED[name])
+    adapted = peft.get_peft_model(model, lora)
     assert_close(logits(adapted, pixels), before)  # an adapter begins as nothing
     learned = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(learned, lr=1e-2)
+    adapted.train(SAVED[name] is not None)
     for _ in range(2):  # in the first step one factor is 0, so the other has no gradient
         optimizer.zero_grad()
         adapted(pixel_values=pixels).logits.square().mean().backward()
         optimizer.step()
-    after = logits(adapted, pixels)
+    after = logits(adapted.eval(), pixels)
     assert (after - before).abs().max() > 1e-4
     adapted.save_pretrained(tmp_path / "adapter")
     again = peft.PeftModel.from_pretrained(base, tmp_path / "adapter").eval()

@@ -11,6 +11,7 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 import gpu_check
 import profile_task
+import throughput
 
 
 def test_every_column_of_the_check(tmp_path, capsys):
@@ -74,6 +75,44 @@ def test_a_model_that_raises_is_named_and_the_others_run(tmp_path, monkeypatch):
     first, second = json.loads((tmp_path / "gpu_check.json").read_text())["models"]
     assert first["error"] == "RuntimeError: no such kernel"
     assert not second["failed"]
+
+
+def test_time_of_an_item_is_without_loading_and_a_model_in_a_model_counts_once(monkeypatch):
+    """10 s of loading, then for each item 2 s of reading and 3 s in the model, 1 of them in a part that is watched."""
+    clock = [0.0]
+    monkeypatch.setattr(throughput.Stopwatch, "now", lambda watch: clock[0])
+
+    class Model:
+        def part(self):
+            clock[0] += 1
+
+        def whole(self):
+            clock[0] += 2
+            self.part()
+
+    watch = throughput.Stopwatch("cpu")
+    watch.watch(Model, "part")
+    watch.watch(Model, "whole")
+
+    def run(number):
+        clock[0] += 10
+        for _ in range(number):
+            clock[0] += 2
+            Model().whole()
+
+    assert throughput.measure(run, {1: 1, 5: 5}, watch) == (5, 3)
+
+
+@pytest.mark.slow
+def test_throughput_of_a_command_and_of_a_peer(capsys):
+    few = ["--pictures", "1", "--rounds", "1", "--size", "64", "64", "--only", "dmcount", "lwcc"]
+    throughput.main(few)
+    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][1:]
+    found = {name.strip(): [float(cell) for cell in cells] for name, *cells in rows if name.strip() in few}
+    assert list(found) == ["dmcount", "lwcc"]
+    for _, seconds, inside, outside in found.values():
+        assert 0 < inside < seconds
+        assert outside == pytest.approx(100 * (1 - inside / seconds), abs=2)
 
 
 @pytest.mark.slow

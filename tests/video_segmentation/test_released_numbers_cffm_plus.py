@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from dense_hf import InvalidDataError, convert_original_checkpoint
 from dense_hf.cli import main
+from dense_hf.video_segmentation import prototype_branch_cffm_plus
 from dense_hf.video_segmentation.configuration_cffm import CFFMConfig, CFFMPlusConfig
 from dense_hf.video_segmentation.convert_cffm import rename_plus_checkpoint
 from dense_hf.video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation
@@ -49,16 +50,28 @@ def test_both_parts(model, golden):
     """Logits at 1/8 of CFFM and of the branch, and that without prototypes CFFM is all there is."""
     enlarge = torch.nn.Upsample((24, 40), mode="bilinear")
     parts = {}
-    for name in ("classifier", "prototype_classifier"):
-        getattr(model, name).register_forward_hook(
-            lambda module, inputs, output, name=name: parts.update({name: output})
-        )
+    model.classifier.register_forward_hook(lambda module, inputs, output: parts.update(cffm=output))
     with torch.no_grad():
         model(golden["in.pixel_values"], prototypes=golden["in.centers"])
         plain = model(golden["in.pixel_values"]).logits
-    assert_close(parts["classifier"], golden["out.logits2_1_8"], **CLOSE)
-    assert_close(parts["prototype_classifier"], golden["out.logits3_1_8"], **CLOSE)
+    assert_close(parts["cffm"], golden["out.logits2_1_8"], **CLOSE)
     assert_close(plain, enlarge(golden["out.logits2_1_8"]), **CLOSE)
+
+
+@pytest.mark.parametrize("pixels_at_once", [7, 10_000])
+def test_the_branch_layer_by_layer_and_folded(model, golden, pixels_at_once, monkeypatch):
+    """As training computes it, and with its last matrix folded into the classifier, in blocks of pixels."""
+    monkeypatch.setattr(prototype_branch_cffm_plus, "PIXELS_AT_ONCE", pixels_at_once)
+    with torch.no_grad():
+        _, target = model.extract(golden["in.pixel_values"][:, -1])
+        known = model.prototype_state(golden["in.centers"])
+        pixels, size = target.halved.flatten(2).transpose(1, 2), target.halved.shape[-2:]
+        layered = model.prototype_attention(pixels, *known).transpose(1, 2).unflatten(2, size)
+        layered = model.prototype_classifier(layered)
+        folded = model.prototype_attention.classify(pixels, *known, model.prototype_classifier)
+    assert pixels.shape[1] > 7
+    assert_close(layered, golden["out.logits3_1_8"], **CLOSE)
+    assert_close(folded.transpose(1, 2).unflatten(2, size), golden["out.logits3_1_8"], **CLOSE)
 
 
 def test_a_frame_alone_uses_no_prototypes(model, golden):

@@ -5,6 +5,7 @@ N frames, C_i channels of map i (1/4, 1/8, 1/16 and 1/32 of the image), h x w th
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,10 +54,10 @@ class FrameDecoder(nn.Module):
         biases = [part @ self.projections.get_parameter(f"{n}.bias") for n, part in enumerate(slices)]
         bias = torch.stack(biases).sum(dim=0)
         if not self.training:
-            norm = self.batch_norm
-            scale = norm.weight * torch.rsqrt(norm.get_buffer("running_var") + norm.eps)
+            norm: Any = self.batch_norm  # perhaps wrapped by peft, whose wrapper has no `get_buffer`
+            scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
             matrices = [scale[:, None] * matrix for matrix in matrices]
-            bias = scale * (bias - norm.get_buffer("running_mean")) + norm.bias
+            bias = scale * (bias - norm.running_mean) + norm.bias
         fused = F.conv2d(feature_maps[0], matrices[0][:, :, None, None], bias)
         for feature_map, matrix in zip(feature_maps[1:], matrices[1:]):
             projected = F.conv2d(feature_map, matrix[:, :, None, None])

@@ -155,9 +155,14 @@ class CFFMPlusForVideoSemanticSegmentation(CFFMForVideoSemanticSegmentation):
         The branch starts at the target's features, not at what CFFM made of them. Both are added before they are
         enlarged, which is linear; the released code adds them afterwards.
         """
-        pixels = self.prototype_attention(target.halved.flatten(2).transpose(1, 2), *prototypes)
-        enriched = pixels.transpose(1, 2).unflatten(2, target.halved.shape[-2:])
-        branch = self.prototype_classifier(self.prototype_dropout(enriched))
+        pixels, size = target.halved.flatten(2).transpose(1, 2), target.halved.shape[-2:]
+        # an adapter of peft is no linear layer that can be folded into the next
+        if self.training or type(self.prototype_attention.mlp_out) is not nn.Linear:
+            enriched = self.prototype_attention(pixels, *prototypes).transpose(1, 2).unflatten(2, size)
+            branch = self.prototype_classifier(self.prototype_dropout(enriched))
+        else:
+            scores = self.prototype_attention.classify(pixels, *prototypes, self.prototype_classifier)
+            branch = scores.transpose(1, 2).unflatten(2, size)
         if references is None:
             return branch, branch
         return self.mine(target, references)[0] + self.config.prototype_weight * branch, branch

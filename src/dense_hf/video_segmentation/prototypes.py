@@ -100,14 +100,17 @@ def kmeans(points: Tensor, num_centres: int, max_iterations: int = 10, seed: int
 
 def nearest_centres(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
     """For each point [N, E] the number [N] of the nearest centre, and the squared distance [N] to it."""
-    numbers, distances = [], []
-    for some in points.split(POINTS_AT_ONCE):
-        # |x - c|^2 without the |x|^2 that all centres share
-        rest = torch.addmm(centres.square().sum(dim=1), some, centres.T, alpha=-2)
-        number = rest.argmin(dim=1)
-        numbers.append(number)
-        distances.append((some - centres[number]).square().sum(dim=1))
-    return torch.cat(numbers), torch.cat(distances)
+    numbers = nearest_numbers(points, centres)
+    parts = zip(points.split(POINTS_AT_ONCE), numbers.split(POINTS_AT_ONCE))
+    return numbers, torch.cat([(some - centres[number]).square().sum(dim=1) for some, number in parts])
+
+
+def nearest_numbers(points: Tensor, centres: Tensor) -> Tensor:
+    """For each point [N, E] the number [N] of the nearest centre."""
+    # |x - c|^2 without the |x|^2 that all centres share
+    lengths = centres.square().sum(dim=1)
+    parts = (torch.addmm(lengths, some, centres.T, alpha=-2) for some in points.split(POINTS_AT_ONCE))
+    return torch.cat([rest.argmin(dim=1) for rest in parts])
 
 
 def moved_centres(points: Tensor, centres: Tensor, assigned: Tensor, distances: Tensor) -> Tensor:
