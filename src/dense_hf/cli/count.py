@@ -132,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
     from ..inference.class_names import counted_classes
     from ..inference.region_files import region_settings
     from ..inference.run_records import RunRecord, listed_files
-    from .stored_pictures import find_pictures, opened_picture
+    from ..inference.stored import find_pictures, opened_picture
 
     given = None if args.threshold is None else args.threshold[0] if len(args.threshold) == 1 else args.threshold
     if not all(0 <= one <= 1 for one in args.threshold or ()):

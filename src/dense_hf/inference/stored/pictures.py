@@ -16,10 +16,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..data.images import MAX_IMAGE_BYTES, open_image
-from ..errors import InvalidDataError
-from ..inference.console import shown
-from ..inference.image_files import IMAGE_SUFFIXES, find_images
+from ...data.images import MAX_IMAGE_BYTES, open_image
+from ...errors import InvalidDataError
+from ..console import shown
+from ..image_files import IMAGE_SUFFIXES, find_images
 
 if TYPE_CHECKING:
     from PIL import Image

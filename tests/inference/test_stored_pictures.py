@@ -12,7 +12,7 @@ from datasets import Dataset, Features, Image, Value
 
 from dense_hf import InvalidDataError
 from dense_hf.cli import main
-from dense_hf.cli.stored_pictures import find_pictures, open_picture
+from dense_hf.inference.stored import find_pictures, open_picture
 
 
 @pytest.fixture
