@@ -50,21 +50,27 @@ class Answers:
     ):
         self.task, self.pipeline, self.limits, self.watch = task, pipeline, limits or Limits(), watch
 
-    def of_pictures(self, pictures: list[Image.Image], parameters: Mapping[str, Any]) -> list[Any]:
+    def of_pictures(
+        self, pictures: Iterable[Image.Image], number: int, parameters: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
         """A dictionary for each picture.
 
+        Args:
+            pictures: taken one by one, so that one of them is in memory, unless they are compared with each other.
+            number: how many there are.
+            parameters: of the task.
+
         Raises:
-            ValueError: too many pictures, or parameters that cannot be.
+            ValueError: too many pictures, too large ones, or parameters that cannot be.
         """
         _check_names(parameters, _OF_PICTURES.get(self.task, set()))
-        if not 1 <= len(pictures) <= self.limits.pictures:
-            raise ValueError(f"A request has 1 to {self.limits.pictures} pictures. Received: {len(pictures)}")
-        if self.task == _WEAK:  # they are compared with each other
-            self.watch()
+        if not 1 <= number <= self.limits.pictures:
+            raise ValueError(f"A request has 1 to {self.limits.pictures} pictures. Received: {number}")
+        if self.task == _WEAK:
             labels = parameters.get("labels")
             if labels is not None and not (isinstance(labels, (list, tuple)) and all(map(_are_names, labels))):
                 raise ValueError(f"labels has a list of names for each picture. Received: {labels!r:.100}")
-            return [_plain(result) for result in self.pipeline(pictures, labels)]
+            return [_plain(result) for result in self.pipeline(self._together(pictures), labels)]
         settings = {}
         if "threshold" in parameters:
             several = isinstance(parameters["threshold"], (list, tuple))
@@ -105,6 +111,15 @@ class Answers:
                 break
             results.append(_plain({**result, "frame": result["frame"] * every}))
         return results
+
+    def _together(self, pictures: Iterable[Image.Image]) -> list[Image.Image]:
+        held: list[Image.Image] = []
+        for picture in pictures:
+            self.watch()
+            held.append(picture)
+            if sum(one.width * one.height for one in held) > self.limits.pixels:
+                raise ValueError(f"Pictures of a group have at most {self.limits.pixels} pixels. Received: more")
+        return held
 
     def _every(self, frames: Iterable[Any], every: int) -> Iterator[Any]:
         for number, frame in enumerate(frames):
@@ -154,9 +169,8 @@ class EndpointHandler:
             return self.answers.of_video(_frames(content, limits.pixels), parameters)
         single = not isinstance(inputs, (list, tuple))
         pictures = [inputs] if single else list(inputs)
-        if len(pictures) > limits.pictures:  # before they are decoded
-            raise ValueError(f"A request has 1 to {limits.pictures} pictures. Received: {len(pictures)}")
-        results = self.answers.of_pictures([_picture(one, limits) for one in pictures], parameters)
+        decoded = (_picture(one, limits) for one in pictures)
+        results = self.answers.of_pictures(decoded, len(pictures), parameters)
         return results[0] if single else results
 
 

@@ -72,8 +72,11 @@ class StoredPicture(os.PathLike):
             try:
                 yield file.name
             except InvalidDataError as error:
-                received = error.received.replace(file.name, self.label)
-                raise InvalidDataError(self.label, error.expected, received) from error
+                raise self.named(error) from error
+
+    def named(self, error: InvalidDataError) -> InvalidDataError:
+        """What is wrong with its file, said of it by its own name."""
+        return InvalidDataError(self.label, error.expected, error.received.replace(error.path, self.label))
 
 
 Picture = Path | StoredPicture
