@@ -67,6 +67,9 @@ def street(tmp_path_factory, noise):
 
 
 @pytest.fixture(scope="session")
-def bomb():
-    """A PNG of 200 megapixels in 25 kilobytes."""
-    return content_of(Image.new("1", (20_000, 10_000)))
+def large_pictures():
+    """PNG files of many pixels in a few kilobytes, and what is said of them where 10,000 pixels are allowed."""
+    return {
+        content_of(Image.new("1", (3000, 2000))): "at most 10000 pixels. Received: 3000 x 2000",
+        content_of(Image.new("1", (20_000, 10_000))): "decompression bomb",
+    }

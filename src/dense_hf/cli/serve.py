@@ -57,7 +57,7 @@ def add_parser(subparsers: Any) -> None:
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="for a body to arrive, and again for its answer, waiting included (default: 60)",
+        help="for a body to arrive, for waiting, and for being computed, each (default: 60)",
     )
     parser.add_argument("--max-upload", type=int, default=64, metavar="MB", help="of a request (default: 64)")
     parser.add_argument(

@@ -14,7 +14,7 @@ class ServiceLimits:
         pixels: of a picture, or of a frame of a video.
         pictures: in a batch.
         frames: of a video that are segmented.
-        seconds: for a body to arrive, and again for its answer, waiting included.
+        seconds: for a body to arrive, for waiting, and for being computed, each.
         concurrency: requests that are computed at once.
         queue: requests that wait for that.
 

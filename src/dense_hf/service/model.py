@@ -129,14 +129,15 @@ class ServedModel:
             if self._inside >= self.limits.concurrency + self.limits.queue:
                 raise self._busy()
             self._inside += 1
-        until = time.monotonic() + self.limits.seconds
-        future = self._workers.submit(self._computed, work, until)
+        future = self._workers.submit(self._computed, work)
         future.add_done_callback(self._left)
         waiting = asyncio.wrap_future(future)
         try:
-            done, _ = await asyncio.wait({waiting}, timeout=self.limits.seconds + _GRACE)
-            if not done and not future.cancel():
-                raise _OutOfTime
+            done, _ = await asyncio.wait({waiting}, timeout=self.limits.seconds)
+            if not done and not future.cancel():  # it does not wait any more
+                done, _ = await asyncio.wait({waiting}, timeout=self.limits.seconds + _GRACE)
+                if not done:
+                    raise _OutOfTime
             if future.cancelled():  # before its turn came, or because the service stops
                 raise self._busy()
             return waiting.result()
@@ -148,10 +149,11 @@ class ServedModel:
         except ValueError as error:
             raise Refusal(422, str(error)) from error
 
-    def _computed(self, work: Callable[[Answers], T], until: float) -> T:
+    def _computed(self, work: Callable[[Answers], T]) -> T:
         if self._answers is None:
             raise RuntimeError("no model")
-        begin, self._until.value = time.monotonic(), until
+        begin = time.monotonic()
+        self._until.value = begin + self.limits.seconds
         with self._lock:
             self._computing += 1
         try:
