@@ -197,7 +197,7 @@ def test_who_waits_in_vain_is_told_so(held, pictures, monkeypatch):
 def test_faults_of_our_own(client, pictures, monkeypatch):
     service = client("count")
     answers = service.model._answers
-    for error, status in ((RuntimeError("secret /tmp/x.py"), 500), (MemoryError("secret /tmp/x.py"), 503)):
+    for error, status in ((RuntimeError("secret /etc/x.py"), 500), (MemoryError("secret /etc/x.py"), 503)):
 
         def fail(picture, error=error):
             raise error

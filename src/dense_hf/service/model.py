@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -18,7 +18,6 @@ from ..inference.stored import StoredPicture, open_picture, opened_picture
 from .limits import ServiceLimits
 from .refusals import Refusal
 
-T = TypeVar("T")
 
 _GRACE = 2.0  # seconds that a computation has to notice that its time is over
 
@@ -117,7 +116,7 @@ class ServedModel:
 
         return await self.run(work)
 
-    async def run(self, work: Callable[[Answers], T]) -> T:
+    async def run(self, work: Callable[[Answers], list[Any]]) -> list[Any]:
         """Do the work of a request in its turn.
 
         Raises:
@@ -149,7 +148,7 @@ class ServedModel:
         except ValueError as error:
             raise Refusal(422, str(error)) from error
 
-    def _computed(self, work: Callable[[Answers], T]) -> T:
+    def _computed(self, work: Callable[[Answers], list[Any]]) -> list[Any]:
         if self._answers is None:
             raise RuntimeError("no model")
         begin = time.monotonic()
