@@ -1,6 +1,7 @@
 """Numbers of a service in the text format of Prometheus."""
 
 from collections.abc import Callable
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -24,7 +25,7 @@ class Metrics:
         self, paths: set[str], computing: Callable[[], int], waiting: Callable[[], int], ready: Callable[[], bool]
     ):
         self._paths, self._registry = paths, CollectorRegistry()
-        kept = {"registry": self._registry, "namespace": "dense_hf"}
+        kept: dict[str, Any] = {"registry": self._registry, "namespace": "dense_hf"}
         self._requests = Counter("requests", "Answered requests.", ("path", "status"), **kept)
         self._seconds = Histogram(
             "request_seconds", "From the first byte of a request to its answer.", ("path",), buckets=_SECONDS, **kept

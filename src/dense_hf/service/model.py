@@ -18,7 +18,6 @@ from ..inference.stored import StoredPicture, open_picture, opened_picture
 from .limits import ServiceLimits
 from .refusals import Refusal
 
-
 _GRACE = 2.0  # seconds that a computation has to notice that its time is over
 
 
