@@ -179,7 +179,7 @@ def _frames(content: bytes, max_pixels: int) -> Iterator[np.ndarray]:
     import av
 
     try:
-        with av.open(io.BytesIO(content), options=_CONTAINERS) as container:
+        with av.open(io.BytesIO(content), mode="r", options=_CONTAINERS) as container:
             for frame in container.decode(video=0):
                 if frame.width * frame.height > max_pixels:
                     raise ValueError(f"at most {max_pixels} pixels, not {frame.width} x {frame.height}")

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from typing import Any
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -117,7 +116,7 @@ class _Body:
         come, until = 0, time.monotonic() + _LINGER
         while not self._complete and come <= self._most:
             try:
-                message: dict[str, Any] = await asyncio.wait_for(self._receive(), max(0.0, until - time.monotonic()))
+                message = await asyncio.wait_for(self._receive(), max(0.0, until - time.monotonic()))
             except TimeoutError:
                 return
             self._complete = not message.get("more_body", False)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -44,7 +44,7 @@ class ServedModel:
     def __init__(self, source: str, limits: ServiceLimits | None = None, device: str | None = None):
         self.source, self.limits, self.device = source, limits or ServiceLimits(), device
         self.task = task_of(source)
-        self.status = "loading"
+        self.status: Literal["loading", "ready", "stopping"] = "loading"
         self._answers: Answers | None = None
         self._workers = ThreadPoolExecutor(self.limits.concurrency, "model")
         self._lock = threading.Lock()
