@@ -30,6 +30,11 @@ def is_stored(source: str) -> bool:
     return _kind_of(source) is not None
 
 
+def is_container(source: str) -> bool:
+    """Whether it names a Parquet file or a tar of this machine."""
+    return _kind_of(source) is _of_file
+
+
 def find_pictures(
     sources: Sequence[str],
     recursive: bool = False,
