@@ -8,6 +8,7 @@ points and of labels, a video. What is different from what a reader does stands 
   of `REALLY_MADE` run, with the interpreter of this test instead of .venv;
 - programs are forked from a process that has imported the libraries, as `programs.py` says; so is what
   `accelerate launch` and `run_weak_pipeline.py` start, themselves in this process;
+- `dense-hf serve` loads its model here, and `curl` asks this process (`Served`);
 - `accelerate launch` gets `--cpu`, so that it does the same on every machine.
 
 A block behind a line `<!-- not run: reason -->` is only checked: programs, files and options exist.
@@ -26,7 +27,7 @@ from contextlib import redirect_stdout
 from functools import cache
 from io import StringIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import programs
@@ -141,6 +142,44 @@ def run(command: list[str], folder: Path, timeout: int = 400) -> str:
     return done.stdout
 
 
+class Served:
+    """The service of the last `dense-hf serve` of a page, and `curl` for it."""
+
+    def __init__(self) -> None:
+        self._client: Any = None
+
+    def start(self, words: list[str]) -> None:
+        """As the command, but for the socket."""
+        from starlette.testclient import TestClient
+
+        from dense_hf.cli import build_parser
+        from dense_hf.service import ServedModel, create_app
+
+        model = ServedModel(build_parser().parse_args(words[1:]).model)
+        model.load()
+        self._client = TestClient(create_app(model))
+
+    def ask(self, words: list[str]) -> None:
+        """The answer to `curl` is no refusal."""
+        *options, address = words[1:]
+        assert address.startswith("http://127.0.0.1:8000/"), address
+        assert options[::2] == ["-F"] * (len(options) // 2)
+        fields = [tuple(word.split("=", 1)) for word in options[1::2]]
+        files = [(name, (value, Path(value[1:]).read_bytes())) for name, value in fields if value.startswith("@")]
+        data: dict[str, list[str]] = {}
+        for name, value in fields:
+            if not value.startswith("@"):
+                data.setdefault(name, []).append(value)
+        path = address.removeprefix("http://127.0.0.1:8000")
+        answer = self._client.post(path, files=files, data=data) if fields else self._client.get(path)
+        assert answer.status_code == 200, f"{shlex.join(words)}: {answer.text}"
+
+
+def check_curl(words: list[str], folder: Path) -> None:
+    """It is run by `Served`, of the page that starts a service."""
+    raise AssertionError(f"nothing serves here: {shlex.join(words)}")
+
+
 RULES: dict[str, Callable[[list[str], Path], None]] = {
     "pip": run_pip,
     "dense-hf": run_dense_hf,
@@ -148,6 +187,7 @@ RULES: dict[str, Callable[[list[str], Path], None]] = {
     "accelerate": run_program,
     "torchrun": run_program,
     "make": run_make,
+    "curl": check_curl,
 }
 
 

@@ -43,7 +43,8 @@ LEVELS = (
     {"__init__"},
     {"inference"},
     {"export", "reports", "training"},
-    {"cli", "spaces"},
+    {"service", "spaces"},
+    {"cli"},
     {"__main__", "cluster"},
 )
 # and these pairs know each other although they are at one level, the first the second

@@ -21,8 +21,19 @@ from dense_hf.methods import methods
 ROOT = Path(__file__).parents[1]
 ADDRESS = "https://github.com/dense-hf/dense_hf"
 # what a clone has; all else there is made
-FOLDERS = ("benchmarks", "checkpoints", "dataset_scripts", "docs", "model_cards", "notebooks", "scripts", "spaces")
-FOLDERS += ("src", "tests")
+FOLDERS = (
+    "benchmarks",
+    "checkpoints",
+    "dataset_scripts",
+    "docker",
+    "docs",
+    "model_cards",
+    "notebooks",
+    "scripts",
+    "spaces",
+    "src",
+    "tests",
+)
 FILES = ("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "Makefile", "README.md")
 FILES += ("SECURITY.md", "pyproject.toml", "setup.cfg", ".ci/run", ".gitignore", ".pre-commit-config.yaml")
 MADE = {"__pycache__", "_build", "dense_hf.egg-info"}

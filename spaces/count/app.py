@@ -28,6 +28,7 @@ from dense_hf.spaces import (
     image_upload,
     launch,
     number_between,
+    page_or_reason,
     read_options,
     read_upload,
     refusals,
@@ -214,7 +215,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Serve the page until Ctrl-C."""
     model = default_model("COUNT_MODEL", CLONE / "checkpoints" / "iocformer-trees", "org/iocformer")
     options = read_options(__doc__, model, arguments)
-    launch(build(options.model), MAX_FILE_SIZE, options.port)
+    page = page_or_reason(build, options.model, "Count objects", "COUNT_MODEL")
+    launch(page, MAX_FILE_SIZE, options.port)
 
 
 if __name__ == "__main__":

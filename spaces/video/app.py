@@ -28,6 +28,7 @@ from dense_hf.spaces import (
     default_model,
     launch,
     number_between,
+    page_or_reason,
     read_options,
     refusals,
     saved_download,
@@ -189,7 +190,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Serve the page until Ctrl-C."""
     model = default_model("VIDEO_MODEL", CLONE / "checkpoints" / "cffm-street", "org/cffm-b1")
     options = read_options(__doc__, model, arguments)
-    launch(build(options.model), MAX_FILE_SIZE, options.port)
+    page = page_or_reason(build, options.model, "Segment a video", "VIDEO_MODEL")
+    launch(page, MAX_FILE_SIZE, options.port)
 
 
 if __name__ == "__main__":

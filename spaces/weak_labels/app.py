@@ -17,7 +17,16 @@ from PIL import Image
 
 from dense_hf.data import WeakFolder, read_labels_csv
 from dense_hf.inference.checkpoints import best_device, load_mcis
-from dense_hf.spaces import default_model, launch, number_between, read_options, read_upload, refusals, space
+from dense_hf.spaces import (
+    default_model,
+    launch,
+    number_between,
+    page_or_reason,
+    read_options,
+    read_upload,
+    refusals,
+    space,
+)
 from dense_hf.visualization import draw_attention, draw_labels, label_palette
 from dense_hf.weak_segmentation import ImageGroup, LocalizationSettings, Localizer, make_pseudo_label
 from dense_hf.weak_segmentation.pseudo_labels import IGNORED, default_background_score
@@ -178,7 +187,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Serve the page until Ctrl-C."""
     model = default_model("WEAK_LABELS_MODEL", CLONE / "checkpoints" / "mcis-crops", "org/mcis")
     options = read_options(__doc__, model, arguments)
-    launch(build(options.model), MAX_FILE_SIZE, options.port)
+    page = page_or_reason(build, options.model, "Masks from class names", "WEAK_LABELS_MODEL")
+    launch(page, MAX_FILE_SIZE, options.port)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,11 @@
 """`dense-hf segment --shard`: parts of a video, each after the frames before it, give the labels of a run of all."""
 
+import csv
+import tarfile
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -37,6 +42,23 @@ def folder(frames, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def tar(folder):
+    """The same frames, in their order."""
+    with tarfile.open(folder.parent / "day.tar", "w") as archive:
+        for number in range(NUM_FRAMES):
+            archive.add(folder / f"f{number}.png", f"day/f{number}.png")
+    return folder.parent / "day.tar"
+
+
+@pytest.fixture(scope="module")
+def parquet(folder):
+    """The same frames; their names are the numbers of their rows."""
+    cells = [(folder / f"f{number}.png").read_bytes() for number in range(NUM_FRAMES)]
+    pq.write_table(pa.table({"frame": cells}), folder.parent / "day.parquet", row_group_size=5)
+    return folder.parent / "day.parquet"
+
+
 @pytest.fixture
 def segment(segmenter_checkpoint):
     return lambda *words: main(["segment", *map(str, words), "--model", segmenter_checkpoint])
@@ -46,8 +68,24 @@ def labels_of(folder):
     return {path.name: path.read_bytes() for path in (folder / "data" / "day" / "mask").iterdir()}
 
 
+def test_frames_of_a_tar_and_of_rows_are_those_of_a_folder(segment, folder, tar, parquet, tmp_path):
+    found = []
+    for number, source in enumerate((folder, tar, parquet)):
+        output = tmp_path / str(number)
+        words = ("--labels-dir", output, "--table", output.with_suffix(".csv"), "--max-frames", 9, "--fps", 5)
+        assert segment(source, *words) == 1  # one is damaged
+        rows = list(csv.reader(output.with_suffix(".csv").open(newline="")))
+        labels = {name.removeprefix("f"): content for name, content in labels_of(output).items()}
+        found.append((labels, [(row[0], row[2:-1]) for row in rows]))
+    assert found[0] == found[1] == found[2]
+    assert len(found[0][0]) == 8
+    assert segment(tar, "--output", tmp_path / "a.mp4", "--keep-audio") == 2
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("source", "code", "options"), [("video", 0, ["--every", 2]), ("folder", 1, ["--start", 1])])
+@pytest.mark.parametrize(
+    ("source", "code", "options"), [("video", 0, ["--every", 2]), ("folder", 1, ["--start", 1]), ("tar", 1, [])]
+)
 def test_parts_give_the_labels_of_all(source, code, options, segment, request, tmp_path, monkeypatch, capsys):
     """In any order, one of them twice; then table and overlay without the model, and nothing else has changed."""
     source = request.getfixturevalue(source)

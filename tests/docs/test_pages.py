@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pages import ROOT, RULES, Block, blocks, call, check_command, commands, make_clone, manual_of
+from pages import ROOT, RULES, Block, Served, blocks, call, check_command, commands, make_clone, manual_of
 from PIL import Image
 from small_maps import TEN_CENTIMETERS, write_map
 from tiny_checkpoints import CHECKPOINTS
@@ -225,7 +225,8 @@ def is_run(block: Block) -> bool:
     """With the commands, also the programs that use what these have made."""
     if block.language == "python":
         return block.not_run == AFTER_COMMANDS
-    return block.language == "bash" and (not block.not_run or "camera" in block.not_run)
+    is_served = "dense-hf serve" in block.text
+    return block.language == "bash" and (not block.not_run or "camera" in block.not_run or is_served)
 
 
 @pytest.fixture
@@ -256,6 +257,7 @@ def test_options_of_commands_exist(name, tmp_path):
 def test_commands(path, clone, capsys):
     """Those of a page one after the other, as a reader does it."""
     PREPARED.get(path.stem, lambda folder: None)(clone)
+    served = Served()
     for block in filter(is_run, blocks(path.read_text(encoding="utf-8"))):
         if block.language == "python":
             exec(compile(block.text, f"{path.name}:{block.line}", "exec"), {"__name__": "__main__"})
@@ -263,7 +265,11 @@ def test_commands(path, clone, capsys):
         for line in commands(block.text):
             words = [REPLACED.get(word, word) for word in line]
             words = words[2:] if words[:2] == ["accelerate", "launch"] else words[words[0] == "python" :]
-            if words[0] == "scripts/run_weak_pipeline.py":
+            if words[:2] == ["dense-hf", "serve"]:
+                served.start(words)
+            elif words[0] == "curl":
+                served.ask(words)
+            elif words[0] == "scripts/run_weak_pipeline.py":
                 RULES["python"](line, clone)  # it starts programs
             elif words[0] == "dense-hf" or words[0].endswith(".py"):
                 program = " ".join(words[: 1 + (words[0] == "dense-hf")])

@@ -6,6 +6,7 @@
 import json
 import os
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,13 @@ def test_count(killed, counter_checkpoint, noise, tmp_path):
 def test_localize(killed, classifier, crops):
     words = ("--model", classifier, "--threshold", 0.5, "--num-references", 1, "--output", "OUT")
     assert killed("dense-hf", "localize", crops, *words) > 14
+
+
+def test_localize_of_a_tar(killed, classifier, crops, tmp_path):
+    with tarfile.open(tmp_path / "crops.tar", "w") as archive:
+        archive.add(crops, "crops")
+    words = ("--model", classifier, "--threshold", 0.5, "--num-references", 1, "--output", "OUT")
+    assert killed("dense-hf", "localize", tmp_path / "crops.tar", *words) > 14
 
 
 @pytest.mark.parametrize("labels", [True, False])

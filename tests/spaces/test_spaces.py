@@ -288,3 +288,24 @@ def test_a_folder_is_a_space(name):
     assert (folder / card["app_file"]).is_file()
     assert len(card["short_description"]) <= 60
     assert card["sdk_version"].startswith("6.")
+    assert card["suggested_hardware"] in ("cpu-basic", "cpu-upgrade", "t4-small")
+    app = (folder / card["app_file"]).read_text(encoding="utf-8")
+    assert [f'"{model}")' in app for model in card["models"]] == [
+        True
+    ]  # that of a Space which nobody has told another
+    assert f"page_or_reason(build, options.model, {json.dumps(card['title'])}" in app
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_space_without_its_model_says_so(name, tmp_path, monkeypatch):
+    """It starts all the same: a dead Space tells nobody why."""
+    monkeypatch.syspath_prepend(str(ROOT / "spaces"))
+    import serve
+
+    app, shown = serve.load_app(name), []
+    monkeypatch.setattr(app, "launch", lambda page, *settings: shown.append(page.get_config_file()))
+    app.main(["--model", str(tmp_path / "no-model")])
+    texts = [str(one["props"].get("value")) for one in shown[0]["components"]]
+    assert any("There is no model to show here yet" in text for text in texts)
+    assert any("no-model" in text for text in texts)
+    assert any(f"{name.upper()}_MODEL" in text for text in texts)

@@ -14,7 +14,7 @@ from .errors import CommandError
 
 COMMANDS = (
     *("count", "calibrate", "rank", "segment", "localize", "merge"),
-    *("convert", "export", "push", "annotations", "compare"),
+    *("convert", "export", "serve", "push", "annotations", "compare"),
 )
 
 

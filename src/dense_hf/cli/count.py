@@ -46,8 +46,10 @@ examples:
   a folder with its subfolders, results into "results"
     dense-hf count survey --recursive --output results --model checkpoints/iocformer
 
-  rows of a data set, pictures of a WebDataset, a folder of an object store (which needs its package for fsspec)
+  rows of a data set, pictures of a WebDataset, a folder of an object store (which needs its package for fsspec), a
+  data set of the Hub, of which a row group is fetched at a time
     dense-hf count train-00000.parquet shard-00000.tar s3://bucket/survey --model checkpoints/iocformer
+    dense-hf count hf://datasets/your-name/survey --recursive --model checkpoints/iocformer
 
   a drone mosaic of any size, with its points on a map and counts of the fields in it (needs dense_hf[geo])
     dense-hf count mosaic.tif --map gpkg --region fields.geojson --model checkpoints/iocformer
@@ -132,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
     from ..inference.class_names import counted_classes
     from ..inference.region_files import region_settings
     from ..inference.run_records import RunRecord, listed_files
-    from .stored_pictures import find_pictures, opened_picture
+    from ..inference.stored import find_pictures, opened_picture
 
     given = None if args.threshold is None else args.threshold[0] if len(args.threshold) == 1 else args.threshold
     if not all(0 <= one <= 1 for one in args.threshold or ()):

@@ -1,4 +1,4 @@
-"""From what a user types to frames: a video file, a folder of pictures, an address or a camera."""
+"""From what a user types to frames: a video file, pictures in a folder, tar or Parquet file, an address, a camera."""
 
 import os
 from collections import Counter
@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..data import open_image
+from ..data.image_lists import check_name
 from ..data.video_files import STANDARD_INPUT, VideoReader, is_live
 from ..errors import InvalidDataError, first_of
 from ..inference.console import shown
 from ..inference.image_files import find_images
 from ..inference.result_folders import hash_of
+from ..inference.stored import find_pictures, is_container, open_picture
 from ..pipelines.video_semantic_segmentation import list_frames
 from .common import report_left_out, stamp_of
 from .errors import CommandError
@@ -73,9 +74,8 @@ def open_source(
         CommandError: no frames there or before `start`, or `fps` for what has its own.
     """
     try:
-        if os.path.isdir(source):
-            check_folder(source)
-            paths = list_frames(source)
+        if os.path.isdir(source) or is_container(source):
+            paths = pictures_of(source)
             stamp = hash_of((path.name, stamp_of(path)) for path in paths)
             if len({path.stem for path in paths}) < len(paths):
                 raise CommandError(f"{source} has two pictures of the same name with different endings")
@@ -106,6 +106,24 @@ def open_source(
     return FrameSource(video_name(source), fps, num_frames, islice(found, max_frames), stamp, name_of, times, ratio)
 
 
+def pictures_of(source: str) -> list[Any]:
+    """The frames of a folder, by the numbers in their names, or those of a tar or a Parquet file, as they stand there.
+
+    Raises:
+        CommandError: no frames, or links to some that are not there.
+        InvalidDataError: a tar or a Parquet file that is none, or a name in it that no file can have.
+    """
+    if os.path.isdir(source):
+        check_folder(source)
+        return list_frames(source)
+    found, problems = find_pictures([source])
+    if problems:
+        raise CommandError("; ".join(f"{name}: {problem}" for name, problem in problems.items()))
+    for picture in found:
+        check_name(source, picture.stem)
+    return found
+
+
 def check_folder(folder: str) -> None:
     """Say what of a folder is no frame.
 
@@ -132,12 +150,12 @@ def video_name(source: str) -> str:
 
 
 def _read_all(
-    paths: Sequence[Path], numbers: Iterable[int], fps: Fraction, reading: Mapping[str, Any]
+    paths: Sequence[Any], numbers: Iterable[int], fps: Fraction, reading: Mapping[str, Any]
 ) -> Iterator[NamedFrame]:
     for number in numbers:
         pixels: np.ndarray | InvalidDataError
         try:
-            pixels = np.asarray(open_image(paths[number], **reading))
+            pixels = np.asarray(open_picture(paths[number], **reading))
         except InvalidDataError as error:
             pixels = error
         yield NamedFrame(number, paths[number].stem, number / fps, pixels)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..inference.console import say, shown
-from ..inference.image_files import find_images
 from .common import (
     add_device_option,
     add_model_option,
@@ -51,6 +50,10 @@ examples:
     dense-hf localize photos --labels labels.csv --crf --model checkpoints/mcis
     dense-hf localize photos --labels labels.csv --saliency saliency --model checkpoints/mcis
 
+  rows of a data set of the Hub, or pictures of a WebDataset, by ROW or NAME in the table; a store needs its package
+    dense-hf localize hf://datasets/your-name/crops/data --labels labels.csv --model checkpoints/mcis
+    dense-hf localize crops-00000.tar --labels labels.csv --model checkpoints/mcis
+
 Images with a class in common are compared with each other, so more of them give better masks. A class that a single
 image has is compared with itself. Images that are not in the table are passed over; one without a class in it is all
 background.
@@ -80,7 +83,9 @@ def add_parser(subparsers: Any) -> None:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", metavar="FOLDER", help="folder of images")
+    parser.add_argument(
+        "folder", metavar="FOLDER", help="folder of images, FILE.parquet, FILE.tar, or an address (s3://bucket/survey)"
+    )
     add_model_option(parser, " of MCIS")
     parser.add_argument(
         "--labels", type=Path, metavar="FILE", help="CSV file with the classes of each image (default: the model's)"
@@ -115,11 +120,11 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make masks of all images that can be read, and report the others."""
     from .. import __version__
-    from ..data import open_image
     from ..inference.checkpoints import best_device, load_mcis
     from ..inference.mask_outputs import TABLES, output_files
     from ..inference.result_folders import hash_of
     from ..inference.run_records import RunRecord, listed_files
+    from ..inference.stored import is_stored, open_picture
     from ..weak_segmentation import ImageGroup, LocalizationSettings, Localizer, PseudoLabelSettings
     from ..weak_segmentation.pseudo_labels import default_background_score
 
@@ -127,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"--threshold is a score in [0, 1]. Received: {args.threshold}")
     check_device(args.device)
     part = Part(args)
-    if not Path(args.folder).is_dir():
+    if not Path(args.folder).is_dir() and not is_stored(args.folder):
         raise CommandError(f"FOLDER must be a folder of images. Received: {shown(args.folder)}")
     with writing(), computing():
         localization = LocalizationSettings(num_references=args.num_references, seed=args.seed)
@@ -154,7 +159,7 @@ def run(args: argparse.Namespace) -> int:
             "white": args.white,
             "classes": class_names,
         }
-        read = partial(open_image, page=args.page, white=args.white)
+        read = partial(open_picture, page=args.page, white=args.white)
         usable = readable_images(images, read, model, processor, args, errors)
         group = hash_of((image.name, image.labels, stamp_of(image.path)) for image in usable)
         files = {image.name: output_files(image.name, image.labels, not args.no_overlays) for image in usable}
@@ -199,9 +204,11 @@ def list_images(
         InvalidDataError: a table with an unknown class, a missing image, ...
     """
     from ..data import WeakImage, read_labels_csv
+    from ..data.image_lists import check_name
+    from ..inference.stored import find_pictures, is_stored
 
     left_out: Counter[str] = Counter()
-    paths, errors = find_images([folder], exclude=exclude, left_out=left_out)
+    paths, errors = find_pictures([folder], exclude=exclude, left_out=left_out)
     report_left_out(left_out)
     if table is None:
         if not paths:
@@ -209,8 +216,11 @@ def list_images(
         counts = Counter(path.stem for path in paths)
         if repeated := [path.name for path in paths if counts[path.stem] > 1]:
             raise CommandError(f"names must differ without their suffix. Received: {shown(', '.join(repeated[:5]))}")
+        for path in paths if is_stored(folder) else ():  # their names are nobody's files yet
+            check_name(folder, path.stem)
         return [WeakImage(path.stem, path, ()) for path in paths], errors
-    images = list(read_labels_csv(table, folder, class_names).images)
+    named = {name: path for path in paths for name in (path.stem, path.name)}
+    images = list(read_labels_csv(table, named if is_stored(folder) else folder, class_names).images)
     listed = {image.path.name for image in images}
     if missing := [path.name for path in paths if path.name not in listed]:
         names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")

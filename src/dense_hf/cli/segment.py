@@ -44,6 +44,9 @@ examples:
     dense-hf segment VSPW_480p/data/1001/origin --fps 15 --model checkpoints/cffm --output overlay.mp4
     dense-hf segment VSPW_480p/data/1001/origin --model checkpoints/cffm --output overlays
 
+  the frames of a tar, or the rows of a Parquet file, in the order in which they stand there
+    dense-hf segment clip-00000.tar --fps 15 --model checkpoints/cffm --output overlay.mp4
+
   only numbers: the label of each pixel as PNG files, and how much of each frame each class takes
     dense-hf segment street.mp4 --model checkpoints/cffm --labels-dir labels --table shares.csv
 
@@ -94,7 +97,11 @@ def add_parser(subparsers: Any) -> None:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="SOURCE", help="video file, folder of frames, camera:0, an address, or -")
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="video file, frames in a folder, FILE.tar or FILE.parquet, camera:0, an address, or -",
+    )
     add_model_option(parser)
     parser.add_argument(
         "--output",
@@ -264,6 +271,7 @@ def part_of(
 def _check(args: argparse.Namespace) -> None:
     """Raise `CommandError` for what cannot be done."""
     from ..data.video_files import is_address, is_live
+    from ..inference.stored import is_container
     from ..inference.video_outputs import VIDEO_SUFFIXES
 
     if args.output is None and args.labels_dir is None and args.table is None:
@@ -295,6 +303,7 @@ def _check(args: argparse.Namespace) -> None:
         or args.output.suffix.lower() == ".gif"
         or is_live(args.source)
         or os.path.isdir(args.source)
+        or is_container(args.source)
     ):
         raise CommandError("--keep-audio is for a video file, with a video that can have sound as --output")
     if args.shard is not None and (args.labels_dir is None or args.output is not None or args.table is not None):

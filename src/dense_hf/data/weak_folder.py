@@ -10,10 +10,11 @@ K: number of classes, without a background. An image may have none of them.
 import csv
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from transformers.utils import logging
 
@@ -92,7 +93,7 @@ class WeakFolder:
 
 def read_labels_csv(
     csv_path: str | os.PathLike,
-    images_dir: str | os.PathLike,
+    images_dir: str | os.PathLike | Mapping[str, Any],
     class_names: Sequence[str] | None = None,
     domain: int = 0,
 ) -> WeakFolder:
@@ -110,7 +111,8 @@ def read_labels_csv(
 
     Args:
         csv_path: the file, UTF-8.
-        images_dir: the folder with the images.
+        images_dir: the folder with the images; or, of images that are no files, what stands for the path of each, by
+            its name with and without suffix.
         class_names: the classes in the order of their ids. Defaults to those of `classes.txt` beside the CSV file;
             without that, all names in the CSV file, sorted.
         domain: where all of the images come from.
@@ -222,7 +224,7 @@ def join_folders(folders: Sequence[WeakFolder]) -> WeakFolder:
 def collect_images(
     list_path: str | os.PathLike,
     entries: Sequence[tuple[int, str, tuple[int, ...]]],
-    images_dir: str | os.PathLike,
+    images_dir: str | os.PathLike | Mapping[str, Any],
     class_names: Sequence[str],
     domain: int = 0,
 ) -> WeakFolder:
@@ -236,7 +238,7 @@ def collect_images(
     Raises:
         InvalidDataError: as `read_labels_csv`.
     """
-    known = ImageNames(images_dir)
+    find, place = _places(images_dir)
     images: list[WeakImage] = []
     missing: list[str] = []
     first_line: dict[str, int] = {}
@@ -250,17 +252,30 @@ def collect_images(
         if len(set(labels)) < len(labels):
             twice = next(class_names[label] for label in labels if labels.count(label) > 1)
             raise InvalidDataError(list_path, "each class of an image once", f"line {line}: {twice!r} twice")
-        if (file_name := known.find(image_id)) is None:
+        if (path := find(image_id)) is None:
             missing.append(f"line {line}: {image_id!r}")
         else:
-            images.append(WeakImage(name, Path(images_dir) / file_name, tuple(sorted(labels)), domain))
-    require_images(list_path, images_dir, missing)
+            images.append(WeakImage(name, path, tuple(sorted(labels)), domain))
+    require_images(list_path, place, missing)
     if not any(image.labels for image in images):
         raise InvalidDataError(list_path, "at least one image with a class", f"{len(images)} images, none with one")
     warnings = _warnings(list_path, images, class_names)
     for warning in warnings:
         logger.warning(warning)
     return WeakFolder(tuple(class_names), tuple(images), warnings)
+
+
+def _places(images_dir: str | os.PathLike | Mapping[str, Any]) -> tuple[Callable[[str], Any], str | os.PathLike]:
+    """From the name of an image to its path, or None; and where that is, for messages."""
+    if isinstance(images_dir, Mapping):
+        return images_dir.get, "that was given"
+    known = ImageNames(images_dir)
+
+    def find(image_id: str) -> Path | None:
+        name = known.find(image_id)
+        return None if name is None else Path(images_dir) / name
+
+    return find, images_dir
 
 
 def require_images(list_path: str | os.PathLike, images_dir: str | os.PathLike, missing: Sequence[str]) -> None:

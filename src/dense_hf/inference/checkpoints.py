@@ -11,6 +11,7 @@ from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModelForSemanticSegmentation,
+    Pipeline,
     PreTrainedModel,
 )
 from transformers.utils import logging
@@ -18,8 +19,12 @@ from transformers.utils import logging
 from ..auto import AutoModelForObjectCounting
 from ..data.class_names import check_class_names, require_distinct_names
 from ..errors import InvalidDataError
-from ..methods import VIDEO, WEAK, methods
-from ..pipelines import VideoSemanticSegmentationPipeline
+from ..methods import COUNTING, VIDEO, WEAK, methods
+from ..pipelines import (
+    ObjectCountingPipeline,
+    VideoSemanticSegmentationPipeline,
+    WeaklySupervisedSegmentationPipeline,
+)
 from ..setting_bounds import check_types
 from ..strict_loading import check_settings, checkpoint_folder, load_checkpoint, one_line
 from ..video_segmentation.image_processing_clip import ClipImageProcessor
@@ -167,6 +172,33 @@ def load_mcis(source: str | os.PathLike, device: str | torch.device | None = Non
     """MCIS, or another classifier of its task, in eval mode, and its processor. As [`load_model`] otherwise."""
     expected, names = _models_of(WEAK)
     return load_model(source, expected, f"a classifier ({names})", device)
+
+
+def task_of(source: str | os.PathLike) -> str:
+    """Which pipeline a checkpoint is for, by its settings alone: object-counting, video-semantic-segmentation (also of
+    a model that sees every picture alone) or weakly-supervised-segmentation.
+
+    Raises:
+        InvalidDataError: no checkpoint, or one of another kind.
+    """
+    stated = check_settings(checkpoint_folder(source)).get("model_type")
+    row = methods().get(stated) if isinstance(stated, str) else None
+    if row is not None and row.task in (COUNTING, WEAK):
+        return row.task
+    segments = {config.model_type for config in AutoModelForSemanticSegmentation._model_mapping} | {"videomt"}
+    if stated in segments:
+        return VIDEO
+    raise InvalidDataError(source, "a model that counts, segments or finds classes", stated)
+
+
+def load_pipeline(source: str | os.PathLike, device: str | torch.device | None = None) -> Pipeline:
+    """The pipeline of a checkpoint, see [`task_of`]. Arguments and errors as for [`load_model`]."""
+    task, device = task_of(source), device or best_device()
+    if task == VIDEO:
+        return load_segmenter(source, device)
+    model, processor = load_counter(source, device) if task == COUNTING else load_mcis(source, device)
+    pipeline_class = ObjectCountingPipeline if task == COUNTING else WeaklySupervisedSegmentationPipeline
+    return pipeline_class(model=model, image_processor=processor, device=model.device)
 
 
 def _models_of(task: str) -> tuple[dict[Any, Any], str]:

@@ -3,7 +3,7 @@
 A Space is pushed as a folder of its own, so its app imports this instead of a file beside it.
 """
 
-from .launching import default_model, launch, read_options, space
+from .launching import default_model, launch, page_or_reason, read_options, space
 from .uploads import image_upload, number_between, read_upload, refusals, saved_download, uploaded
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "image_upload",
     "launch",
     "number_between",
+    "page_or_reason",
     "read_options",
     "read_upload",
     "refusals",

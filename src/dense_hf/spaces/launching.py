@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gradio as gr
@@ -43,6 +43,29 @@ def read_options(description: str, model: str, arguments: Sequence[str] | None =
 def space(title: str) -> gr.Blocks:
     """An empty app: `with space("Count objects") as app:`. It tells nobody that it is used."""
     return gr.Blocks(title=title, analytics_enabled=False, delete_cache=(_KEPT_SECONDS, _KEPT_SECONDS))
+
+
+def page_or_reason(build: Callable[[str], gr.Blocks], model: str, title: str, variable: str) -> gr.Blocks:
+    """The page of a model; where the model is missing or damaged, one that says so and what to do, not a dead Space.
+
+    Args:
+        build: makes the page of a model.
+        model: folder of a checkpoint, or its name on the Hub.
+        title: of the page.
+        variable: of the Space's settings that names the model.
+    """
+    try:
+        return build(model)
+    except (ImportError, OSError, ValueError) as error:
+        with space(title) as app:
+            gr.Markdown(f"# {title}\nThere is no model to show here yet.")
+            # not as Markdown: the text is that of files of others
+            gr.Textbox(str(error), label="Why", interactive=False, lines=2, elem_id="reason")
+            gr.Markdown(
+                f"Name a model in the variable `{variable}` of the Space's settings, then restart the Space. "
+                "`dense-hf push` uploads one."
+            )
+        return app
 
 
 def launch(app: gr.Blocks, max_file_size: str, port: int | None = None, wait: bool = True) -> str:

@@ -9,10 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, Features, Image, Value
+from tiny_mcis import tiny_model
 
 from dense_hf import InvalidDataError
 from dense_hf.cli import main
-from dense_hf.cli.stored_pictures import find_pictures, open_picture
+from dense_hf.inference.stored import find_pictures, open_picture
+from dense_hf.weak_segmentation import MCISImageProcessor
 
 
 @pytest.fixture
@@ -88,6 +90,74 @@ def test_they_are_counted_in_parts_and_resumed(photos, parquet, tar, store, coun
     record = (output / "counts.jsonl").read_bytes()
     assert main([*words, "--resume"]) == 0
     assert (output / "counts.jsonl").read_bytes() == record  # nothing was counted again
+
+
+def content(folder):
+    """Tables, and pictures by what they are called, without the records, which have seconds."""
+    rows = list(csv.reader((folder / "areas.csv").open(newline="")))
+    pictures = [path for path in folder.rglob("*.png") if "shards" not in path.parts]
+    return [row[1:] for row in rows], {str(path.relative_to(folder)): path.read_bytes() for path in pictures}
+
+
+@pytest.mark.parametrize("source", ["parquet", "tar", "store"])
+def test_they_are_localized_in_parts_by_their_names(source, request, tmp_path, weak_set):
+    """With labels by row, or by name with or without suffix: the masks of the files."""
+    names = (weak_set / "classes.txt").read_text().split()
+    tiny_model(num_labels=len(names), id2label=dict(enumerate(names))).save_pretrained(tmp_path / "mcis")
+    MCISImageProcessor(size={"height": 64, "width": 64}).save_pretrained(tmp_path / "mcis")
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f"image,labels\n0,{names[0]}\n1,{names[0]};{names[1]}\n2,\n4,{names[1]}\n")
+    words = ["--model", str(tmp_path / "mcis"), "--labels", str(labels), "--num-references", "1", "--output"]
+    photos, place = request.getfixturevalue("photos"), str(request.getfixturevalue(source))
+    assert main(["localize", str(photos), *words, str(tmp_path / "files")]) == 0
+    for index in (2, 1):
+        assert main(["localize", place, *words, str(tmp_path / "parts"), "--shard", f"{index}/2"]) == 0
+    assert main(["merge", str(tmp_path / "parts")]) == 0
+    assert content(tmp_path / "parts") == content(tmp_path / "files")
+    record = (tmp_path / "parts/areas.jsonl").read_bytes()
+    assert main(["localize", place, *words, str(tmp_path / "parts"), "--resume"]) == 0
+    assert (tmp_path / "parts/areas.jsonl").read_bytes() == record
+
+
+def test_names_that_localize_cannot_use(photos, tmp_path, capsys):
+    """Two of one name, an image that is not there, a name that is none."""
+    with tarfile.open(tmp_path / "twice.tar", "w") as archive:
+        for folder in "ab":
+            archive.add(photos / "0.png", f"{folder}/0.png")
+    with tarfile.open(tmp_path / "odd.tar", "w") as archive:
+        archive.add(photos / "0.png", "a/\x07.png")
+    (tmp_path / "labels.csv").write_text("image,labels\n7,person\n")
+    model = ["--model", "checkpoints/mcis-crops", "--output", str(tmp_path / "out")]
+    for name, words, told in (
+        ("twice.tar", [], "names must differ"),
+        ("odd.tar", [], "odd.tar"),
+        ("twice.tar", ["--labels", str(tmp_path / "labels.csv")], "'7' is not there"),
+        ("absent.tar", [], "nothing there"),
+    ):
+        assert main(["localize", str(tmp_path / name), *model, *words]) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_a_folder_of_a_store_may_hold_what_holds_pictures(photos, parquet, tar):
+    """As data sets of the Hub do."""
+    files = fsspec.filesystem("memory")
+    files.put(str(parquet), "/set/data/train.parquet")
+    files.put(str(tar), "/set/data/more.tar")
+    files.put(str(photos / "3.png"), "/set/a.png")
+    try:
+        found, problems = find_pictures(["memory://set"], recursive=True)
+        assert not problems
+        assert [str(one) for one in found] == [
+            "memory:///set/a.png",
+            *(f"memory:///set/data/more.tar/sea/{number}.png" for number in range(5)),
+            *(f"memory:///set/data/train.parquet/{row}" for row in range(5)),
+        ]
+        for one in found[1:]:
+            file = photos / f"{one.stem}.png"
+            assert open_picture(one).tobytes() == open_picture(file).tobytes()
+        assert [str(one) for one in find_pictures(["memory://set"])[0]] == ["memory:///set/a.png"]
+    finally:
+        files.rm("/set", recursive=True)
 
 
 def test_what_is_wrong_names_the_row(photos, tmp_path):
