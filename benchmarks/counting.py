@@ -38,10 +38,16 @@ from torch.nn import functional as F
 from transformers.models.conditional_detr.modeling_conditional_detr import ConditionalDetrDecoderCrossAttention
 
 from dense_hf import IOCFormerConfig, IOCFormerForObjectCounting
+from dense_hf.counting.attention_iocformer import (
+    IOCFormerCrossAttention,
+    IOCFormerDecoderSelfAttention,
+    IOCFormerEncoderSelfAttention,
+    IOCFormerMLP,
+)
 from dense_hf.counting.baseline_losses import flood, flood_by_heap
 from dense_hf.counting.configuration_density_counter import METHODS
+from dense_hf.counting.counting_backbone import FrozenNorm
 from dense_hf.counting.modeling_iocformer import UpsampledConv2d
-from dense_hf.counting.transformer_iocformer import IOCFormerCrossAttention
 from dense_hf.methods import method_of
 
 
@@ -54,15 +60,21 @@ def plain_iocformer(model: IOCFormerForObjectCounting) -> IOCFormerForObjectCoun
 
     def attend(attention: IOCFormerCrossAttention, hidden_states: Tensor, encoder_hidden_states: Tensor, **kwargs):
         for name in ("query_sine_embed", "encoder_position_embeddings"):
-            kwargs[name] = kwargs[name].expand(len(hidden_states), -1, -1)
+            kwargs[name] = kwargs[name].expand(len(encoder_hidden_states), -1, -1)
+        hidden_states = hidden_states.expand(len(encoder_hidden_states), -1, -1)
         return ConditionalDetrDecoderCrossAttention.forward(attention, hidden_states, encoder_hidden_states, **kwargs)
 
     plain = copy.deepcopy(model)
+    plain.backbone.register_forward_pre_hook(lambda backbone, inputs: tuple(x.contiguous() for x in inputs))
     for module in plain.modules():
         if isinstance(module, UpsampledConv2d):
             module.forward = upsample_first.__get__(module)
         elif isinstance(module, IOCFormerCrossAttention):
             module.forward = attend.__get__(module)
+        else:  # as the parent class computes it
+            ours = (FrozenNorm, IOCFormerEncoderSelfAttention, IOCFormerDecoderSelfAttention, IOCFormerMLP)
+            if isinstance(module, ours):
+                module.forward = type(module).__base__.forward.__get__(module)
     return plain
 
 
