@@ -137,9 +137,7 @@ def attend(
         return dropped.flatten(2), None
     value = F.pad(value, (0, key.shape[-1] - width)) if key.shape[-1] != width else value
     function = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
-    output, weights = function(
-        module, query, key, value, mask, dropout=dropout, scaling=module.scaling, **kwargs
-    )
+    output, weights = function(module, query, key, value, mask, dropout=dropout, scaling=module.scaling, **kwargs)
     return output[..., :width].flatten(2), weights
 
 
