@@ -94,7 +94,7 @@ def training_step(
 ) -> Callable[[], None]:
     """Forward, losses, backward and the step of the recipe's optimizer, or of Adam as PyTorch has it by default."""
     groups = [{"params": [p for p in model.parameters() if p.requires_grad], "lr": 0.0}]
-    optimizer = torch.optim.Adam(groups, **({} if is_plain else in_one_pass(groups)))
+    optimizer = torch.optim.Adam(groups, fused=None if is_plain else in_one_pass(groups))
 
     def step() -> None:
         model.train()

@@ -94,7 +94,7 @@ def measure(model: VideoSegmenterModel, segformer: torch.nn.Module, frame: torch
 def training_step(model: VideoSegmenterModel, clip: torch.Tensor, labels: torch.Tensor, is_plain: bool) -> Callable:
     """Forward, losses, backward and the step of the recipe's optimizer."""
     groups = [{"params": list(model.parameters()), "lr": 0.0}]
-    optimizer = torch.optim.AdamW(groups, **({} if is_plain else in_one_pass(groups)))
+    optimizer = torch.optim.AdamW(groups, fused=None if is_plain else in_one_pass(groups))
 
     def step() -> None:
         model.train()

@@ -37,8 +37,9 @@ class FrozenNorm(FrozenBatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, h, w] -> the same."""
-        scale = self.weight * (self.running_var + self.eps).rsqrt()
-        shift = self.bias - self.running_mean * scale
+        weight, bias, mean, variance = self.buffers()
+        scale = weight * (variance + self.eps).rsqrt()
+        shift = bias - mean * scale
         return torch.addcmul(shift[:, None, None], x, scale[:, None, None])
 
 
@@ -47,7 +48,7 @@ def compute_norms_at_once(backbone: nn.Module) -> None:
     for module in list(backbone.modules()):
         for name, child in module.named_children():
             if type(child) is FrozenBatchNorm2d:
-                norm = FrozenNorm(len(child.weight), child.eps)
+                norm = FrozenNorm(child.get_buffer("weight").numel(), child.eps)
                 norm.load_state_dict(child.state_dict())
                 setattr(module, name, norm)
 

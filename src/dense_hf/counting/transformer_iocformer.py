@@ -236,7 +236,7 @@ class IOCFormerDecoder(IOCFormerTransformerModel):
                 heads, dropout = config.decoder_attention_heads, config.attention_dropout
                 setattr(layer, name, attention(config, config.d_model, heads, dropout))  # ty: ignore[invalid-argument-type]
             if index:  # only the first layer adds query positions to the content
-                layer.encoder_attn.q_pos_proj = None  # ty: ignore[invalid-assignment, unresolved-attribute]  as in transformers
+                layer.encoder_attn.q_pos_proj = None  # ty: ignore[invalid-assignment]  as in transformers
             layer.mlp = IOCFormerMLP(config, config.d_model, config.decoder_ffn_dim)  # ty: ignore[invalid-argument-type]
         self.layernorm = nn.LayerNorm(config.d_model)
         self.query_scale = ConditionalDetrMLPPredictionHead(config.d_model, config.d_model, config.d_model, 2)

@@ -191,8 +191,13 @@ class CountingTrainingArguments(CalendarArguments):
         """Adam or SGD; weight decay is L2 inside of it, not that of AdamW (released)."""
         if self.optimizer == "sgd":
             return torch.optim.SGD(groups, momentum=self.momentum, weight_decay=self.weight_decay)
-        options = {"betas": (self.adam_beta1, self.adam_beta2), "eps": self.adam_epsilon}
-        return torch.optim.Adam(groups, weight_decay=self.weight_decay, **options, **in_one_pass(groups))
+        return torch.optim.Adam(
+            groups,
+            betas=(self.adam_beta1, self.adam_beta2),
+            eps=self.adam_epsilon,
+            weight_decay=self.weight_decay,
+            fused=in_one_pass(groups),
+        )
 
     def lr_factor_at(self, step: int, num_steps: int, steps_per_epoch: int) -> float:
         """The rate drops after the milestone epochs; before, it may rise over `warmup_steps` (0 is released)."""

@@ -116,7 +116,7 @@ class VideoTrainingArguments(CalendarArguments):
     def make_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """`torch.optim.AdamW`."""
         betas = (self.adam_beta1, self.adam_beta2)
-        return torch.optim.AdamW(groups, betas=betas, eps=self.adam_epsilon, **in_one_pass(groups))
+        return torch.optim.AdamW(groups, betas=betas, eps=self.adam_epsilon, fused=in_one_pass(groups))
 
     def lr_factor_at(self, step: int, num_steps: int, steps_per_epoch: int) -> float:
         """See `linear_factor`."""
