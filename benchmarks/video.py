@@ -9,6 +9,8 @@ and prints the median of the ratios of CPU time, with the lowest and the highest
 - new frame / SegFormer: one frame of a running video against the same frame through transformers'
   SegformerForSemanticSegmentation with the same encoder, 256 decoder features and fused attention.
 - clip / SegFormer: the whole clip of four frames, as the released code computes every target.
+- training step / plain (with --training, in place of all others): forward, losses, backward and AdamW of one clip, the
+  encoder's layers, the loss and the optimizer against those of transformers and PyTorch by default (at most 0.8).
 - frames per second: of a running video, as the thesis counts them (Tables 4.1 and 5.6; there on a Quadro RTX 6000).
 - memory of a video: what a session holds, and by how much the largest size of the process in frames 40 to 60 exceeds
   that in frames 20 to 40.
@@ -25,13 +27,16 @@ and prints the median of the ratios of CPU time, with the lowest and the highest
 """
 
 import argparse
+import copy
 import multiprocessing
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from measuring import compare, resident_mebibytes
@@ -48,6 +53,9 @@ from transformers import (
 from dense_hf import CFFMConfig, CFFMForVideoSemanticSegmentation, MRCFAConfig, MRCFAForVideoSemanticSegmentation
 from dense_hf.markdown import table
 from dense_hf.methods import method_of
+from dense_hf.training.optimizers import in_one_pass
+from dense_hf.video_segmentation import clip_loss
+from dense_hf.video_segmentation.frame_encoder import OURS
 from dense_hf.video_segmentation.largest_class import largest_class, largest_of_all
 from dense_hf.video_segmentation.streaming_videomt import StreamingVideomt
 from dense_hf.video_segmentation.video_segmenter import VideoSegmenterModel
@@ -81,6 +89,37 @@ def measure(model: VideoSegmenterModel, segformer: torch.nn.Module, frame: torch
             print(f"frames per second        {1 / seconds:.2f}")
     print(f"memory of a video        {session.num_bytes() / 2**20:.0f} MiB")
     print(f"growth of the process    {max(sizes[40:]) - max(sizes[20:40]):.1f} MiB")
+
+
+def training_step(model: VideoSegmenterModel, clip: torch.Tensor, labels: torch.Tensor, is_plain: bool) -> Callable:
+    """Forward, losses, backward and the step of the recipe's optimizer."""
+    groups = [{"params": list(model.parameters()), "lr": 0.0}]
+    optimizer = torch.optim.AdamW(groups, fused=None if is_plain else in_one_pass(groups))
+
+    def step() -> None:
+        model.train()
+        optimizer.zero_grad()
+        with patch.object(clip_loss, "_summed", plain_loss) if is_plain else nullcontext():
+            model(clip, labels=labels).loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def plain_loss(logits: torch.Tensor, labels: torch.Tensor, ignore_index: int) -> torch.Tensor:
+    """[1, K, h, w] against [1, H, W], channels first as PyTorch has them by default."""
+    enlarged = F.interpolate(logits.contiguous(), size=labels.shape[-2:], mode="bilinear")
+    return F.cross_entropy(enlarged, labels, ignore_index=ignore_index, reduction="sum")
+
+
+def plain_encoder(model: VideoSegmenterModel) -> VideoSegmenterModel:
+    """The same weights, with the layers of the encoder as transformers computes them."""
+    plain = copy.deepcopy(model)
+    originals = {ours: original for original, ours in OURS.items()}
+    for module in plain.encoder.modules():
+        module.__class__ = originals.get(type(module), type(module))
+    plain.encoder.stages[0].register_forward_pre_hook(lambda stage, inputs: tuple(x.contiguous() for x in inputs))
+    return plain
 
 
 def peak_mebibytes(method: str, backbone: str, num_labels: int, size: tuple[int, int]) -> float:
@@ -228,6 +267,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory", action="store_true", help="also print the peak memory for frames of several sizes")
     parser.add_argument("--side-by-side", action="store_true", help="print one table of all models and peers instead")
+    parser.add_argument("--training", action="store_true", help="print a training step instead")
     parser.add_argument("--labels", action="store_true", help="print what label maps take instead")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -252,6 +292,14 @@ def main() -> None:
             f"{method.upper()}-{arguments.backbone}, {arguments.height} x {arguments.width}, {arguments.num_labels} "
             f"labels, fp32, {arguments.threads} thread(s), torch {torch.__version__}, {arguments.repeats} pairs"
         )
+        if arguments.training:
+            clip = torch.randn(1, model.config.num_reference_frames + 1, *frame.shape[1:])
+            labels = torch.randint(0, arguments.num_labels, (1, clip.shape[1], *frame.shape[2:]))
+            plain = training_step(plain_encoder(model), clip, labels, is_plain=True)
+            compare(
+                "training step / plain", training_step(model, clip, labels, is_plain=False), plain, arguments.repeats
+            )
+            continue
         with torch.no_grad():
             measure(model, segformer, frame, arguments.repeats)
         if arguments.memory:

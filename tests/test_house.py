@@ -32,6 +32,7 @@ LEVELS = (
         "convert",
         "convert_counters",
         "convert_density_counter",
+        "convert_iocformer",
         "convert_video_baselines",
         "data",
         "method_variants",

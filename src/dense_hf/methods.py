@@ -175,8 +175,8 @@ _ROWS = (
         training=".training.counting.options:CountingTrainingArguments",
         auto_classes=(".auto:AutoModelForObjectCounting",),
         converters={
-            "iocformer": ".counting.convert_iocformer:convert_iocformer",
-            "cltr": ".counting.convert_iocformer:convert_cltr",
+            "iocformer": ".convert_iocformer:convert_iocformer",
+            "cltr": ".convert_iocformer:convert_cltr",
         },
         variant_title=iocformer_title,
     ),

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from dense_hf.convert_iocformer import rename
 from dense_hf.counting import modeling_iocformer
 from dense_hf.counting.configuration_iocformer import IOCFormerConfig
-from dense_hf.counting.convert_iocformer import rename
 from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
 from dense_hf.strict_loading import load_strictly
 

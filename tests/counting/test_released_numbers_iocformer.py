@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from dense_hf import convert_original_checkpoint
-from dense_hf.counting.convert_iocformer import rename
+from dense_hf.convert_iocformer import rename
 from dense_hf.counting.loss_iocformer import match_points
 
 CASES = ["cltr", "ioc", "ioc_merge", "ioc_merge2", "ioc_no_dete"]

@@ -124,8 +124,8 @@ def test_a_branch_on_top_of_it():
         prototypes = model.find_prototypes(clip[0])[None].expand(2, -1, -1)
         assert not torch.allclose(model(clip, prototypes=prototypes).logits, cffm(clip).logits)
     assert "PrototypeAttention" in model._no_split_modules
-    assert "SegformerStage" not in model._no_split_modules  # FSDP fails where there is none
-    assert "SegformerStage" in tiny_cffm_plus.tiny_plus()._no_split_modules
+    assert "FrameStage" not in model._no_split_modules  # FSDP fails where there is none
+    assert "FrameStage" in tiny_cffm_plus.tiny_plus()._no_split_modules
 
 
 def test_weights_of_the_whole_network_are_loaded(tmp_path):

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.ops import FrozenBatchNorm2d
 from transformers.backbone_utils import load_backbone
 from transformers.models.conditional_detr.modeling_conditional_detr import replace_batch_norm
 
@@ -22,12 +23,34 @@ def build_backbone(config: Any) -> nn.Module:
         # timm fuses activations into its norms, so it must freeze them itself
         if config.backbone_config.model_type == "timm_backbone":
             backbone.freeze_batch_norm_2d()
+            compute_norms_at_once(backbone)
         else:
             with torch.no_grad():  # or the copied numbers keep a graph, and the model cannot be deep-copied
                 replace_batch_norm(backbone)
     if config.num_frozen_backbone_stages:
         freeze_leading_stages(backbone, config.num_frozen_backbone_stages)
     return backbone
+
+
+class FrozenNorm(FrozenBatchNorm2d):
+    """Frozen batch norm in one pass over the features, where its parent takes two."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, h, w] -> the same."""
+        weight, bias, mean, variance = self.buffers()
+        scale = weight * (variance + self.eps).rsqrt()
+        shift = bias - mean * scale
+        return torch.addcmul(shift[:, None, None], x, scale[:, None, None])
+
+
+def compute_norms_at_once(backbone: nn.Module) -> None:
+    """Put a `FrozenNorm` with the same numbers in the place of every frozen batch norm."""
+    for module in list(backbone.modules()):
+        for name, child in module.named_children():
+            if type(child) is FrozenBatchNorm2d:
+                norm = FrozenNorm(child.get_buffer("weight").numel(), child.eps)
+                norm.load_state_dict(child.state_dict())
+                setattr(module, name, norm)
 
 
 def known_stride(backbone: nn.Module) -> int | None:

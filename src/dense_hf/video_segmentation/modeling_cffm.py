@@ -38,7 +38,7 @@ class CFFMForVideoSemanticSegmentation(VideoSegmenterModel):
     """
 
     config: CFFMConfig  # ty: ignore[incompatible-mutable-override]  as in transformers
-    _no_split_modules = ["SegformerStage", "FrameDecoder", "CrossFrameMiningLayer"]
+    _no_split_modules = ["FrameStage", "FrameDecoder", "CrossFrameMiningLayer"]
 
     def __init__(self, config: CFFMConfig):
         super().__init__(config)

@@ -48,7 +48,7 @@ class CFFMPlusForVideoSemanticSegmentation(CFFMForVideoSemanticSegmentation):
     """
 
     config: CFFMPlusConfig  # ty: ignore[incompatible-mutable-override]  as in transformers
-    _no_split_modules = ["SegformerStage", "FrameDecoder", "CrossFrameMiningLayer", "PrototypeAttention"]
+    _no_split_modules = ["FrameStage", "FrameDecoder", "CrossFrameMiningLayer", "PrototypeAttention"]
 
     def __init__(self, config: CFFMPlusConfig):
         super().__init__(config)

@@ -40,7 +40,7 @@ class MRCFAForVideoSemanticSegmentation(VideoSegmenterModel):
     """
 
     config: MRCFAConfig  # ty: ignore[incompatible-mutable-override]  as in transformers
-    _no_split_modules = ["SegformerStage", "FrameDecoder", "AffinityMining", "FeaturePyramid", "VideoSwinMining"]
+    _no_split_modules = ["FrameStage", "FrameDecoder", "AffinityMining", "FeaturePyramid", "VideoSwinMining"]
     size_divisor = 32  # reference tokens of all scales lie on one grid
 
     def __init__(self, config: MRCFAConfig):

@@ -58,7 +58,7 @@ class VideoSegmenterModel(StreamingModel, PreTrainedModel):
     input_modalities = ("video",)  # ty: ignore[invalid-assignment]  as the models of transformers say it
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = False
-    _no_split_modules = ["SegformerStage", "FrameDecoder"]
+    _no_split_modules = ["FrameStage", "FrameDecoder"]
     _supports_sdpa = True
 
     size_divisor = 1  # images are padded to multiples of it

@@ -14,7 +14,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from ...inference.point_source_options import PointSourceArguments
 from ...options import option, refuse_ignored
 from ..calendar_trainer import CalendarArguments
-from ..optimizers import milestone_factor, warmup_factor
+from ..optimizers import in_one_pass, milestone_factor, warmup_factor
 from ..run_options import ImageArguments, ModelArguments, TrainingRun, parse_run
 from .augmentation import CountingAugmentation
 from .crops import CropRule
@@ -191,8 +191,13 @@ class CountingTrainingArguments(CalendarArguments):
         """Adam or SGD; weight decay is L2 inside of it, not that of AdamW (released)."""
         if self.optimizer == "sgd":
             return torch.optim.SGD(groups, momentum=self.momentum, weight_decay=self.weight_decay)
-        betas = (self.adam_beta1, self.adam_beta2)
-        return torch.optim.Adam(groups, betas=betas, eps=self.adam_epsilon, weight_decay=self.weight_decay)
+        return torch.optim.Adam(
+            groups,
+            betas=(self.adam_beta1, self.adam_beta2),
+            eps=self.adam_epsilon,
+            weight_decay=self.weight_decay,
+            fused=in_one_pass(groups),
+        )
 
     def lr_factor_at(self, step: int, num_steps: int, steps_per_epoch: int) -> float:
         """The rate drops after the milestone epochs; before, it may rise over `warmup_steps` (0 is released)."""

@@ -11,7 +11,7 @@ from ...inference.video_folder_options import VideoFolderArguments
 from ...methods import method_of
 from ...options import option, refuse_ignored
 from ..calendar_trainer import CalendarArguments
-from ..optimizers import linear_factor
+from ..optimizers import in_one_pass, linear_factor
 from ..run_options import DataArguments, ModelArguments, TrainingRun, parse_run
 from .augmentation import ClipAugmentation
 
@@ -115,7 +115,8 @@ class VideoTrainingArguments(CalendarArguments):
 
     def make_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """`torch.optim.AdamW`."""
-        return torch.optim.AdamW(groups, betas=(self.adam_beta1, self.adam_beta2), eps=self.adam_epsilon)
+        betas = (self.adam_beta1, self.adam_beta2)
+        return torch.optim.AdamW(groups, betas=betas, eps=self.adam_epsilon, fused=in_one_pass(groups))
 
     def lr_factor_at(self, step: int, num_steps: int, steps_per_epoch: int) -> float:
         """See `linear_factor`."""

@@ -8,9 +8,9 @@ import re
 
 from torch import Tensor
 
-from ..strict_loading import build_and_load
-from .configuration_iocformer import IOCFormerConfig
-from .modeling_iocformer import IOCFormerForObjectCounting
+from .counting.configuration_iocformer import IOCFormerConfig
+from .counting.modeling_iocformer import IOCFormerForObjectCounting
+from .strict_loading import build_and_load
 
 # (pattern of a whole official name, our name)
 RENAMES = [
