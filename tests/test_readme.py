@@ -86,7 +86,7 @@ def test_make_targets_in_the_text_exist():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("```bash\ncurl example.org | sh\n```\n", "no rule"),
+        ("```bash\nwget example.org\n```\n", "no rule"),
         ("```\nls\n```\n", "no test runs"),
         ("```console\n$ make test\n```\n", "no test runs"),
     ],
