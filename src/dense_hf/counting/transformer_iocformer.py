@@ -114,14 +114,15 @@ class IOCFormerEncoder(IOCFormerTransformerModel):
             ConditionalDetrEncoderLayer(config)  # ty: ignore[invalid-argument-type]  it reads only fields that ours has
             for _ in range(num_layers)
         )
-        for layer in self.layers:
-            layer.self_attn = IOCFormerEncoderSelfAttention(
-                config,  # ty: ignore[invalid-argument-type]  as above
-                config.d_model,
-                config.encoder_attention_heads,
-                config.attention_dropout,
-            )
-            layer.mlp = IOCFormerMLP(config, config.d_model, config.encoder_ffn_dim)  # ty: ignore[invalid-argument-type]
+        with torch.random.fork_rng(devices=[]):  # weights are drawn in `post_init`: those of a seed stay as they were
+            for layer in self.layers:
+                layer.self_attn = IOCFormerEncoderSelfAttention(
+                    config,  # ty: ignore[invalid-argument-type]  as above
+                    config.d_model,
+                    config.encoder_attention_heads,
+                    config.attention_dropout,
+                )
+                layer.mlp = IOCFormerMLP(config, config.d_model, config.encoder_ffn_dim)  # ty: ignore[invalid-argument-type]
         self.density_blocks = nn.ModuleList(
             DensityBlock(config.d_model, single_conv=fusion in ("merge", "merge2")) for _ in range(num_blocks)
         )
@@ -228,16 +229,14 @@ class IOCFormerDecoder(IOCFormerTransformerModel):
             ConditionalDetrDecoderLayer(config)  # ty: ignore[invalid-argument-type]  as in the encoder
             for _ in range(config.decoder_layers)
         )
+        heads, dropout = config.decoder_attention_heads, config.attention_dropout
         for index, layer in enumerate(self.layers):
-            for name, attention in (
-                ("self_attn", IOCFormerDecoderSelfAttention),
-                ("encoder_attn", IOCFormerCrossAttention),
-            ):
-                heads, dropout = config.decoder_attention_heads, config.attention_dropout
-                setattr(layer, name, attention(config, config.d_model, heads, dropout))  # ty: ignore[invalid-argument-type]
+            layer.encoder_attn = IOCFormerCrossAttention(config, config.d_model, heads, dropout)  # ty: ignore[invalid-argument-type]
             if index:  # only the first layer adds query positions to the content
                 layer.encoder_attn.q_pos_proj = None  # ty: ignore[invalid-assignment]  as in transformers
-            layer.mlp = IOCFormerMLP(config, config.d_model, config.decoder_ffn_dim)  # ty: ignore[invalid-argument-type]
+            with torch.random.fork_rng(devices=[]):  # as in the encoder
+                layer.self_attn = IOCFormerDecoderSelfAttention(config, config.d_model, heads, dropout)  # ty: ignore[invalid-argument-type]
+                layer.mlp = IOCFormerMLP(config, config.d_model, config.decoder_ffn_dim)  # ty: ignore[invalid-argument-type]
         self.layernorm = nn.LayerNorm(config.d_model)
         self.query_scale = ConditionalDetrMLPPredictionHead(config.d_model, config.d_model, config.d_model, 2)
         self.ref_point_head = ConditionalDetrMLPPredictionHead(config.d_model, config.d_model, 2, 2)

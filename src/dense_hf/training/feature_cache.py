@@ -62,9 +62,9 @@ class FeatureCache:
                     f"feature_cache needs a backbone of backbone_config. Received: {type(self._backbone).__name__}"
                 )
             for number, key in enumerate(keys):
-                self._kept.setdefault(key, tuple(one[number].clone() for one in maps))
-        stacked: Any = zip(*(self._kept[key] for key in keys))
-        maps: Any = tuple(torch.stack(of_crops) for of_crops in stacked)
+                self._kept.setdefault(key, tuple(one[number : number + 1].clone() for one in maps))
+        together: Any = zip(*(self._kept[key] for key in keys))
+        maps: Any = tuple(torch.cat(of_crops) for of_crops in together)  # in the order of memory that they had
         return BackboneOutput(feature_maps=maps)
 
 
