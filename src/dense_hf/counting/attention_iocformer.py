@@ -164,7 +164,8 @@ class IOCFormerEncoderSelfAttention(ConditionalDetrSelfAttention):
 class IOCFormerDecoderSelfAttention(ConditionalDetrDecoderSelfAttention):
     """Attention among queries, as its parent.
 
-    Rows of a batch that are one row expanded, as in front of the first layer, are computed once without dropout.
+    Rows of a batch that are one row expanded, as in front of the first layer, are computed once, where there is no
+    dropout and nobody can ask for the weights.
     """
 
     def forward(  # ty: ignore[incompatible-method-override]
@@ -176,14 +177,13 @@ class IOCFormerDecoderSelfAttention(ConditionalDetrDecoderSelfAttention):
     ) -> tuple[Tensor, Tensor | None]:
         """Queries [B, Q, M] and their positions [1 or B, Q, M]."""
         rows = len(hidden_states)
-        if hidden_states.stride(0) == 0 and attention_mask is None and not self.training:
+        is_fused = self.config._attn_implementation == "sdpa"
+        if hidden_states.stride(0) == 0 and is_fused and attention_mask is None and not self.training:
             hidden_states = hidden_states[:1]
         query = self.q_content_proj(hidden_states) + self.q_pos_proj(query_position_embeddings)
         key = self.k_content_proj(hidden_states) + self.k_pos_proj(query_position_embeddings)
         states = (x.unflatten(-1, (-1, self.head_dim)) for x in (query, key, self.v_proj(hidden_states)))
         output, weights = attend(self, *states, attention_mask, **kwargs)
-        if weights is not None:
-            weights = weights.expand(rows, -1, -1, -1)
         return self.o_proj(output).expand(rows, -1, -1), weights
 
 

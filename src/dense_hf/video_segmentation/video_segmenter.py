@@ -226,5 +226,5 @@ def _pad(frames: Tensor, divisor: int) -> Tensor:
 
 
 def crop(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """[..., h, w] -> what belongs to an image of `size`: a quarter, rounded up."""
-    return logits[..., : -(-size[0] // 4), : -(-size[1] // 4)]
+    """[..., h, w] -> what belongs to an image of `size`: a quarter, rounded up, in the usual order of memory."""
+    return logits[..., : -(-size[0] // 4), : -(-size[1] // 4)].contiguous()
