@@ -113,7 +113,7 @@ def test_throughput_of_a_command_and_of_a_peer(capsys, monkeypatch):
     throughput.main(few)
     rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][1:]
     found = {name.strip(): [float(cell) for cell in cells] for name, *cells in rows if name.strip() in few}
-    assert found == dict.fromkeys(("dmcount", "lwcc"), [0.5, 2, 1, 50])
+    assert found == {key: [0.5, 2, 1, 50] for key in ("dmcount", "lwcc")}
 
 
 @pytest.mark.slow
