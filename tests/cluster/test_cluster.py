@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -55,11 +56,14 @@ def test_two_workers_one_killed(counter_checkpoint, noise, tmp_path):
     def start(rank: int, dies: str = "lives") -> subprocess.Popen:
         words = [counter_checkpoint, photos, tmp_path, rank, dies]
         command = [sys.executable, "-c", WORKER, *map(str, words)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, start_new_session=True, **pipes)
 
     first, second = start(0), start(1, "dies")
     assert first.wait(300) == 0, first.stderr.read()
     assert second.wait(300) == -signal.SIGKILL
+    with suppress(ProcessLookupError):
+        os.killpg(second.pid, signal.SIGKILL)  # the executor's own process, which nobody ends otherwise
     assert os.listdir(tmp_path / "logs/completions") == ["00000"]
     again = start(1)
     output, errors = again.communicate(timeout=300)
