@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from importlib.abc import MetaPathFinder
 from importlib.machinery import SourceFileLoader
 
 import pytest
@@ -156,3 +157,30 @@ def test_the_finder_leaves_modules_as_others_would_find_them(tmp_path, monkeypat
         importlib.import_module("broken_toy")
     assert len(told) == 2
     monkeypatch.delitem(sys.modules, "awaited_toy")
+
+
+class Asking(MetaPathFinder):
+    """Asks all other finders, as those of programs that measure code do."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        others = (one for one in sys.meta_path if one is not self and hasattr(one, "find_spec"))
+        found = (one.find_spec(fullname, path, target) for one in others)
+        return next((spec for spec in found if spec is not None), None)
+
+
+class OfOldTimes:
+    """A finder as they were before Python 3.4: nothing can be asked of it."""
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_finder_bears_others_that_ask_it(first, tmp_path, monkeypatch):
+    name = f"asked_toy_{first}"
+    (tmp_path / f"{name}.py").write_text("value = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    finder, told = ImportFinder(), []
+    both = [Asking(), finder] if first else [finder, Asking()]
+    monkeypatch.setattr(sys, "meta_path", [*both, OfOldTimes(), *sys.meta_path])
+    finder.when_imported(name, lambda module: told.append(module.value))
+    assert importlib.import_module(name).value == 1
+    assert told == [1]
+    del sys.modules[name]

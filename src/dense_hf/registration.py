@@ -16,6 +16,7 @@ adds what that lacks, Auto classes of the task and the pipeline.
 """
 
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
@@ -43,6 +44,7 @@ class ImportFinder(MetaPathFinder):
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[Action]] = {}
+        self._asking: set[tuple[int, str]] = set()
 
     def when_imported(self, module: str, action: Action) -> None:
         """Call `action` with a module once it has been imported: now, if it has been."""
@@ -52,12 +54,21 @@ class ImportFinder(MetaPathFinder):
             self._waiting.setdefault(module, []).append(action)
 
     def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """Where the module is, if somebody waits for it; the other finders know."""
-        if fullname not in self._waiting:
+        """Where the module is, if somebody waits for it; the other finders know.
+
+        One of them may ask all the others as this one does (those of debuggers and of programs that measure code do):
+        it is not answered.
+        """
+        asking = threading.get_ident(), fullname
+        if fullname not in self._waiting or asking in self._asking:
             return None
-        others = (finder for finder in sys.meta_path if finder is not self)
-        found = (finder.find_spec(fullname, path, target) for finder in others)
-        spec = next((spec for spec in found if spec is not None), None)
+        self._asking.add(asking)
+        try:
+            others = [finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec")]
+            found = (finder.find_spec(fullname, path, target) for finder in others)
+            spec = next((spec for spec in found if spec is not None), None)
+        finally:
+            self._asking.discard(asking)
         if spec is not None and spec.loader is not None:
             spec.loader = _TellingLoader(spec.loader, self)
         return spec
