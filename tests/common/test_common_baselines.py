@@ -33,12 +33,6 @@ class CounterTests(MapsOfManySizes, CommonTests):
     common_properties = []
     has_attentions = False  # convolutional networks; MAN's attention has weights that no other implementation knows
 
-    @unittest.skip(
-        "a spelling of transformers, asked of other models; it writes out every number 7 times, 10 s a model"
-    )
-    def test_bc_torch_dtype(self):
-        pass
-
     def random_labels(self, inputs):
         return {"labels": random_points((3, 1))}
 
