@@ -16,10 +16,13 @@ $(VENV)/.installed: setup.cfg pyproject.toml tests/constraints.txt
 	$(RUN)/python -m pip install --quiet --constraint tests/constraints.txt --editable '.[dev]'
 	@touch $@
 
-# apart from .venv because gradio 6 needs Pillow below 13, which rounds other pixels than those of the golden numbers
-$(SPACES)/.installed: setup.cfg pyproject.toml tests/constraints.txt
-	$(PYTHON) -m venv $(SPACES)
+# apart from .venv because gradio 6 needs Pillow below 13, which rounds other pixels than those of the golden numbers;
+# all that both need is taken from .venv, so that minutes and gigabytes are not spent twice
+$(SPACES)/.installed: $(VENV)/.installed
+	$(PYTHON) -m venv --clear $(SPACES)
 	$(SPACES)/bin/python -m pip install --quiet --upgrade pip
+	$(SPACES)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > $(SPACES)/place
+	$(RUN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$(cat $(SPACES)/place)/of_venv.pth"
 	$(SPACES)/bin/python -m pip install --quiet --constraint tests/constraints.txt --editable '.[spaces-dev]'
 	@touch $@
 
