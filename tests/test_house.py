@@ -30,9 +30,12 @@ LEVELS = (
     {
         "auto",
         "convert",
+        "convert_cffm",
         "convert_counters",
         "convert_density_counter",
         "convert_iocformer",
+        "convert_mrcfa",
+        "convert_segformer",
         "convert_video_baselines",
         "data",
         "method_variants",
@@ -51,6 +54,8 @@ LEVELS = (
 # and these pairs know each other although they are at one level, the first the second
 NEIGHBORS = {
     ("convert", "methods"),
+    ("convert_cffm", "convert_segformer"),
+    ("convert_mrcfa", "convert_segformer"),
     ("export", "reports"),
     ("methods", "method_variants"),
     ("methods", "registration"),

@@ -288,7 +288,7 @@ _ROWS = (
         auto_classes=_VIDEO_AUTO,
         encoder="encoder",
         trunk="mix_transformer",
-        converters={"cffm": ".video_segmentation.convert_cffm:convert_cffm"},
+        converters={"cffm": ".convert_cffm:convert_cffm"},
         variant_title=cffm_title,
         thesis_config=clip_config,
     ),
@@ -303,7 +303,7 @@ _ROWS = (
         auto_classes=_VIDEO_AUTO,
         encoder="encoder",
         trunk="mix_transformer",
-        converters={"cffm_plus": ".video_segmentation.convert_cffm:convert_cffm_plus"},
+        converters={"cffm_plus": ".convert_cffm:convert_cffm_plus"},
         thesis_config=clip_config,
     ),
     Method(
@@ -317,7 +317,7 @@ _ROWS = (
         auto_classes=_VIDEO_AUTO,
         encoder="encoder",
         trunk="mix_transformer",
-        converters={"mrcfa": ".video_segmentation.convert_mrcfa:convert_mrcfa"},
+        converters={"mrcfa": ".convert_mrcfa:convert_mrcfa"},
         thesis_config=clip_config,
     ),
     Method(
@@ -331,7 +331,7 @@ _ROWS = (
         encoder="segformer",
         trunk="mix_transformer",
         # the Mix Transformer alone, as trained on ImageNet
-        converters={"segformer": ".video_segmentation.convert_segformer:convert_segformer"},
+        converters={"segformer": ".convert_segformer:convert_segformer"},
         thesis_config=segformer_config,
         # of the whole clip, as released: the baseline of the tables learned from the same clips as CFFM and MRCFA
         frame_offsets=(9, 6, 3),
