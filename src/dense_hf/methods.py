@@ -54,6 +54,7 @@ class Method:
         trunk: the network that its encoder is unless the config has a `backbone_config`, by its name for
             `training.backbone_weights`; `None` if only a `backbone_config` says it.
         frame_offsets: frames before the target in a training clip, for a model that takes single frames.
+        requirements: packages that its code needs besides those of dense_hf, as pip takes them.
         limits: what users of a trained model must know of the method, one sentence or two each, for its card.
     """
 
@@ -72,6 +73,7 @@ class Method:
     fixed_fields: tuple[str, ...] = ()
     trunk: str | None = None
     frame_offsets: tuple[int, ...] | None = None
+    requirements: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
 
     @property
@@ -346,6 +348,23 @@ _ROWS = (
         training=".training.video.dilated:DilatedTrainingArguments",
         frame_offsets=(9, 6, 3),
         limits=("It is transformers' UperNet, not the network of Tables 4.1 and 5.6, whose decoder is another.",),
+    ),
+    Method(
+        "deeplabv3plus_video",
+        "DeepLabv3+ of segmentation_models_pytorch",
+        VIDEO,
+        config=".video_segmentation.configuration_deeplabv3plus:DeepLabV3PlusVideoConfig",
+        model=".video_segmentation.modeling_deeplabv3plus:DeepLabV3PlusForVideoSemanticSegmentation",
+        processor=".video_segmentation.image_processing_clip:DilatedVideoImageProcessor",
+        training=".training.video.dilated:DilatedTrainingArguments",
+        auto_classes=_VIDEO_AUTO,
+        encoder="encoder",
+        frame_offsets=(9, 6, 3),
+        requirements=("segmentation-models-pytorch>=0.6,<0.7",),
+        limits=(
+            "It is the DeepLabv3+ of segmentation_models_pytorch, not the network of Tables 4.1 and 5.6.",
+            "Its code needs that library: pip install 'dense_hf[segmentation-models]'.",
+        ),
     ),
     _dilated(
         "pspnet_video",
