@@ -38,6 +38,7 @@ LEVELS = (
         "convert_segformer",
         "convert_video_baselines",
         "data",
+        "method_row",
         "method_variants",
         "methods",
         "options",
@@ -57,6 +58,7 @@ NEIGHBORS = {
     ("convert_cffm", "convert_segformer"),
     ("convert_mrcfa", "convert_segformer"),
     ("export", "reports"),
+    ("methods", "method_row"),
     ("methods", "method_variants"),
     ("methods", "registration"),
     ("pipelines", "data"),  # in a `try` only: the copy beside a checkpoint must do without
