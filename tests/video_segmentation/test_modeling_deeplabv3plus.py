@@ -17,6 +17,7 @@ from dense_hf import (
     DilatedVideoImageProcessor,
     InvalidDataError,
 )
+from dense_hf.export.files import _document
 from dense_hf.export.graphs import graphs_of
 from dense_hf.export.hub import ENDPOINT_REQUIREMENTS, collect_repository
 from dense_hf.inference.checkpoints import load_video_model
@@ -93,6 +94,8 @@ def test_a_graph_of_frames():
     frame = graph.inputs["pixel_values"]
     with torch.no_grad():
         assert_close(graph.module(frame)[0], model(frame).logits, **EXACT)
+    document = _document("model", model, DilatedVideoImageProcessor())
+    assert (document["frame_offsets"], document["first_references"]) == ([], [])
 
 
 def test_weights_of_a_network_of_timm(tmp_path):
