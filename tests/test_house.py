@@ -30,11 +30,15 @@ LEVELS = (
     {
         "auto",
         "convert",
+        "convert_cffm",
         "convert_counters",
         "convert_density_counter",
         "convert_iocformer",
+        "convert_mrcfa",
+        "convert_segformer",
         "convert_video_baselines",
         "data",
+        "method_row",
         "method_variants",
         "methods",
         "options",
@@ -51,7 +55,10 @@ LEVELS = (
 # and these pairs know each other although they are at one level, the first the second
 NEIGHBORS = {
     ("convert", "methods"),
+    ("convert_cffm", "convert_segformer"),
+    ("convert_mrcfa", "convert_segformer"),
     ("export", "reports"),
+    ("methods", "method_row"),
     ("methods", "method_variants"),
     ("methods", "registration"),
     ("pipelines", "data"),  # in a `try` only: the copy beside a checkpoint must do without
@@ -59,7 +66,7 @@ NEIGHBORS = {
 }
 # Below the task folders, for what is not copied beside a checkpoint: reading the authors' files
 CONVERTERS_MAY_IMPORT = {"strict_loading"}
-OPTIONAL_LIBRARIES = {"skimage"}  # in a `try`
+OPTIONAL_LIBRARIES = {"segmentation_models_pytorch", "skimage"}  # in a `try`
 TASK_LIBRARIES = {"huggingface_hub", "numpy", "PIL", "scipy", "timm", "torch", "torchvision", "transformers"}
 
 Graph = dict[str, dict[str, int]]

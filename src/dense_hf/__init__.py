@@ -26,6 +26,8 @@ _PUBLIC_NAMES = {
     "DeepLabLargeFOVConfig": "weak_segmentation.configuration_deeplab_largefov",
     "DeepLabLargeFOVForSemanticSegmentation": "weak_segmentation.modeling_deeplab_largefov",
     "DeepLabLargeFOVImageProcessor": "weak_segmentation.image_processing_deeplab_largefov",
+    "DeepLabV3PlusForVideoSemanticSegmentation": "video_segmentation.modeling_deeplabv3plus",
+    "DeepLabV3PlusVideoConfig": "video_segmentation.configuration_deeplabv3plus",
     "DensityCounterConfig": "counting.configuration_density_counter",
     "DensityCounterForObjectCounting": "counting.modeling_density_counter",
     "DilatedVideoImageProcessor": "video_segmentation.image_processing_clip",
@@ -106,6 +108,7 @@ if TYPE_CHECKING:
     )
     from .video_segmentation.configuration_cffm import CFFMConfig as CFFMConfig
     from .video_segmentation.configuration_cffm import CFFMPlusConfig as CFFMPlusConfig
+    from .video_segmentation.configuration_deeplabv3plus import DeepLabV3PlusVideoConfig as DeepLabV3PlusVideoConfig
     from .video_segmentation.configuration_dilated import NetWarpConfig as NetWarpConfig
     from .video_segmentation.configuration_dilated import OCRNetVideoConfig as OCRNetVideoConfig
     from .video_segmentation.configuration_dilated import PSPNetVideoConfig as PSPNetVideoConfig
@@ -117,6 +120,9 @@ if TYPE_CHECKING:
     from .video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation as CFFMForVideoSemanticSegmentation
     from .video_segmentation.modeling_cffm_plus import (
         CFFMPlusForVideoSemanticSegmentation as CFFMPlusForVideoSemanticSegmentation,
+    )
+    from .video_segmentation.modeling_deeplabv3plus import (
+        DeepLabV3PlusForVideoSemanticSegmentation as DeepLabV3PlusForVideoSemanticSegmentation,
     )
     from .video_segmentation.modeling_dilated import (
         OCRNetForVideoSemanticSegmentation as OCRNetForVideoSemanticSegmentation,

@@ -68,7 +68,7 @@ NAMES = {
     r"scale_views|equivariance_scale": (0, 3),
     r"background_score": (0, 1),
     r"affinity_scale|feature_scale": (0, 1e6),
-    r"atrous_rates|multi_grid|output_stride": (-1024, 1024),
+    r"(decoder_)?atrous_rates|multi_grid|(encoder_)?output_stride": (-1024, 1024),
     # all
     r".*_weight": (0, 1e6),
     r".*_ignore_index": (-65_535, 65_535),

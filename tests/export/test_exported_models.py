@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from saved_checkpoints import saved
 from tiny_cffm import tiny_model as tiny_cffm
+from tiny_dilated import tiny_model as tiny_dilated
 
 from dense_hf import CFFMImageProcessor, InvalidDataError
 from dense_hf.cli import main
@@ -160,6 +161,21 @@ def test_blobs_are_those_of_scipy():
             ours = find_blobs(values, threshold)
             np.testing.assert_allclose(ours[0], points, atol=1e-6)
             np.testing.assert_array_equal(ours[1], scores)
+
+
+@pytest.mark.parametrize(
+    ("name", "graphs"),
+    [("pspnet_video", ["model"]), ("ocrnet_video", ["model"]), ("tcb_ppm", ["clip", "first_frame", "next_frame"])],
+)
+def test_graphs_of_models_with_a_dilated_backbone(name, graphs):
+    """One of those that see frames alone; it gives what the model gives."""
+    model = tiny_dilated(name)
+    found = graphs_of(model, None, (32, 48))
+    assert [graph.name for graph in found] == graphs
+    with torch.no_grad():
+        torch.testing.assert_close(
+            found[0].module(found[0].inputs["pixel_values"])[0], model(found[0].inputs["pixel_values"]).logits
+        )
 
 
 @pytest.mark.slow

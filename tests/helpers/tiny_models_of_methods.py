@@ -3,6 +3,7 @@
 from tiny_affinity import tiny_affinity_net
 from tiny_checkpoints import CHECKPOINTS
 from tiny_counters import TINY_COUNTERS, tiny_counter
+from tiny_deeplabv3plus import tiny_model as tiny_deeplabv3plus
 from tiny_density_counter import tiny_density_model
 from tiny_dilated import tiny_model as tiny_dilated
 from transformers import PreTrainedModel
@@ -17,6 +18,8 @@ def tiny_of(name: str) -> PreTrainedModel:
         return tiny_counter(name)
     if name in DILATED:
         return tiny_dilated(name)
+    if name == "deeplabv3plus_video":
+        return tiny_deeplabv3plus()
     if name == "density_counter":
         return tiny_density_model()
     if name == "affinity_net":

@@ -8,8 +8,8 @@ import torch
 from released_video import FeaturesGoIn, official_tensor
 from safetensors.torch import load_file
 
+from dense_hf.convert_cffm import rename_checkpoint
 from dense_hf.video_segmentation.configuration_cffm import CFFMConfig
-from dense_hf.video_segmentation.convert_cffm import rename_checkpoint
 from dense_hf.video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation
 
 __all__ = ["FIXTURES", "from_features", "from_pixels", "official_state_dict", "official_tensor"]

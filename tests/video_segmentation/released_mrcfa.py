@@ -8,8 +8,8 @@ import torch
 from released_video import FeaturesGoIn, official_tensor
 from safetensors.torch import load_file
 
+from dense_hf.convert_mrcfa import rename_checkpoint
 from dense_hf.video_segmentation.configuration_mrcfa import MRCFAConfig
-from dense_hf.video_segmentation.convert_mrcfa import rename_checkpoint
 from dense_hf.video_segmentation.frame_decoder import halve
 from dense_hf.video_segmentation.modeling_mrcfa import MRCFAForVideoSemanticSegmentation
 from dense_hf.video_segmentation.video_segmenter import FrameFeatures

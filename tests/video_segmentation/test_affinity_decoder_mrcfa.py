@@ -10,9 +10,9 @@ from tiny_mrcfa import tiny_config
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+from dense_hf.convert_mrcfa import rename_checkpoint
 from dense_hf.video_segmentation.affinity_decoder_mrcfa import AffinityDecoder, ImageLayer
 from dense_hf.video_segmentation.affinity_mrcfa import resize_tokens, select_tokens, token_importance
-from dense_hf.video_segmentation.convert_mrcfa import rename_checkpoint
 
 CLOSE = {"atol": 1e-4, "rtol": 0}
 ONE_CHANNEL = {"affinity_depth": 2, "affinity_width": 1, "affinity_kernel_sizes": [3, 3, 5]}

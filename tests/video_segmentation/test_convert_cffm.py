@@ -10,7 +10,7 @@ from transformers import AutoImageProcessor, AutoModel, SegformerModel
 
 from dense_hf import InvalidDataError, convert_original_checkpoint
 from dense_hf.cli import main
-from dense_hf.video_segmentation.convert_cffm import rename_checkpoint
+from dense_hf.convert_cffm import rename_checkpoint
 from dense_hf.video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation
 
 

@@ -8,7 +8,7 @@ from transformers import AutoImageProcessor, AutoModel
 
 from dense_hf import InvalidDataError, MRCFAConfig, MRCFAForVideoSemanticSegmentation, convert_original_checkpoint
 from dense_hf.cli import main
-from dense_hf.video_segmentation.convert_mrcfa import infer_config, rename_checkpoint
+from dense_hf.convert_mrcfa import infer_config, rename_checkpoint
 
 HPN = "decode_head.hypercorre_module.hpn.encoder_layer"
 

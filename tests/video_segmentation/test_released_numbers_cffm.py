@@ -8,8 +8,8 @@ from released_cffm import FIXTURES, from_features, from_pixels, official_state_d
 from torch.testing import assert_close
 
 from dense_hf import convert_original_checkpoint
+from dense_hf.convert_cffm import rename_checkpoint
 from dense_hf.video_segmentation.configuration_cffm import CFFMConfig
-from dense_hf.video_segmentation.convert_cffm import rename_checkpoint
 from dense_hf.video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation
 
 CLOSE = {"atol": 1e-4, "rtol": 0}

@@ -10,9 +10,9 @@ from torch.testing import assert_close
 
 from dense_hf import InvalidDataError, convert_original_checkpoint
 from dense_hf.cli import main
+from dense_hf.convert_cffm import rename_plus_checkpoint
 from dense_hf.video_segmentation import prototype_branch_cffm_plus
 from dense_hf.video_segmentation.configuration_cffm import CFFMConfig, CFFMPlusConfig
-from dense_hf.video_segmentation.convert_cffm import rename_plus_checkpoint
 from dense_hf.video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation
 from dense_hf.video_segmentation.modeling_cffm_plus import CFFMPlusForVideoSemanticSegmentation
 

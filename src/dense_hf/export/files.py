@@ -111,7 +111,7 @@ def _document(source: str, model: Any, processor: Any) -> dict[str, Any]:
 
         offsets = list(model.config.frame_offsets)
         document["frame_offsets"] = offsets
-        document["first_references"] = [reference_frames(number, offsets) for number in range(max(offsets))]
+        document["first_references"] = [reference_frames(number, offsets) for number in range(max(offsets, default=0))]
     return document
 
 

@@ -129,7 +129,7 @@ def _video(model: Any, size: tuple[int, int]) -> list[Graph]:
     if not model.uses_references or not any(states):
 
         def alone(pixel_values: Tensor) -> tuple[Tensor, ...]:
-            return (model(pixel_values[:, None], output_auxiliary_logits=False).logits,)
+            return (model.step(pixel_values, None)[0],)
 
         return [
             Graph("model", _Function(model, alone), {"pixel_values": frame}, ("logits",), {"pixel_values": varying})

@@ -47,7 +47,9 @@ def collect_repository(folder: Path, output: Path, repo: str) -> list[Path]:
         card = card.replace(placeholder, f'"{repo}"')
     (output / "README.md").write_text(card, encoding="utf-8")
     shutil.copyfile(Path(__file__).with_name("handler.py"), output / "handler.py")  # where an endpoint looks for it
-    (output / "requirements.txt").write_text(ENDPOINT_REQUIREMENTS, encoding="utf-8")
+    row = methods().get(model.config.model_type)
+    further = "".join(f"{requirement}\n" for requirement in (() if row is None else row.requirements))
+    (output / "requirements.txt").write_text(ENDPOINT_REQUIREMENTS + further, encoding="utf-8")
     if (folder / RESULTS_FILE).is_file():
         shutil.copyfile(folder / RESULTS_FILE, output / RESULTS_FILE)
     return sorted(path.relative_to(output) for path in output.rglob("*") if path.is_file())

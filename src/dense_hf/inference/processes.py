@@ -44,7 +44,8 @@ def closes_process_group(main: Callable[P, T]) -> Callable[P, T]:
 
 
 def one_line_errors(main: Callable[P, T]) -> Callable[P, T]:
-    """Decorates the main function of a script: what is wrong with files and options ends it with one line.
+    """Decorates the main function of a script: what is wrong with files and options, or not installed, ends it with
+    one line.
 
     Ctrl-C ends it with exit code 130 and SIGTERM with 143; what was written until then is whole. Where there are
     several processes, SIGTERM stays as it is: the one that waits for others in a library could not answer it.
@@ -58,7 +59,7 @@ def one_line_errors(main: Callable[P, T]) -> Callable[P, T]:
         try:
             with ending_on_terminate() if alone else nullcontext():
                 return main(*args, **kwargs)
-        except (OSError, ValueError, FloatingPointError) as error:  # InvalidDataError is a ValueError
+        except (OSError, ValueError, FloatingPointError, ImportError) as error:  # InvalidDataError is a ValueError
             sys.exit(f"{script}: {shown(str(error))}")
         except KeyboardInterrupt as error:
             say(f"{script}: stopped; what was written is whole", error=True)

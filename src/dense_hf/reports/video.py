@@ -81,6 +81,8 @@ TRAINING_ONLY = ("auxiliary_classifiers.",)  # of MRCFA
 
 def backbone_name(config: PreTrainedConfig) -> str:
     """ "MiT-B1" and so on for the thesis' encoders, timm's name or the model type for others, a dash for none."""
+    if (name := getattr(config, "encoder_name", None)) is not None:
+        return name
     encoder: Any = getattr(config, "encoder_config", None) or getattr(config, "backbone_config", None) or config
     for name, sizes in MIX_TRANSFORMERS.items():
         if all(list(getattr(encoder, key, ())) == value for key, value in sizes.items()):

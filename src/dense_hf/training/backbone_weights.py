@@ -95,7 +95,7 @@ def architecture_of(config: PreTrainedConfig, method: Method) -> str | None:
     `MIX_TRANSFORMER`, or `None` where files have the names of the encoder itself."""
     backbone: Any = getattr(config, "backbone_config", None)
     if backbone is None:
-        return method.trunk
+        return getattr(config, "encoder_architecture", method.trunk)
     if backbone.model_type == "timm_backbone":
         return backbone.backbone
     return backbone.model_type if backbone.model_type in CONVERTED_NAMES else None

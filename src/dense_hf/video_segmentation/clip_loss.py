@@ -3,6 +3,8 @@
 B clips, T frames, M maps of the target, K labels, h x w logits, H x W labels.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -41,8 +43,10 @@ def clip_loss(
     return target_loss + config.auxiliary_loss_weight * auxiliary_loss, terms
 
 
-def mean_cross_entropy(logits: Tensor, labels: Tensor, config: VideoSegmentationConfig) -> Tensor:
+def mean_cross_entropy(logits: Tensor, labels: Tensor, config: Any) -> Tensor:
     """[B, M, K, h, w] against [B, M, H, W]: logits enlarged to the labels' size, mean over all pixels.
+
+    Of `config`, which may be that of any model, `semantic_loss_ignore_index` is asked.
 
     Enlarged logits are many (124 labels at 480 x 480: 114 MB a map, twice that in the softmax), so each map is
     enlarged when it is needed, and again in the backward pass. A clip of four such frames peaks at 0.4 GB instead of

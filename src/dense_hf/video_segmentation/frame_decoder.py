@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 from .configuration_video import VideoSegmentationConfig
 
+SMALLEST_IMAGE = 32  # pixels a side below which the sequence reduction of a Mix Transformer has nothing to reduce
+
 
 def weight_matrix(weight: Tensor) -> Tensor:
     """The weight of a linear layer as a matrix of numbers. Those of torchao, of 8 bits, know nothing but `linear`."""
@@ -78,3 +80,14 @@ def halve(features: Tensor) -> Tensor:
     """[N, E, h, w] -> [N, E, h // 2, w // 2], bilinear without antialiasing; for even sizes the mean of 2 x 2."""
     height, width = features.shape[-2:]
     return resize(features, (max(height // 2, 1), max(width // 2, 1)))
+
+
+def pad(frames: Tensor, divisor: int) -> Tensor:
+    """[N, 3, height, width] -> padded right and below, with zeros, to multiples of the divisor and what is needed."""
+    missing = [max(-size % divisor, SMALLEST_IMAGE - size, 0) for size in frames.shape[-2:]]
+    return F.pad(frames, (0, missing[1], 0, missing[0])) if any(missing) else frames
+
+
+def crop(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """[..., h, w] -> what belongs to an image of `size`: a quarter, rounded up, in the usual order of memory."""
+    return logits[..., : -(-size[0] // 4), : -(-size[1] // 4)].contiguous()

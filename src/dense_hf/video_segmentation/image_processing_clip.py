@@ -272,8 +272,8 @@ class MRCFAImageProcessor(ClipImageProcessor):
 
 class DilatedVideoImageProcessor(ClipImageProcessor):
     r"""
-    Prepares clips for PSPNet, OCRNet, TCB and NetWarp, see [`ClipImageProcessor`]. Sides need not be multiples of
-    anything: frames of VSPW, which are 480 pixels high, stay as they are (released code).
+    Prepares clips for PSPNet, OCRNet, TCB, NetWarp and DeepLabv3+, see [`ClipImageProcessor`]. Sides need not be
+    multiples of anything: frames of VSPW, which are 480 pixels high, stay as they are (released code).
 
     Example:
 

@@ -17,11 +17,12 @@ from transformers.utils.generic import can_return_tuple
 
 from .clip_loss import mean_cross_entropy
 from .configuration_cffm import CFFMPlusConfig
+from .frame_decoder import crop
 from .frame_reuse import FrameReuse, Maps
 from .modeling_cffm import CFFMForVideoSemanticSegmentation
 from .prototype_branch_cffm_plus import OnlinePrototypeSession, PrototypeAttention, PrototypeSession
 from .prototypes import cluster_frames
-from .video_segmenter import FrameFeatures, crop
+from .video_segmenter import FrameFeatures
 from .video_session import State
 from .video_streaming import VideoSegmenterOutput
 

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.backbone_utils import filter_output_hidden_states
@@ -18,13 +17,11 @@ from transformers.utils.generic import can_return_tuple
 
 from .clip_loss import clip_loss
 from .configuration_video import VideoSegmentationConfig
-from .frame_decoder import FrameDecoder, halve, resize
+from .frame_decoder import FrameDecoder, crop, halve, pad, resize
 from .frame_encoder import STRIDES, build_encoder, map_widths
 from .frame_reuse import Maps
 from .video_session import State
 from .video_streaming import StreamingModel, VideoSegmenterOutput
-
-SMALLEST_IMAGE = 32  # pixels a side below which the encoder's sequence reduction has nothing to reduce
 
 
 class FrameFeatures(NamedTuple):
@@ -91,11 +88,6 @@ class VideoSegmenterModel(StreamingModel, PreTrainedModel):
             super()._init_weights(module)
 
     # -- what a subclass says --------------------------------------------------------------------------------------
-
-    @property
-    def uses_references(self) -> bool:
-        """Whether other frames matter at all."""
-        return True
 
     def remember(self, features: FrameFeatures, roles: Sequence[int]) -> tuple[State, ...]:
         """What a frame leaves behind for each of `roles`, the places in `frame_offsets` that it may take."""
@@ -173,7 +165,7 @@ class VideoSegmenterModel(StreamingModel, PreTrainedModel):
         """Encoder output, None if the maps are known, and features of frames [N, 3, height, width]."""
         encoded = None
         if maps is None:
-            encoded = self.encoder(_pad(frames, self.size_divisor), **(kwargs | {"return_dict": True}))
+            encoded = self.encoder(pad(frames, self.size_divisor), **(kwargs | {"return_dict": True}))
             maps = encoded.hidden_states if self.config.backbone_config is None else encoded.feature_maps
         fused = self.decoder(maps)
         return encoded, FrameFeatures(maps, fused, halve(fused))
@@ -205,7 +197,7 @@ class VideoSegmenterModel(StreamingModel, PreTrainedModel):
 
     def encode(self, frames: Tensor) -> Maps:
         """As in the parent; the maps of frames that were padded to what the encoder needs."""
-        encoded = self.encoder(_pad(frames, self.size_divisor), return_dict=True)
+        encoded = self.encoder(pad(frames, self.size_divisor), return_dict=True)
         return tuple(encoded.hidden_states if self.config.backbone_config is None else encoded.feature_maps)
 
     def step(
@@ -217,14 +209,3 @@ class VideoSegmenterModel(StreamingModel, PreTrainedModel):
         if references is None or not self.uses_references:
             return crop(self.decoder.classify(features.fused), frame.shape[-2:]), states
         return self._mine(features, references, frame.shape[-2:], output_others=False)[0], states
-
-
-def _pad(frames: Tensor, divisor: int) -> Tensor:
-    """[N, 3, height, width] -> padded right and below, with zeros, to multiples of the divisor and what is needed."""
-    missing = [max(-size % divisor, SMALLEST_IMAGE - size, 0) for size in frames.shape[-2:]]
-    return F.pad(frames, (0, missing[1], 0, missing[0])) if any(missing) else frames
-
-
-def crop(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """[..., h, w] -> what belongs to an image of `size`: a quarter, rounded up, in the usual order of memory."""
-    return logits[..., : -(-size[0] // 4), : -(-size[1] // 4)].contiguous()

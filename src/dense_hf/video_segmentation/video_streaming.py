@@ -59,6 +59,11 @@ class StreamingModel:
         return self.config.frame_offsets
 
     @property
+    def uses_references(self) -> bool:
+        """Whether other frames matter at all."""
+        return bool(self.frame_offsets)
+
+    @property
     def reach(self) -> int | None:
         """How many frames back those are that change what is said of a frame; None: all of them."""
         return max(self.frame_offsets, default=0)

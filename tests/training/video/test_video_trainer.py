@@ -12,13 +12,13 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import set_seed
 
+from dense_hf.convert_cffm import rename_checkpoint
 from dense_hf.methods import method_of
 from dense_hf.training.batch_norm import with_synchronized_norms
 from dense_hf.training.optimizers import linear_factor, parameter_groups
 from dense_hf.training.run import build_model
 from dense_hf.training.video.options import VideoTrainingArguments, parse_video_run
 from dense_hf.training.video.run import build_trainer, read_training_videos
-from dense_hf.video_segmentation.convert_cffm import rename_checkpoint
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "cffm"
 

@@ -108,7 +108,7 @@ def compare(task: Task, output: Path, seeds: Sequence[int], say: Callable[[str],
                 folder.mkdir(parents=True, exist_ok=True)
                 try:
                     write_json(folder / file, step(row, seed, folder))
-                except (ValueError, ArithmeticError, RuntimeError) as error:
+                except (ValueError, ArithmeticError, ImportError, RuntimeError) as error:
                     failures[f"{row.name}, seed {seed}"] = brief(error, 300)
                     say(f"{row.title}, seed {seed}, failed: {brief(error, 300)}")
                 write_json(output / RESULTS, collect(task, rows, seeds, output, failures))

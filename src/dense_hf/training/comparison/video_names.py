@@ -15,6 +15,10 @@ NAMES: dict[str, tuple[str, str]] = {
     "ocrnet": ("OCRNet", "object contexts, each frame alone; backbone at stride 8"),
     "tcb_ppm": ("TCB, PPM", "temporal context blending by pyramid pooling; backbone at stride 8"),
     "tcb_ocr": ("TCB, OCR", "temporal context blending by object contexts; backbone at stride 8"),
+    "deeplabv3plus": (
+        "DeepLabv3+ of segmentation_models_pytorch",
+        "atrous poolings and a decoder, each frame alone; backbone at stride 16",
+    ),
     "netwarp": ("NetWarp", "features moved along the flow of torchvision's RAFT, whose weights are downloaded"),
 }
 DEFAULT_METHODS = ("per_frame", "per_frame_mean3", "static", "static_mean3", "cffm", "mrcfa")

@@ -57,7 +57,7 @@ class VideoRecipe:
     Attributes:
         method: its row in `dense_hf.methods`.
         model: fields of its configuration besides the backbone.
-        learning_rate: that fits; of the dilated ones for SGD, and the head has ten times as much.
+        learning_rate: that fits; of those with SGD the head has ten times as much.
     """
 
     method: str
@@ -68,6 +68,11 @@ class VideoRecipe:
     def is_dilated(self) -> bool:
         """Whether it reads two maps of a backbone at stride 8."""
         return "hidden_size" in self.model
+
+    @property
+    def names_encoder(self) -> bool:
+        """Whether its backbone is a name for segmentation_models_pytorch, and no `backbone_config`."""
+        return "decoder_channels" in self.model
 
 
 RECIPES: dict[str, VideoRecipe] = {
@@ -82,6 +87,10 @@ RECIPES: dict[str, VideoRecipe] = {
     "ocrnet": VideoRecipe("ocrnet_video", {"hidden_size": 64, "key_size": 32}, 2e-3),
     "tcb_ppm": VideoRecipe("tcb", _TCB | {"head": "ppm"}, 2e-3),
     "tcb_ocr": VideoRecipe("tcb", _TCB | {"head": "ocr", "key_size": 32}, 2e-3),
+    # rates for frames of 256 pixels: with those of the library, most of what they reach is outside
+    "deeplabv3plus": VideoRecipe(
+        "deeplabv3plus_video", {"decoder_channels": 64, "decoder_atrous_rates": [3, 6, 9]}, 2e-3
+    ),
     "netwarp": VideoRecipe("netwarp", {"hidden_size": 64, "head": "ppm"}, 2e-3),
 }
 
@@ -126,7 +135,9 @@ def _backbone(recipe: VideoRecipe, budget: VideoBudget) -> dict[str, Any]:
     config = timm_backbone(budget.backbone, _DILATED if recipe.is_dilated else _PYRAMID)
     if recipe.is_dilated:
         config["output_stride"] = 8
-    fields: dict[str, Any] = {"backbone_config": config}
+    fields: dict[str, Any] = {"encoder_name": f"tu-{budget.backbone}"}
+    if not recipe.names_encoder:
+        fields = {"backbone_config": config}
     if budget.backbone_weights is not None:
         fields |= {"backbone_weights": budget.backbone_weights, "freeze_backbone": True}
     return fields
@@ -142,4 +153,4 @@ def _training(recipe: VideoRecipe, budget: VideoBudget) -> dict[str, Any]:
         "save_steps": max(1, budget.steps // 4),
         "save_total_limit": 1,
         "logging_steps": max(1, budget.steps // 20),
-    } | ({} if recipe.is_dilated else {"head_lr_factor": 1})
+    } | ({} if recipe.is_dilated or recipe.names_encoder else {"head_lr_factor": 1})

@@ -5,11 +5,11 @@ from math import isqrt
 
 from torch import Tensor
 
-from ..strict_loading import build_and_load
-from .configuration_cffm import CFFMConfig, CFFMPlusConfig
 from .convert_segformer import DECODER_RENAMES, count, infer_encoder_config, merged, rename, rename_model, with_prefix
-from .modeling_cffm import CFFMForVideoSemanticSegmentation
-from .modeling_cffm_plus import CFFMPlusForVideoSemanticSegmentation
+from .strict_loading import build_and_load
+from .video_segmentation.configuration_cffm import CFFMConfig, CFFMPlusConfig
+from .video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation
+from .video_segmentation.modeling_cffm_plus import CFFMPlusForVideoSemanticSegmentation
 
 BLOCK = r"decoder_focal\.blocks\.(\d+)"
 HEAD_RENAMES = [

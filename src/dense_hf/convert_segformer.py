@@ -5,8 +5,8 @@ import re
 from torch import Tensor
 from transformers import SegformerConfig, SegformerModel
 
-from ..strict_loading import build_and_load
-from .frame_encoder import set_layer_norm_eps
+from .strict_loading import build_and_load
+from .video_segmentation.frame_encoder import set_layer_norm_eps
 
 # (pattern of a whole official name, our name); official stages count from 1
 ENCODER_RENAMES = [

@@ -4,11 +4,11 @@ import re
 
 from torch import Tensor
 
-from ..strict_loading import build_and_load
-from .configuration_mrcfa import MRCFAConfig
-from .configuration_video import MIX_TRANSFORMERS
 from .convert_segformer import DECODER_RENAMES, count, infer_encoder_config, merged, rename, rename_model, with_prefix
-from .modeling_mrcfa import MRCFAForVideoSemanticSegmentation
+from .strict_loading import build_and_load
+from .video_segmentation.configuration_mrcfa import MRCFAConfig
+from .video_segmentation.configuration_video import MIX_TRANSFORMERS
+from .video_segmentation.modeling_mrcfa import MRCFAForVideoSemanticSegmentation
 
 # official number of a scale -> ours. Queries and keys count from the finest, refinements by the encoder's map
 SCALES = {"queries": {"3": 0, "2": 1, "1": 2}, "refinements": {"4": 0, "3": 1, "2": 2}}
