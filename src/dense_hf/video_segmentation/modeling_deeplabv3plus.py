@@ -26,13 +26,8 @@ from .video_session import State
 from .video_streaming import StreamingModel, VideoSegmenterOutput
 
 DIVISOR = 32  # of the sides of padded frames, so that all maps of an encoder have whole sizes
-_NO_ENCODER = (
-    AssertionError,
-    KeyError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)  # what is raised for one that does not fit
+# what is raised for one that does not fit
+_NO_ENCODER = (AssertionError, KeyError, RuntimeError, TypeError, ValueError)
 
 
 def build_network(config: DeepLabV3PlusVideoConfig) -> Any:
@@ -175,10 +170,8 @@ class DeepLabV3PlusForVideoSemanticSegmentation(StreamingModel, PreTrainedModel)
 
     def decode(self, maps: Maps, size: Sequence[int]) -> Tensor:
         """Maps of `encode` -> logits [N, K, h, w] of frames of `size`."""
-        low, high = maps
-        return crop(
-            self.segmentation_head(self.decoder([low, low, low, high])), size
-        )  # it reads the third and the last
+        low, high = maps  # the third and the last of the encoder's, which is all that the decoder reads
+        return crop(self.segmentation_head(self.decoder([low, low, low, high])), size)
 
     def step(
         self, frame: Tensor, references: tuple[State, ...] | None, maps: Maps | None = None
