@@ -5,14 +5,15 @@
 
 Frames of 480 x 360 pixels are cut into 4 x 3 crops of 120 x 120, of which one is kept, another one in the next frame.
 A class that covers more than 3 % of a crop is one of its labels; the mask keeps every pixel. Training crops are from
-the training videos, test crops from Seq05VD, which is another drive (see camvid.py for the split).
+the training videos, crops to choose by (val) from their last fifths, test crops from Seq05VD, which is another drive
+(see camvid.py for the split).
 
 What is unlike PASCAL VOC: crops are not centered at an object, nearly every pixel has a class, so that there is no
 background to speak of, and labels are made of masks. Road and pavement, or building and sky, are seldom apart: a
 classifier may tell one by the other.
 
-OUTPUT has train and test, each with images/NAME.png, labels.csv (`image,labels`, separated by ";"), masks/NAME.png
-(class id + 1, 255 where there is no class) and classes.txt. CamVid is for research: so is all of this.
+OUTPUT has train, val and test, each with images/NAME.png, labels.csv (`image,labels`, separated by ";"),
+masks/NAME.png (class id + 1, 255 where there is no class) and classes.txt. CamVid is for research: so is all of this.
 """
 
 import argparse
@@ -77,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         videos = read_video_folder(options.camvid)
         tested = [video for video in videos.splits["test"] if video.video_id == TEST_SEQUENCE]
-        chosen = {"train": videos.splits["train"], "test": tested}
+        chosen = {"train": videos.splits["train"], "val": videos.splits["validation"], "test": tested}
         with new_directory(options.output) as folder:
             for split, members in chosen.items():
                 crops = (crop for video in members for crop in crops_of(video, videos.rule))

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import runs
-from crops_baselines import constant_labels, judge, read_masks
+from crops_baselines import constant_labels
 from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 from train_demo_weak import ROWS, settings_of
@@ -31,6 +31,7 @@ from dense_hf.data.weak_folder import WeakFolder
 from dense_hf.inference.checkpoints import load_mcis
 from dense_hf.inference.class_names import order_labels
 from dense_hf.inference.localization_maps import image_group
+from dense_hf.training.comparison.weak_baselines import judge_labels, read_masks
 from dense_hf.visualization import draw_attention, draw_labels, label_palette
 from dense_hf.weak_segmentation import LocalizationSettings, Localizer, PseudoLabelSettings
 
@@ -106,7 +107,7 @@ def run(options: runs.Namespace) -> runs.Results:
     crops = read_weak_split(options.data, "test", with_masks=True)
     model, processor = load_mcis(options.model)
     order_labels(model, crops.class_names, options.model)
-    masks = read_masks(crops)
+    masks = list(read_masks(crops))
     found = {row: list(localize(model, processor, crops, row)) for row in ROUNDS}
     options.output.mkdir(parents=True, exist_ok=True)
     picture_of(crops, choose(crops, options.per_class), found, masks).save(options.output / "weak_maps.png")
@@ -116,7 +117,7 @@ def run(options: runs.Namespace) -> runs.Results:
         "checkpoint": Path(options.model).name,
         "num_crops": len(crops),
         "masks": "pseudo",
-        "rows": {name: judge(crops, given, masks) for name, given in labels.items()},
+        "rows": {name: judge_labels(crops.class_names, given, masks) for name, given in labels.items()},
     }
 
 

@@ -23,7 +23,8 @@ from dense_hf.data import write_file
 from dense_hf.reports.comparison import best_on_validation, comparison_table
 
 ROOT = Path(__file__).parents[2]
-LEFT_OUT = ("counts", "curve", "results")  # of single pictures and steps
+UNITS = {"counting": "Pictures (objects)", "video": "Videos (frames)", "weak": "Pictures (labels)"}
+LEFT_OUT = ("counts", "curve", "attended", "results")  # of single pictures and steps
 
 
 def slim(value: Any) -> Any:
@@ -38,7 +39,7 @@ def section(results: dict[str, Any]) -> str:
     settings = results["settings"]
     counts = {split: [n for n in one.values() if isinstance(n, int)] for split, one in settings["splits"].items()}
     splits = ", ".join(f"{split} {items:,} ({parts:,})" for split, (items, parts) in counts.items())
-    what = "Videos (frames)" if results["task"] == "video" else "Pictures (objects)"
+    what = UNITS[results["task"]]
     budget = ", ".join(f"`{key}` {value}" for key, value in settings.items() if isinstance(value, int | float | str))
     runs = sum(len(row["seeds"]) for row in results["rows"].values() if row["learns"])
     parts = [

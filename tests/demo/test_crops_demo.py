@@ -22,6 +22,7 @@ from dense_hf.inference.localization_maps import make_maps
 from dense_hf.inference.pseudo_label_files import LabelMaker, make_labels
 from dense_hf.options import read_part_keys
 from dense_hf.training.classifier.options import parse_mcis_run
+from dense_hf.training.comparison.weak_baselines import judge_labels
 from dense_hf.training.segmenter.options import parse_segmenter_run
 from dense_hf.weak_segmentation import LocalizationSettings, PseudoLabelSettings
 from dense_hf.weak_segmentation.image_processing_mcis import MCISImageProcessor
@@ -95,8 +96,9 @@ def test_labels_without_a_model_are_what_they_say(script, crops):
     folder = read_weak_split(crops, "test")
     masks = [np.full((40, 40), image.labels[0] + 1 if image.labels else 0, np.uint8) for image in folder.images]
     constants = baselines.constant_labels(folder, masks)
-    assert baselines.judge(folder, constants["the whole crop is its (first) class"], masks)["mean_iou"] == 1
-    scores = baselines.judge(folder, constants["all background"], masks)
+    whole = constants["the whole crop is its (first) class"]
+    assert judge_labels(folder.class_names, whole, masks)["mean_iou"] == 1
+    scores = judge_labels(folder.class_names, constants["all background"], masks)
     assert scores["per_class_iou"]["disc"] == 0
     background = sum((mask == 0).sum() for mask in masks) / sum(mask.size for mask in masks)
     assert scores["per_class_iou"]["background"] == pytest.approx(background)

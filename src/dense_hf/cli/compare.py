@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..inference.console import say, shown
-from ..training.comparison import counting_names, video_names
+from ..training.comparison import counting_names, video_names, weak_names
 from .errors import CommandError
 
 _MANUAL = """\
@@ -28,6 +28,11 @@ examples: video
   a folder in the layout of VSPW with masks in train, val and test, judged also when every fourth frame is lost
     dense-hf compare data/camvid --methods per_frame per_frame_mean3 static cffm mrcfa --conditions black:4
 
+examples: masks from image labels
+  a folder with train, val and test, each with images/ and labels.csv, val and test with masks/NAME.png, too
+    dense-hf compare data/own --methods basic mcis mcis_multi --seeds 1
+    dense-hf compare data/own --methods basic mcis mcis_multi --segmenter_steps 200 --output runs/with_segmenter
+
 methods that count
 {counters}
   and a file FILE.yaml as scripts/train_counter.py takes it, with its method: METHOD:FILE.yaml. It is trained as it
@@ -36,9 +41,18 @@ methods that count
 methods that segment video (all of one task)
 {videos}
 
+methods that learn from image labels (all of one task)
+{weak}
+  single-round maps are of a picture alone, multi-round ones of what it shares with three others of its class and with
+  changed copies of itself. Every picture whose masks are judged has its labels, on the test, too; the score that says
+  what is background is chosen for each row on the masks of val. A row that builds on another one takes its classifier.
+  feature_scale is 0.2 for the default weights, whose features are large, and 1 for others.
+  A folder in the layout of PASCAL VOC needs --methods, and masks for its lists train, val and test.
+
 Baselines are in every table. Counters: the best constant, and a ridge regression of the count on features of the
-backbone. Video: the most frequent class. How much a video model makes of other frames is what the rows per_frame,
-static and their means of three frames are there to say; leave none of them out.
+backbone. Video: the most frequent class. Image labels: background everywhere, and the first class everywhere. How
+much a video model makes of other frames is what the rows per_frame, static and their means of three frames are there
+to say; leave none of them out.
 
 --conditions of video, words joined by "+": a damage (noise, flicker, blur, black, occlusion), of every frame
 or of every Nth (black:4); own or shuffled, which exchanges references; far=27,18,9, frames before the target that
@@ -47,8 +61,8 @@ later.
 
 OUTPUT gets README.md and index.html (the table: mean, lowest and highest of the seeds; curves; pictures of what the
 methods found beside what is annotated), results.json, and for each method and seed a folder with its recipe (a file
-for scripts/train_counter.py or scripts/train_video_baseline.py) and its model, which `dense-hf count` and
-`dense-hf segment` take: --model OUTPUT/METHOD/seed_1/model.
+for scripts/train_counter.py, scripts/train_video_baseline.py or scripts/run_weak_pipeline.py) and its model, which
+`dense-hf count`, `segment` and `localize` take: --model OUTPUT/METHOD/seed_1/model.
 
 Stop it whenever you like: the same command goes on, also in the middle of a training. Choices (thresholds) are made on
 the validation split; the test is looked at once, when all trainings are over. More pictures and more seeds tell more:
@@ -56,11 +70,12 @@ with 10 test pictures, differences of some percent mean nothing.
 
 exit code: 0 done, 1 done but for methods that failed, 2 not possible
 """
-_COUNTING, _VIDEO = "counters", "video"
+_COUNTING, _VIDEO, _WEAK = "counters", "video", "image labels"
 # options of the budget and of the data, by the task that they are for
 _BUDGET = {
     _COUNTING: ("minutes", "crop_size", "upright"),
     _VIDEO: ("frame_size", "clips"),
+    _WEAK: ("image_size", "segmenter_steps"),
 }
 _DATA = {
     _COUNTING: (
@@ -68,8 +83,9 @@ _DATA = {
         *("white", "bands", "nodata"),
     ),
     _VIDEO: ("layout", "protocol"),
+    _WEAK: (),
 }
-_OTHER = {_COUNTING: ("distances",), _VIDEO: ("conditions",)}
+_OTHER = {_COUNTING: ("distances",), _VIDEO: ("conditions",), _WEAK: ()}
 _SHARED = ("steps", "batch_size", "learning_rate", "backbone", "backbone_weights")
 
 
@@ -79,7 +95,11 @@ def add_parser(subparsers: Any) -> None:
         "compare",
         help="train several models on your annotated pictures or videos, and see which is best",
         description="Train several models on your annotated pictures or videos under one budget: which is best?",
-        epilog=_MANUAL.format(counters=_list_of(counting_names.NAMES), videos=_list_of(video_names.NAMES)),
+        epilog=_MANUAL.format(
+            counters=_list_of(counting_names.NAMES),
+            videos=_list_of(video_names.NAMES),
+            weak=_list_of(weak_names.NAMES),
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -93,19 +113,28 @@ def add_parser(subparsers: Any) -> None:
         nargs="+",
         metavar="NAME",
         help=f"default: {' '.join(counting_names.DEFAULT_METHODS)}; of a folder of videos (data/VIDEO/origin): "
-        + " ".join(video_names.DEFAULT_METHODS),
+        f"{' '.join(video_names.DEFAULT_METHODS)}; of a folder with train/labels.csv: "
+        + " ".join(weak_names.DEFAULT_METHODS),
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="SEED", help="(default: 1 2 3)")
     budget = parser.add_argument_group("budget, the same for all")
     length = budget.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, help="of each training (default: 400)")
     length.add_argument("--minutes", type=float, help="counters: of each training, about; quick ones make more steps")
-    budget.add_argument("--batch_size", type=int, help="of a step (default: 12 crops, of video 2 clips)")
+    budget.add_argument("--batch_size", type=int, help="of a step (default: 12 crops, 2 clips or 5 pairs)")
     budget.add_argument("--crop_size", type=int, help="counters: side of a crop in pixels (default: 128)")
     budget.add_argument(
         "--frame_size", type=int, nargs=2, metavar=("LONG", "SHORT"), help="video: that frames fit (default: 256 192)"
     )
     budget.add_argument("--clips", type=int, help="video: that all learn from (default: 320); 0: new ones every step")
+    budget.add_argument(
+        "--image_size", type=int, help="image labels: pictures become squares of this side (default: 256)"
+    )
+    budget.add_argument(
+        "--segmenter_steps",
+        type=int,
+        help="image labels: of a small DeepLab that learns from the masks of each row (default: 0, none)",
+    )
     budget.add_argument("--learning_rate", type=float, help="default: that of each method's recipe")
     budget.add_argument("--backbone", help="of timm (default: tf_efficientnet_lite0)")
     budget.add_argument(
@@ -138,27 +167,39 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _list_of(names: dict[str, tuple[str, str]]) -> str:
-    return "\n".join(f"  {name:<17} {title}: {about}" for name, (title, about) in names.items())
+    width = max(map(len, names))
+    return "\n".join(f"  {name:<{width}} {title}: {about}" for name, (title, about) in names.items())
 
 
 def _task_of(args: argparse.Namespace) -> str:
     """By the methods, or without them by the data.
 
     Raises:
-        ValueError: methods of two tasks, or options of the other one.
+        ValueError: methods of two tasks, or options of another one.
     """
-    if args.methods is None:
-        is_video = any(Path(args.data, "data").glob("*/origin"))
+    if args.methods is not None:
+        found = {_task_of_method(name) for name in args.methods}
+    elif any(Path(args.data, "data").glob("*/origin")):
+        found = {_VIDEO}
     else:
-        found = {name in video_names.NAMES for name in args.methods}
-        if len(found) > 1:
-            raise ValueError(f"methods must all count or all segment video. Received: {', '.join(args.methods)}")
-        is_video = found == {True}
-    task, other = (_VIDEO, _COUNTING) if is_video else (_COUNTING, _VIDEO)
-    of_other = (*_BUDGET[other], *_DATA[other], *_OTHER[other])
-    if ignored := [f"--{name}" for name in of_other if getattr(args, name) is not None]:
-        raise ValueError(f"These options are for {other}, and would be ignored. Received: {', '.join(ignored)}")
+        found = {_WEAK if Path(args.data, "train", "labels.csv").is_file() else _COUNTING}
+    if len(found) > 1:
+        raise ValueError(
+            "methods must be of one task: all count, all segment video or all learn from image labels. "
+            f"Received: {', '.join(args.methods)}"
+        )
+    (task,) = found
+    for other in _BUDGET:
+        of_other = (*_BUDGET[other], *_DATA[other], *_OTHER[other]) if other != task else ()
+        if ignored := [f"--{name}" for name in of_other if getattr(args, name) is not None]:
+            raise ValueError(f"These options are for {other}, and would be ignored. Received: {', '.join(ignored)}")
     return task
+
+
+def _task_of_method(name: str) -> str:
+    if name in video_names.NAMES:
+        return _VIDEO
+    return _WEAK if name in weak_names.NAMES else _COUNTING  # which knows files, too, and says what there is
 
 
 def _given(args: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
@@ -180,6 +221,11 @@ def _make_task(args: argparse.Namespace) -> Any:
 
         methods = args.methods or video_names.DEFAULT_METHODS
         return video_task(methods, source, VideoBudget(**fields), args.conditions or ())
+    if name == _WEAK:
+        from ..training.comparison.weak import weak_task
+        from ..training.comparison.weak_recipes import WeakBudget
+
+        return weak_task(args.methods or weak_names.DEFAULT_METHODS, args.data, WeakBudget(**fields))
     from ..training.comparison.counting import counting_task
     from ..training.comparison.counting_recipes import Budget
 

@@ -3,6 +3,7 @@
 OUTPUT/README.md, index.html   the table, the pictures
 OUTPUT/curves.svg              losses over the steps
 OUTPUT/counts.svg              of counters: counted and annotated numbers of the test pictures
+OUTPUT/attended.svg            of classifiers that compare pictures: how many positions a softmax attends to
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from ..data.files import write_file
-from ..markdown import spread, table
+from ..markdown import percent, spread, table
 from ..visualization.charts import chart
 
 Results = Mapping[str, Any]
@@ -64,7 +65,24 @@ def table_cells(results: Results, keys: Sequence[str] | None = None) -> tuple[li
 def comparison_table(results: Results, keys: Sequence[str] | None = None) -> str:
     """The table as Markdown, of all columns or of some."""
     head, rows = table_cells(results, keys)
-    return table(head, [[cells[0].replace("|", r"\|"), *cells[1:]] for cells in rows], "lr")
+    return table(head, [_without_bars(cells) for cells in rows], "lr")
+
+
+def _without_bars(cells: Sequence[str]) -> list[str]:
+    """Cells of a row of Markdown, whose title makes no column."""
+    return [cells[0].replace("|", r"\|"), *cells[1:]]
+
+
+def class_cells(results: Results) -> tuple[list[str], list[list[str]]]:
+    """Head and rows: IoU of each class on the test in percent, mean of the seeds; no rows where none has it."""
+    rows, names = [], []
+    for row in results["rows"].values():
+        found = [iou for parts in row["seeds"].values() if (iou := parts.get("test", {}).get("per_class_iou"))]
+        if found:
+            names = list(found[0])
+            known = {name: [iou[name] for iou in found if iou[name] is not None] for name in names}
+            rows.append([row["title"], *(percent(fmean(known[name]) if known[name] else None) for name in names)])
+    return ["", *names], rows
 
 
 def best_on_validation(results: Results) -> str | None:
@@ -83,21 +101,31 @@ def write_comparison(results: Results, output: Path, command: str) -> None:
         output: the folder.
         command: that made it, as it was typed.
     """
-    write_file(output / "curves.svg", chart(_losses(results), "step", "loss, of its first value").encode())
+    charts = {"Losses": ("curves.svg", chart(_losses(results), "step", "loss, of its first value"))}
     if counts := _counts(results):
-        counted = chart(counts, "annotated", "counted", lines=False, diagonal=True)
-        write_file(output / "counts.svg", counted.encode())
+        drawn = chart(counts, "annotated", "counted", lines=False, diagonal=True)
+        charts["Counted against annotated, of each test picture"] = ("counts.svg", drawn)
+    if attended := _curves(results, "attended"):
+        drawn = chart(attended, "step", "attended positions")
+        charts["Positions of another picture that one position attends to; 1 copies one of them"] = (
+            "attended.svg",
+            drawn,
+        )
+    for file, drawn in charts.values():
+        write_file(output / file, drawn.encode())
+    files = {title: file for title, (file, _) in charts.items()}
     sentences = _sentences(results, command)
     pictures = results.get("pictures", [])
     abouts = [[row["title"], row["about"]] for row in results["rows"].values()]
     text = [f"# {_title(results)}", *sentences, comparison_table(results), table(("row", "what it is"), abouts)]
-    text += ["## Pictures", *(f"{one['about']}:\n\n![{one['about']}]({one['file']})" for one in pictures)] * bool(
-        pictures
-    )
-    text += ["## Curves", "![losses](curves.svg)"]
-    text += ["Counted against annotated, of each test picture:", "![counts](counts.svg)"] * bool(counts)
+    of_classes = class_cells(results)
+    if of_classes[1]:
+        text += [f"## {_CLASSES}", table(of_classes[0], [_without_bars(cells) for cells in of_classes[1]], "lr")]
+    if pictures:
+        text += ["## Pictures", *(f"{one['about']}:\n\n![{one['about']}]({one['file']})" for one in pictures)]
+    text += ["## Curves", *(f"{title}:\n\n![{title}]({file})" for title, file in files.items())]
     write_file(output / "README.md", ("\n\n".join(text) + "\n").encode())
-    write_file(output / "index.html", _page(results, sentences, abouts, pictures, bool(counts)).encode())
+    write_file(output / "index.html", _page(results, sentences, abouts, files).encode())
 
 
 def _title(results: Results) -> str:
@@ -126,15 +154,23 @@ def _sentences(results: Results, command: str) -> list[str]:
     return sentences
 
 
-def _losses(results: Results) -> dict[str, list[tuple[float, float]]]:
-    """Of the first seed, as shares of the first value: losses of different methods are different things."""
+def _curves(results: Results, name: str) -> dict[str, list[tuple[float, float]]]:
+    """Step and value, of the first seed of each row that has a curve of this name."""
     found = {}
     for row in results["rows"].values():
-        curves = [parts["training"].get("curve") for parts in row["seeds"].values() if "training" in parts]
-        if curves and curves[0] and curves[0][0][1] > 0:
-            first = curves[0][0][1]
-            found[row["title"]] = [(step, min(2.0, loss / first)) for step, loss in curves[0]]
+        curves = [parts["training"].get(name) for parts in row["seeds"].values() if "training" in parts]
+        if curves and curves[0]:
+            found[row["title"]] = [(step, value) for step, value in curves[0]]
     return found
+
+
+def _losses(results: Results) -> dict[str, list[tuple[float, float]]]:
+    """As shares of the first value: losses of different methods are different things."""
+    return {
+        title: [(step, min(2.0, loss / curve[0][1])) for step, loss in curve]
+        for title, curve in _curves(results, "curve").items()
+        if curve[0][1] > 0
+    }
 
 
 def _counts(results: Results) -> dict[str, list[tuple[float, float]]]:
@@ -147,6 +183,7 @@ def _counts(results: Results) -> dict[str, list[tuple[float, float]]]:
     return found
 
 
+_CLASSES = "IoU of each class on the test, in percent"
 _STYLE = (
     "body{font-family:sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem;line-height:1.45}"
     "table{border-collapse:collapse;font-size:.85rem}td,th{padding:.3rem .6rem;border-bottom:1px solid #ddd;"
@@ -155,10 +192,26 @@ _STYLE = (
 
 
 def _page(
-    results: Results, sentences: Sequence[str], abouts: Sequence[Sequence[str]], pictures: Any, with_counts: bool
+    results: Results, sentences: Sequence[str], abouts: Sequence[Sequence[str]], charts: Mapping[str, str]
 ) -> str:
-    head, rows = table_cells(results)
-    best = _best_cells(results)
+    plain = [escape(one).replace("**", "").replace("`", "") for one in sentences]
+    body = [f"<h1>{escape(_title(results))}</h1>", *(f"<p>{one}</p>" for one in plain)]
+    body.append(_html_table(*table_cells(results), _best_cells(results)))
+    body.append("<ul>" + "".join(f"<li>{escape(title)}: {escape(about)}</li>" for title, about in abouts) + "</ul>")
+    of_classes = class_cells(results)
+    if of_classes[1]:
+        body += [f"<h2>{_CLASSES}</h2>", _html_table(*of_classes, {})]
+    body += [
+        f"<h2>{escape(one['about'])}</h2><img src='{escape(one['file'])}' alt='predictions'>"
+        for one in results.get("pictures", [])
+    ]
+    body += [f"<h2>{escape(title)}</h2><img src='{file}' alt='{escape(title)}'>" for title, file in charts.items()]
+    top = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(_title(results))}</title>"
+    return f"{top}<style>{_STYLE}</style><body>{''.join(body)}</body></html>\n"
+
+
+def _html_table(head: Sequence[str], rows: Sequence[Sequence[str]], best: Mapping[int, int]) -> str:
+    """`best` is column -> row."""
     lines = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
     for number, cells in enumerate(rows):
         marked = (
@@ -166,16 +219,7 @@ def _page(
             for column, cell in enumerate(cells)
         )
         lines.append("<tr>" + "".join(marked) + "</tr>")
-    plain = [escape(one).replace("**", "").replace("`", "") for one in sentences]
-    body = [f"<h1>{escape(_title(results))}</h1>", *(f"<p>{one}</p>" for one in plain)]
-    body.append(f"<table>{''.join(lines)}</table>")
-    body.append("<ul>" + "".join(f"<li>{escape(title)}: {escape(about)}</li>" for title, about in abouts) + "</ul>")
-    body += [f"<h2>{escape(one['about'])}</h2><img src='{escape(one['file'])}' alt='predictions'>" for one in pictures]
-    body.append("<h2>Losses</h2><img src='curves.svg' alt='losses'>")
-    if with_counts:
-        body.append("<h2>Counts of the test pictures</h2><img src='counts.svg' alt='counted against annotated'>")
-    top = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(_title(results))}</title>"
-    return f"{top}<style>{_STYLE}</style><body>{''.join(body)}</body></html>\n"
+    return f"<table>{''.join(lines)}</table>"
 
 
 def _best_cells(results: Results) -> dict[int, int]:

@@ -1,5 +1,6 @@
 """A training run of the classifier of MCIS, from the options to the card."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -16,8 +17,12 @@ from .dataset import WeakTrainingSet, collate_pairs
 from .trainer import MCISTrainer
 
 
-def train_classifier(run: TrainingRun) -> dict[str, Any]:
+def train_classifier(run: TrainingRun, judged: Sequence[str] | None = None) -> dict[str, Any]:
     """Check data and weights, train, evaluate, write results and card.
+
+    Args:
+        run: what is trained.
+        judged: the splits that the weights are evaluated on at the end; by default all besides training.
 
     Raises:
         InvalidDataError: data or weights that cannot be used, before the first step.
@@ -40,20 +45,21 @@ def train_classifier(run: TrainingRun) -> dict[str, Any]:
         image_cache_size=run.data.image_cache_size,
     )
     card = describe(run, {split: len(folder) for split, folder in folders.items()}, images=train)
-    judged = {split: folder.images for split, folder in folders.items() if split != "train"}
+    others = {split: folder.images for split, folder in folders.items() if split != "train"}
     trainer = MCISTrainer(
         model=model,
         args=run.training,
         encoder=run.method.encoder,
         train_dataset=train_set,
-        eval_dataset=judged.get(run.data.eval_split),
+        eval_dataset=others.get(run.data.eval_split),
         data_collator=collate_pairs,
         processing_class=processor,
         judge=partial(judge, run=run, processor=processor),
         write_card=partial(write_weak_card, run=card, class_names=train.class_names, license=run.data.license),
     )
     trainer.train(resume_from_checkpoint=checkpoint)
-    return finish(run, trainer, judged, "epochs")
+    splits = {split: images for split, images in others.items() if judged is None or split in judged}
+    return finish(run, trainer, splits, "epochs")
 
 
 def read_data(run: TrainingRun) -> dict[str, WeakFolder]:

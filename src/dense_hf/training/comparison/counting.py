@@ -37,7 +37,7 @@ from ..run_options import TrainingRun
 from .counting_baselines import best_constant, fit_ridge, frozen_backbone, parameters_of, predict, summed_features
 from .counting_names import NAMES
 from .counting_recipes import MEASURED_STEPS, RECIPES, Budget, sections_of
-from .log import loss_curve, seconds_before
+from .log import logged, seconds_before
 from .runner import MAX_BYTES, Row
 
 FOUND = ("mae", "mse", "nae")
@@ -153,7 +153,7 @@ class CountingTask:
             "threshold": getattr(processor, "threshold", None),
             "training_seconds": seconds,
             **parameters_of(type(model)(model.config)),  # one that is loaded does not know what was not trained
-            "curve": loss_curve(folder / "model"),
+            "curve": logged(folder / "model", "loss"),
             "results": results,
         }
 

@@ -1,4 +1,4 @@
-"""What the folder of a row's training tells: the curve of the loss, and how long a training took that was killed."""
+"""What the folder of a row's training tells: curves of its log, and how long a training took that was killed."""
 
 from pathlib import Path
 
@@ -6,11 +6,11 @@ from ...reading import read_json
 from .runner import MAX_BYTES
 
 
-def loss_curve(model: Path) -> list[list[float]]:
-    """Step and loss of each line of the log of a training."""
+def logged(model: Path, name: str) -> list[list[float]]:
+    """Step and value of each line of the log of a training that has a number of this name, such as "loss"."""
     states = sorted(model.glob("checkpoint-*/trainer_state.json"), key=lambda path: int(path.parent.name[11:]))
     history = read_json(states[-1], MAX_BYTES)["log_history"] if states else []
-    return [[int(line["step"]), float(line["loss"])] for line in history if "loss" in line]
+    return [[int(line["step"]), float(line[name])] for line in history if name in line]
 
 
 def seconds_before(folder: Path) -> float:

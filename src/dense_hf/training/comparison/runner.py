@@ -42,7 +42,7 @@ class Row:
 
 
 class Task(Protocol):
-    """What is compared: `comparison.counting.CountingTask`, `comparison.video.VideoTask`."""
+    """What is compared: `comparison.counting.CountingTask`, `video.VideoTask`, `weak.WeakTask`."""
 
     name: str
 

@@ -44,7 +44,8 @@ from ..video.cffm_plus import train_cffm_plus
 from ..video.options import parse_video_run
 from ..video.run import train_video_model
 from .counting_baselines import parameters_of
-from .log import loss_curve, seconds_before
+from .log import logged, seconds_before
+from .method_names import check_methods
 from .runner import MAX_BYTES, TEST, Row
 from .video_conditions import CLEAN, Condition, parse_conditions
 from .video_names import BASES, NAMES
@@ -186,7 +187,7 @@ class VideoTask:
             raise ValueError(f"{NAMES[name][0]} needs weights that could not be downloaded: {error}") from error
         seconds = before + time.process_time() - started
         write_json(folder / "seconds.json", {"training": seconds})
-        return {"training_seconds": seconds, "curve": loss_curve(folder / "model")}
+        return {"training_seconds": seconds, "curve": logged(folder / "model", "loss")}
 
     def _run(self, name: str, seed: int, folder: Path) -> TrainingRun:
         recipe = RECIPES[name]
@@ -310,13 +311,7 @@ def video_task(
         InvalidDataError: data that cannot be used.
         ValueError: names that are none, appear twice or lack the row that they build on; a split without masks.
     """
-    if unknown := [name for name in methods if name not in NAMES]:
-        raise ValueError(f"methods must be among {', '.join(NAMES)}. Received: {', '.join(unknown)}")
-    if len(set(methods)) < len(methods):
-        raise ValueError(f"methods must be different. Received: {', '.join(methods)}")
-    for place, name in enumerate(methods):
-        if name in BASES and BASES[name] not in methods[:place]:
-            raise ValueError(f"{name} builds on {BASES[name]}, which must stand before it. Received: {methods}")
+    check_methods(methods, NAMES, BASES)
     for name in methods:
         if name in RECIPES:
             sections_of(RECIPES[name], budget, 1)  # a backbone that is none, or lacks maps
