@@ -19,8 +19,8 @@ inputs are noise. Rows:
 The columns in percent are of the time of a run, its start and what it writes at the end included. What must be flat
 is so if the median of the last quarter is at most 16 MB above that of the second quarter (caches are full by then); of
 the stream, if its peak is at most 64 MB above that of 20 frames: there are as many references after the ninth frame
-as later. One photo is one item, so its memory is listed and not judged. A run of less than two minutes was starting
-for too much of it, and is not judged. The exit code is 1 if something grew or failed.
+as later. One photo is one item, so its memory is listed and not judged. Runs of less than half the size (--share) were
+starting for too much of their time, and are not judged. The exit code is 1 if something grew or failed.
 """
 
 import argparse
@@ -48,7 +48,7 @@ from dense_hf.methods import method_of
 ROOT = Path(__file__).parents[1]
 PROGRAM = [sys.executable, "-m", "dense_hf.cli"]
 MEGABYTES, MEGABYTES_OF_A_STREAM = 16, 64
-JUDGED_SECONDS = 120
+JUDGED_SHARE = 0.5
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
 
 
@@ -58,7 +58,7 @@ class Measured(NamedTuple):
     size: str
     run: Watched
     growth: float | None = None
-    """Megabytes; None where growing is no fault, or cannot be seen."""
+    """Megabytes; None where growing is no fault."""
     limit: float = MEGABYTES
 
 
@@ -67,10 +67,10 @@ def at_quarters(samples: list[Sample]) -> list[float]:
     return [samples[round(share * (len(samples) - 1))].megabytes for share in QUARTERS]
 
 
-def growth(samples: list[Sample]) -> float | None:
-    """By how many megabytes the median of the last quarter is above that of the second; None of a short run."""
-    if samples[-1].seconds < JUDGED_SECONDS:
-        return None
+def growth(samples: list[Sample]) -> float:
+    """By how many megabytes the median of the last quarter is above that of the second; 0 of fewer than 4 samples."""
+    if len(samples) < 4:
+        return 0.0
     quarter = len(samples) // 4
     second, last = samples[quarter : 2 * quarter], samples[3 * quarter :]
     return median(one.megabytes for one in last) - median(one.megabytes for one in second)
@@ -145,8 +145,7 @@ def stream(root: Path, share: float) -> Measured:
             return Measured(f"{number} frames", runs[-1])
     few, many = runs
     size = f"{frames} frames of 1920 x 1080; peak of {frames // 3}: {few.peak:.0f}"
-    judged = many.peak - few.peak if few.samples[-1].seconds > 0 and frames // 3 > 9 else None
-    return Measured(size, many, judged, MEGABYTES_OF_A_STREAM)
+    return Measured(size, many, many.peak - few.peak, MEGABYTES_OF_A_STREAM)
 
 
 def training(root: Path, share: float) -> Measured:
@@ -184,12 +183,12 @@ PARTS: dict[str, Callable[[Path, float], Measured]] = {
 }
 
 
-def cells(name: str, found: Measured) -> list[str]:
+def cells(name: str, found: Measured, is_judged: bool) -> list[str]:
     """A row of the table."""
     if found.run.code or not found.run.samples:
         return [name, found.size, f"failed ({found.run.code})", "", "", "", "", ""]
     flat = "not judged"
-    if found.growth is not None:
+    if found.growth is not None and is_judged:
         flat = f"{'yes' if found.growth <= found.limit else 'NO'}, {found.growth:+.0f} (limit {found.limit})"
     megabytes = [found.run.peak, *at_quarters(found.run.samples)]
     return [name, found.size, *(f"{number:.0f}" for number in megabytes), flat]
@@ -203,13 +202,13 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if not 0 < options.share <= 1:
         parser.error(f"--share must be above 0 and at most 1. Received: {options.share}")
-    rows, is_bad = [], False
+    rows, is_bad, is_judged = [], False, options.share >= JUDGED_SHARE
     for name in options.only:
         with tempfile.TemporaryDirectory() as folder:
             found = PARTS[name](Path(folder), options.share)
-        rows.append(cells(name, found))
+        rows.append(cells(name, found, is_judged))
         print(*rows[-1], sep=", ", file=sys.stderr, flush=True)
-        is_bad |= bool(found.run.code) or (found.growth or 0) > found.limit
+        is_bad |= bool(found.run.code) or (is_judged and (found.growth or 0) > found.limit)
     print(f"{os.environ.get('OMP_NUM_THREADS', 'all')} thread(s), float32, torch {torch.__version__}")
     shares = [f"at {share:.0%}" for share in QUARTERS]
     print(table(("what", "size", "peak MB", *shares, "flat"), rows, "llrrrrrl"))

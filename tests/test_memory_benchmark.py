@@ -50,26 +50,31 @@ def test_a_program_and_its_child_are_seen(tmp_path, monkeypatch):
     assert run.peak > 64, "although it may have been gone when the program was looked at"
 
 
-def samples(*megabytes: float, seconds: float = 10) -> list[Sample]:
-    return [Sample(seconds * index, value, 3, 1) for index, value in enumerate(megabytes)]
+def samples(*megabytes: float) -> list[Sample]:
+    return [Sample(index, value, 3, 1) for index, value in enumerate(megabytes)]
 
 
 def test_growth_is_the_last_quarter_above_the_second():
     loading, flat = [10, 20, 90, 95], [100] * 12
     assert memory.growth(samples(*loading, *flat)) == 0
     assert memory.growth(samples(*range(0, 160, 10))) == 80
-    assert memory.growth(samples(*range(0, 160, 10), seconds=1)) is None, "too short"
+    assert memory.growth(samples(1, 100)) == 0, "too few"
     assert memory.at_quarters(samples(1, 2, 3, 4, 5)) == [2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(
-    ("megabytes", "flat", "code"), [(15, "yes, +15 (limit 16)", 0), (17, "NO, +17 (limit 16)", 1)]
+    ("megabytes", "share", "flat", "code"),
+    [
+        (15, "0.5", "yes, +15 (limit 16)", 0),
+        (17, "0.5", "NO, +17 (limit 16)", 1),
+        (17, "0.4", "not judged", 0),
+    ],
 )
-def test_what_grows_is_a_row_and_an_exit_code(monkeypatch, capsys, megabytes, flat, code):
+def test_what_grows_is_a_row_and_an_exit_code(monkeypatch, capsys, megabytes, share, flat, code):
     run = Watched(0, samples(1, 2, 3, 4, 5), 7)
     monkeypatch.setitem(memory.PARTS, "video", lambda folder, share: memory.Measured(f"{share:g}", run, megabytes))
-    assert memory.main(["--only", "video", "--share", "0.5"]) == code
-    assert capsys.readouterr().out.splitlines()[-1] == f"| video | 0.5 | 7 | 2 | 3 | 4 | 5 | {flat} |"
+    assert memory.main(["--only", "video", "--share", share]) == code
+    assert capsys.readouterr().out.splitlines()[-1] == f"| video | {share} | 7 | 2 | 3 | 4 | 5 | {flat} |"
 
 
 def test_what_fails_is_said(monkeypatch, capsys):
