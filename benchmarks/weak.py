@@ -2,6 +2,7 @@
 
     python benchmarks/weak.py                      # VGG-16 at 96 x 96: a few minutes on one thread
     python benchmarks/weak.py --size 256           # the released size: half an hour or more
+    python benchmarks/weak.py --only encoder       # the rows whose names have this text
 
 Times of this machine mean little, ratios do. Each row is measured in turn with what it is compared to (A B A B ...)
 and prints the median of the ratios of CPU time, with the lowest and the highest. What both give is compared first:
@@ -11,6 +12,7 @@ maps must be equal bit for bit, losses and gradients up to rounding.
   computed once for its four pairs; the plain form, that of the released code, computes them for every pair.
 - localisation / no cache: all maps of a group in which every image has the same class, three references each, with
   views (released) and without (thesis). Features are kept, or computed again for every reference.
+- localisation / encoder: the same, from pictures to maps, and nothing but one encoder pass per image and view.
 - peak memory: by how much the largest size of a process of its own exceeds that of the model alone (Linux).
 """
 
@@ -19,6 +21,7 @@ import copy
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -105,6 +108,19 @@ def localization(
     return run
 
 
+def encoder_passes(model: MCISForImageClassification, num_images: int, size: int) -> Callable[[], None]:
+    """One pass for each image, its mirror image, and each other size; one at a time, as localisation has them."""
+    sides = [size, size, *(int(scale * size) for scale in model.config.scale_views)]
+    pixels = [torch.randn(1, 3, side, side) for side in sides]
+
+    def run() -> None:
+        with torch.no_grad():
+            for values in pixels * num_images:
+                model.extract_features(values)
+
+    return run
+
+
 def check_steps(model: MCISForImageClassification, batch: dict) -> None:
     """Both forms give the same loss and gradients.
 
@@ -122,13 +138,13 @@ def check_steps(model: MCISForImageClassification, batch: dict) -> None:
             )
 
 
-def check_maps(ours: list[np.ndarray], theirs: list[np.ndarray]) -> None:
+def check_maps(ours: Callable[[], list[np.ndarray]], theirs: Callable[[], list[np.ndarray]]) -> None:
     """The same maps, bit for bit.
 
     Raises:
         ValueError: if they are not.
     """
-    if not all(map(np.array_equal, ours, theirs)):
+    if not all(map(np.array_equal, ours(), theirs())):
         raise ValueError("maps with and without a cache must be equal. Received: maps that differ")
 
 
@@ -155,6 +171,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=6, help="of the group (default: 6)")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", default="", metavar="TEXT", help="rows whose names have it")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model, size, count = make_model(), arguments.size, arguments.images
@@ -163,19 +180,28 @@ def main() -> None:
         f"VGG-16, {arguments.batch_size} pair(s) a step, groups of {count} images, {size} x {size}, fp32, "
         f"{arguments.threads} thread(s), torch {torch.__version__}, {arguments.repeats} pairs of runs"
     )
-    check_steps(model, batch)
-    rows: list[tuple[str, Callable, Callable]] = [
-        ("training step / plain", shared_step(model, batch), plain_step(model, batch))
+    passes = encoder_passes(model, count, size)
+    rows: list[tuple[str, Callable, Callable, Callable[[], None]]] = [
+        (
+            "training step / plain",
+            shared_step(model, batch),
+            plain_step(model, batch),
+            partial(check_steps, model, batch),
+        )
     ]
     for name, use_views in (("localisation / no cache", True), ("  without views", False)):
-        runs = [localization(model, count, size, cached, use_views) for cached in (True, False)]
-        check_maps(*(run() for run in runs))
-        rows.append((name, *runs))
-    for name, ours, theirs in rows:
-        compare(name, ours, theirs, arguments.repeats)
+        ours, theirs = (localization(model, count, size, cached, use_views) for cached in (True, False))
+        rows.append((name, ours, theirs, partial(check_maps, ours, theirs)))
+    rows.append(("localisation / encoder", rows[1][1], passes, lambda: None))
+    for name, ours, theirs, check in rows:
+        if arguments.only in name:
+            check()
+            compare(name, ours, theirs, arguments.repeats)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=spawn, max_tasks_per_child=1) as pool:
         for kind in ("training step", "training step, plain", "localisation", "localisation, no cache"):
+            if arguments.only not in f"peak memory, {kind}":
+                continue
             peak = pool.submit(peak_mebibytes, kind, arguments.batch_size, count, size).result()
             print(f"peak memory, {kind:24s} {peak:.0f} MiB", flush=True)
 

@@ -10,18 +10,15 @@ ends within two minutes was starting for too much of it: its row is printed and 
 """
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 from tiny_checkpoints import CHECKPOINTS
+from watched_programs import Sample, watch
 
 from dense_hf import CFFMForVideoSemanticSegmentation, CFFMImageProcessor
 from dense_hf.data import VideoWriter
@@ -32,15 +29,6 @@ ITEMS = {"count": 20_000, "session": 20_000, "segment": 20_000, "localize": 5_00
 MEGABYTES, BYTES_PER_ITEM = 16, {"count": 4_000, "session": 0, "segment": 0, "localize": 64_000}
 SIZE = (48, 32)
 JUDGED_SECONDS = 120
-
-
-class Sample(NamedTuple):
-    """What a process uses at a time."""
-
-    seconds: float
-    megabytes: float
-    files: int
-    threads: int
 
 
 def checkpoints(root: Path) -> None:
@@ -87,24 +75,6 @@ def segment_frames(model: str, items: int) -> None:
             network.segment_frame(torch.randn(1, 3, SIZE[1], SIZE[0], generator=generator), session)
 
 
-def watch(words: list[str]) -> tuple[int, list[Sample]]:
-    """The exit code of a program, and what it used over time."""
-    samples = []
-    start = time.monotonic()
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        own = Path("/proc", str(process.pid))
-        while process.poll() is None:
-            try:
-                status = dict(line.split(":", 1) for line in (own / "status").read_text().splitlines())
-                files = len(os.listdir(own / "fd"))
-                memory = int(status["VmRSS"].split()[0]) / 1024
-                samples.append(Sample(time.monotonic() - start, memory, files, int(status["Threads"])))
-            except (OSError, KeyError):  # it ends
-                break
-            time.sleep(0.5)
-        return process.wait(), samples
-
-
 def grown(part: str, items: int, samples: list[Sample]) -> list[str]:
     """What is more in the last quarter than in the second, and a line of the table."""
     quarter = len(samples) // 4
@@ -135,7 +105,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as root:
             checkpoints(Path(root))
             items = round(ITEMS[part] * options.share)
-            code, samples = watch(command(part, items, Path(root)))
+            code, samples, _ = watch(command(part, items, Path(root)))
             if code != 0 or len(samples) < 20:
                 problems.append(f"{part}: exit code {code} after {len(samples) / 2} s")
             else:
