@@ -35,6 +35,7 @@ def open_page(browser):
 
     def new(address):
         context = browser.new_context(viewport={"width": 1280, "height": 860})
+        context.set_default_timeout(120_000)  # a page of a busy machine
         contexts.append(context)
         page = context.new_page()
         page.on("request", lambda request: elsewhere.append(request.url))
