@@ -77,7 +77,7 @@ class CommonTests(ModelTesterMixin):
         self.config_tester.run_common_tests()
 
     def test_bc_torch_dtype(self):
-        """As upstream, whose messages write every number 14 times, though nothing fails: half a minute a model."""
+        """As upstream, whose messages write every number, though nothing fails: most of its time."""
         before = vars(PRINT_OPTS).copy()
         torch.set_printoptions(threshold=0, edgeitems=1)
         try:
