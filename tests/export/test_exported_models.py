@@ -11,8 +11,9 @@ from PIL import Image
 from saved_checkpoints import saved
 from tiny_cffm import tiny_model as tiny_cffm
 from tiny_dilated import tiny_model as tiny_dilated
+from tiny_mrcfa import tiny_model as tiny_mrcfa
 
-from dense_hf import CFFMImageProcessor, InvalidDataError
+from dense_hf import CFFMImageProcessor, InvalidDataError, MCNNForObjectCounting, MRCFAImageProcessor
 from dense_hf.cli import main
 from dense_hf.export import export_model
 from dense_hf.export.graphs import graphs_of
@@ -203,14 +204,51 @@ def test_a_video_frame_by_frame_is_that_of_a_session(tmp_path, monkeypatch):
     )
 
 
-def test_programs_of_torch_export(tmp_path):
-    document = export_model(saved(tmp_path / "model", "mcnn"), tmp_path / "programs", to="torch")
-    assert document["graphs"]["model"]["inputs"]["pixel_values"] == ["batch", 3, "height", "width"]
+@pytest.mark.parametrize(
+    ("name", "sides"),
+    [
+        ("mcnn", ("height", "width")),
+        pytest.param("p2pnet", ("height", "width"), marks=pytest.mark.slow),
+        pytest.param("man", ("height", "width"), marks=pytest.mark.slow),
+        pytest.param("iocformer", (32, 32), marks=pytest.mark.slow),
+    ],
+)
+def test_programs_of_torch_export(name, sides, tmp_path):
+    """Of any batch, and of any size where there are no tiles: what the tracing saw is no constant."""
+    document = export_model(saved(tmp_path / "model", name), tmp_path / "programs", to="torch")
+    described = document["graphs"]["model"]
+    assert described["inputs"]["pixel_values"] == ["batch", 3, *sides]
     model, _ = load_counter(tmp_path / "model")
-    pixels = torch.randn(5, 3, 40, 52)
-    [density] = torch.export.load(tmp_path / "programs/model.pt2").module()(pixels)
+    pixels = torch.randn(5, 3, *((64, 160) if "height" in sides else sides))
+    found = torch.export.load(tmp_path / "programs/model.pt2").module()(pixels)
     with torch.no_grad():
-        torch.testing.assert_close(density, model(pixels).density_map, atol=1e-5, rtol=0)
+        expected = model(pixels)
+    for output, value in zip(described["outputs"], found, strict=True):
+        torch.testing.assert_close(value, expected[output], atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+def test_the_step_of_mrcfa_is_a_program(tmp_path, monkeypatch):
+    tiny_mrcfa().save_pretrained(tmp_path / "model")
+    MRCFAImageProcessor().save_pretrained(tmp_path / "model")
+    monkeypatch.setattr("dense_hf.export.files.graphs_of", lambda *arguments: graphs_of(*arguments)[2:])
+    document = export_model(tmp_path / "model", tmp_path / "programs", to="torch", size=(32, 64))
+    assert document["graphs"]["next_frame"]["inputs"]["reference_1_0"][0] == "batch"
+
+
+def test_a_program_of_one_batch_is_refused(tmp_path, monkeypatch):
+    """`len` gives torch.export a number, and the program is for that many pictures alone."""
+    forward = MCNNForObjectCounting.forward
+    monkeypatch.setattr(
+        MCNNForObjectCounting,
+        "forward",
+        lambda self, pixel_values, **options: forward(
+            self, pixel_values.expand(len(pixel_values), -1, -1, -1), **options
+        ),
+    )
+    with pytest.raises(ValueError, match=r"must take any batch.*pixel_values \[3, 3"):
+        export_model(saved(tmp_path / "model", "mcnn"), tmp_path / "programs", to="torch")
+    assert not (tmp_path / "programs").exists()
 
 
 def test_a_picture_is_counted_like_its_array(exported):

@@ -176,7 +176,7 @@ class IOCFormerDecoderSelfAttention(ConditionalDetrDecoderSelfAttention):
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None]:
         """Queries [B, Q, M] and their positions [1 or B, Q, M]."""
-        rows = len(hidden_states)
+        rows = hidden_states.shape[0]  # `len` would make it a constant of an exported program
         is_fused = self.config._attn_implementation == "sdpa"
         if hidden_states.stride(0) == 0 and is_fused and attention_mask is None and not self.training:
             hidden_states = hidden_states[:1]
@@ -228,7 +228,7 @@ class IOCFormerCrossAttention(ConditionalDetrDecoderCrossAttention):
             query_content = query_content + self.q_pos_proj(query_position_embeddings)
             key_content = key_content + key_position
         query_position = self.q_pos_sine_proj(query_sine_embed)
-        rows = (len(encoder_hidden_states), -1, -1, -1)
+        rows = (encoder_hidden_states.shape[0], -1, -1, -1)
         query, key = (
             torch.cat([self._heads(content).expand(rows), self._heads(position).expand(rows)], dim=-1)
             for content, position in ((query_content, query_position), (key_content, key_position))

@@ -59,9 +59,13 @@ class RegionAttention(nn.Module):
         projected = self.in_proj(tokens).unflatten(2, (_PROJECTIONS, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         values, attended, regions = projected[2], [], []
         batch, length = tokens.shape[:2]
-        rows = max(1, ATTENTION_CELLS // (batch * self.num_heads * length))
-        for first in range(0, length, rows):  # a matrix of all tokens of a large image would be gigabytes
-            scores, weights = self._scores(projected, slice(first, first + rows), size)
+        strips = [slice(None)]
+        if not torch.compiler.is_compiling():  # a graph is made for any number of tokens
+            # a matrix of all tokens of a large image would be gigabytes
+            rows = max(1, ATTENTION_CELLS // (batch * self.num_heads * length))
+            strips = [slice(first, first + rows) for first in range(0, length, rows)]
+        for strip in strips:
+            scores, weights = self._scores(projected, strip, size)
             attention = F.dropout(scores.softmax(dim=-1), self.dropout, self.training)
             attended.append(attention @ values)
             if with_regions:
@@ -210,7 +214,7 @@ class MANForObjectCounting(CounterPreTrainedModel):
         enlarged = F.interpolate(states[-1], size=cells, mode="bilinear", align_corners=True)
         density_map, features = self.head(enlarged)
         is_empty = not (with_regions and regions)
-        consistency = density_map.new_zeros(len(density_map)) if is_empty else consistency_loss(regions)
+        consistency = density_map.new_zeros(density_map.shape[0]) if is_empty else consistency_loss(regions)
         return [density_map, consistency, *states, features]
 
     def _loss(

@@ -135,7 +135,7 @@ class P2PNetForObjectCounting(CounterPreTrainedModel):
             logits = _without_object(logits, self._of_proposals(seen)[..., 0] == 0)
         points = self._of_proposals(offsets).float() * self.config.offset_scale + anchors
         if not self.config.count_padding:
-            inside = (anchors < anchors.new_tensor([width, height])).all(dim=-1)
+            inside = (anchors[:, 0] < width) & (anchors[:, 1] < height)
             logits, points, anchors = logits[:, inside], points[:, inside], anchors[inside]
             if pixel_mask is not None:
                 x, y = anchors.long().unbind(dim=-1)
@@ -154,7 +154,8 @@ class P2PNetForObjectCounting(CounterPreTrainedModel):
             loss=loss,
             loss_dict=terms,
             logits=logits,
-            pred_points=points / points.new_tensor([width, height]),
+            # not by a tensor of both sides, which would be constants of an exported program
+            pred_points=torch.stack([points[..., 0] / width, points[..., 1] / height], dim=-1),
             hidden_states=tuple(states),
         )
 

@@ -51,7 +51,7 @@ class TokenPositions(nn.Module):
         """
         if self.config.position_scale is not None:
             return code_points(cell_centers(features), self.config)[None]
-        rows = 1 if mask is None else len(mask)
+        rows = 1 if mask is None else mask.shape[0]
         codes = self.released(torch.Size([rows, *features.shape[1:]]), features.device, features.dtype, mask)
         # transformers keeps the last ones, unless it compiles; autograd refuses those of inference mode
         if not torch.compiler.is_compiling() and codes.is_inference() and not torch.is_inference_mode_enabled():

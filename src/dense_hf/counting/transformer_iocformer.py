@@ -289,7 +289,7 @@ class IOCFormerDecoder(IOCFormerTransformerModel):
             hidden_states = sample_map(memory + self.local_conv(memory), reference_points)
         else:
             hidden_states = encoder_hidden_states.new_zeros(1, *query_position_embeddings.shape[1:])
-            hidden_states = hidden_states.expand(len(encoder_hidden_states), -1, -1)
+            hidden_states = hidden_states.expand(encoder_hidden_states.shape[0], -1, -1)
         mask = None
         if encoder_attention_mask is not None:
             mask = create_bidirectional_mask(

@@ -174,7 +174,17 @@ def _write_program(graph: Graph, path: Path) -> Run:
         program = torch.export.export(graph.module, tuple(graph.inputs.values()), dynamic_shapes=(varying,))
     torch.export.save(program, path)
     module = torch.export.load(path).module()
-    return lambda inputs: module(*inputs.values())
+
+    def run(inputs: Mapping[str, Tensor]) -> Sequence[Tensor]:
+        try:
+            return module(*inputs.values())
+        except AssertionError as error:  # so torch says that a length is a constant of the program
+            shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in inputs.items())
+            raise ValueError(
+                f"The program {graph.name} must take any batch and size. Received: {shapes}, {error}"
+            ) from error
+
+    return run
 
 
 def _largest_difference(graph: Graph, run: Run) -> float:

@@ -50,9 +50,9 @@ class ImageLayer(nn.Module):
         def convolve(image: Tensor, kernel: Tensor, shift: Tensor | None = None) -> Tensor:
             return F.conv2d(image, kernel.expand(count, 1, size, size), shift, padding=size // 2, groups=count)
 
-        first, *others = images.split(1)
-        total = convolve(first, kernels[0], bias.expand(count))
-        for image, kernel in zip(others, kernels[1:]):
+        (first, *others), (first_kernel, *other_kernels) = images.split(1), kernels.unbind()
+        total = convolve(first, first_kernel, bias.expand(count))
+        for image, kernel in zip(others, other_kernels):
             total = total + convolve(image, kernel)
         return total
 
