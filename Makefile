@@ -28,16 +28,15 @@ $(SPACES)/.installed: $(VENV)/.installed
 
 install: $(VENV)/.installed ## set up .venv with all that tests, checks and demos need
 
+# two processes of one thread: with the threads that PyTorch starts by itself, four wait for two cores.
 # loadgroup hands tests out one at a time, so that a few long ones do not wait behind each other
-PARALLEL := --numprocesses 2 --dist loadgroup --ignore tests/spaces
-# lines are counted where most are run, and counting costs a third of the time
+PYTEST := OMP_NUM_THREADS=1 $(RUN)/python -m pytest --numprocesses 2 --dist loadgroup --ignore tests/spaces
 test: install ## every test; the quick ones must have run 95 % of the lines of src
-	$(RUN)/python -m pytest $(PARALLEL) -m 'not common and not slow' --cov --cov-report=
+	$(PYTEST) --cov --cov-report=
 	$(RUN)/python tests/helpers/covered_lines.py 95
-	$(RUN)/python -m pytest $(PARALLEL) -m 'common or slow'
 
 test-fast: install ## the tests that need neither a network nor much time
-	$(RUN)/python -m pytest $(PARALLEL) -m 'not slow and not network'
+	$(PYTEST) -m 'not slow and not network'
 
 test-spaces: $(SPACES)/.installed ## the pages of spaces/ in a headless browser
 	$(SPACES)/bin/python -m pytest tests/spaces

@@ -94,11 +94,14 @@ def pytest_configure(config: pytest.Config) -> None:
         "torch_compile_test",
     ):
         config.addinivalue_line("markers", f"{mark}: set by transformers")
+    config.addinivalue_line("markers", "no_cover: of pytest-cov, which is not everywhere")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For several processes of pytest: tests that share a fixture of their file stay together, as do those that share
-    a stand-in for the Hub and its warm parent; and files with slow tests come first, so that none waits at the end."""
+    a stand-in for the Hub and its warm parent; and files with slow tests come first, so that none waits at the end.
+    Lines are counted where most are run: counting costs a third of the time, and slow tests run few that others do not.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
     for item in items:
@@ -107,6 +110,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
         elif item.path.parent.name == "hub" and item.path in slow:
             item.add_marker(pytest.mark.xdist_group("hub"))
+        if item.get_closest_marker("slow") or item.get_closest_marker("common"):
+            item.add_marker(pytest.mark.no_cover)
 
 
 @pytest.fixture(scope="session")
