@@ -100,7 +100,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For several processes of pytest: tests that share a fixture of their file stay together, as do those that share
     a stand-in for the Hub and its warm parent; and files with slow tests come first, so that none waits at the end.
-    Lines are counted where most are run: counting costs a third of the time, and slow tests run few that others do not.
+    Lines are counted where most are run: counting costs a third of the time.
     """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
