@@ -10,6 +10,8 @@ inputs are noise. Rows:
 - photo: `dense-hf count` of a JPEG of 6000 x 4000, with tables and overlays, by the small counter of tree crowns that
   comes with dense_hf.
 - photo, ResNet-50: the same by IOCFormer of the thesis' size (700 queries), with random weights.
+- mosaic: `dense-hf count` of a GeoTIFF of 20,000 x 20,000 pixels (1.2 GB), read by windows, by a
+  tiny MCNN (`pip install .[geo]`). One of 1,000 x 1,000 is counted before it, and the peaks are compared.
 - video: `dense-hf segment` of an MP4 of 30,000 frames of 96 x 64, with overlay and table, by a tiny CFFM.
 - stream: `dense-hf segment -` of 60 frames of 1920 x 1080 from a pipe, with overlay and table, by CFFM-B1 with 124
   classes and random weights. A stream of 20 frames runs before it, and the peaks are compared.
@@ -19,8 +21,9 @@ inputs are noise. Rows:
 The columns in percent are of the time of a run, its start and what it writes at the end included. What must be flat
 is so if the median of the last quarter is at most 16 MB above that of the second quarter (caches are full by then); of
 the stream, if its peak is at most 64 MB above that of 20 frames: there are as many references after the ninth frame
-as later. One photo is one item, so its memory is listed and not judged. Runs of less than half the size (--share) were
-starting for too much of their time, and are not judged. The exit code is 1 if something grew or failed.
+as later; of the mosaic, if its peak is below 1 GB or at most 256 MB above that of the small one: libraries alone take
+most of a gigabyte. One photo is one item, so its memory is listed and not judged. Runs of less than half the size
+(--share) were starting for too much of their time, and are not judged. The exit code is 1 if something grew or failed.
 """
 
 import argparse
@@ -38,6 +41,7 @@ import numpy as np
 import torch
 from PIL import Image
 from tiny_checkpoints import CHECKPOINTS
+from tiny_counters import tiny_counter
 from watched_programs import Sample, Watched, watch
 
 from dense_hf import CFFMImageProcessor, IOCFormerImageProcessor
@@ -47,7 +51,8 @@ from dense_hf.methods import method_of
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = [sys.executable, "-m", "dense_hf.cli"]
-MEGABYTES, MEGABYTES_OF_A_STREAM = 16, 64
+MEGABYTES, MEGABYTES_OF_A_STREAM, MEGABYTES_OF_A_MOSAIC = 16, 64, 256
+BLOCK = 500
 JUDGED_SHARE = 0.5
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
 
@@ -116,6 +121,39 @@ def photo_resnet50(root: Path, share: float) -> Measured:
     return count_photo(root, share, root / "iocformer", "--threshold", 0.9)
 
 
+def write_mosaic(path: Path, side: int) -> None:
+    """A square map of 10 cm pixels, one block of noise again and again."""
+    import rasterio
+    from rasterio.windows import Window
+
+    block = np.asarray(noise(BLOCK, BLOCK)).transpose(2, 0, 1)
+    place = {"crs": "EPSG:32632", "transform": rasterio.Affine(0.1, 0, 500_000, 0, -0.1, 5_300_000)}
+    layout = {"tiled": True, "blockxsize": 256, "blockysize": 256, "photometric": "RGB"}
+    size = {"count": 3, "height": side, "width": side, "dtype": "uint8"}
+    with rasterio.open(path, "w", driver="GTiff", **size, **layout, **place) as file:
+        for top in range(0, side, BLOCK):
+            for left in range(0, side, BLOCK):
+                width, height = min(BLOCK, side - left), min(BLOCK, side - top)
+                file.write(block[:, :height, :width], window=Window(left, top, width, height))
+
+
+def mosaic(root: Path, share: float) -> Measured:
+    """Twice: a small one, and that with `share` of the pixels."""
+    model = tiny_counter("mcnn")
+    model.save_pretrained(root / "mcnn")
+    method_of("mcnn").processor_class(**(model.config.processor_settings or {})).save_pretrained(root / "mcnn")
+    runs = []
+    for side in (1_000, max(1_000, round(20_000 * share**0.5))):
+        write_mosaic(root / "mosaic.tif", side)
+        outputs = ["--output", root / f"counts_{side}", "--no-overlays", "--overwrite"]
+        runs.append(watch(words(*PROGRAM, "count", root / "mosaic.tif", "--model", root / "mcnn", *outputs)))
+        if runs[-1].code:
+            return Measured(f"{side} x {side}", runs[-1])
+    few, many = runs
+    grown = 0.0 if many.peak < 1024 else many.peak - few.peak
+    return Measured(f"{side} x {side}; peak of 1000 x 1000: {few.peak:.0f}", many, grown, MEGABYTES_OF_A_MOSAIC)
+
+
 def video(root: Path, share: float) -> Measured:
     """Frames as small as those of a tiny model."""
     frames, size = max(1, round(30_000 * share)), (96, 64)
@@ -177,6 +215,7 @@ def training(root: Path, share: float) -> Measured:
 PARTS: dict[str, Callable[[Path, float], Measured]] = {
     "photo": photo,
     "photo, ResNet-50": photo_resnet50,
+    "mosaic": mosaic,
     "video": video,
     "stream": stream,
     "training": training,
