@@ -36,6 +36,7 @@ def content(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SIGNAL_IS_IGNORED, reason="SIGXFSZ would end the process")
 def test_a_full_disk_ends_a_training_in_one_sentence(tiny_model, tiny_set, tmp_path):
     training = {"max_steps": 3, "per_device_train_batch_size": 2, "eval_strategy": "no", "lr_milestones": [1]}
