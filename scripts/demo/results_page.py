@@ -4,6 +4,7 @@ Files are of `dense-hf compare`, but for those that `result_sections.SECTIONS` n
 
     python scripts/demo/results_page.py                                              # write the tables again
     python scripts/demo/results_page.py --add runs/dark/results.json dsb2018_dark    # take over new numbers
+    python scripts/demo/results_page.py --merge runs/more/results.json dsb2018_dark  # and keep what is there
 
 A table stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->` of the page, where NAME is that of the file. The
 table of README.md is what `summary.py` makes of these files and of checkpoints/*/results.json.
@@ -32,6 +33,23 @@ def slim(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: slim(one) for key, one in value.items() if key not in LEFT_OUT and "/" not in key}
     return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Two parts of one comparison; what both have is that of the new one.
+
+    Raises:
+        ValueError: they are of other data or another budget.
+    """
+    for name in ("task", "settings"):
+        if old[name] != new[name]:
+            raise ValueError(f"Both parts must have the same {name}. Received: {old[name]} and {new[name]}")
+    rows = {name: {**old["rows"].get(name, {}), **row} for name, row in new["rows"].items()}
+    for name, row in rows.items():
+        seeds = old["rows"].get(name, {}).get("seeds", {}) | row["seeds"]
+        row["seeds"] = {seed: seeds[seed] for seed in sorted(seeds, key=lambda one: (len(one), one))}
+    rows = old["rows"] | rows
+    return new | {"rows": dict(sorted(rows.items(), key=lambda row: not row[1]["learns"]))}
 
 
 def section(results: dict[str, Any]) -> str:
@@ -72,14 +90,18 @@ def front_page(root: Path) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--add", nargs=2, metavar=("RESULTS", "NAME"), help="take over a results.json")
+    given = parser.add_mutually_exclusive_group()
+    given.add_argument("--add", nargs=2, metavar=("RESULTS", "NAME"), help="take over a results.json")
+    given.add_argument("--merge", nargs=2, metavar=("RESULTS", "NAME"), help="add its rows and seeds to those there")
     parser.add_argument("--root", type=Path, default=ROOT, help="where docs/ is (default: here)")
     options = parser.parse_args(arguments)
     try:
-        if options.add is not None:
-            results = json.loads(Path(options.add[0]).read_text(encoding="utf-8"))
-            target = options.root / "docs" / "results" / f"{options.add[1]}.json"
-            write_file(target, (json.dumps(slim(results), indent=1) + "\n").encode())
+        if (file_and_name := options.add or options.merge) is not None:
+            results = slim(json.loads(Path(file_and_name[0]).read_text(encoding="utf-8")))
+            target = options.root / "docs" / "results" / f"{file_and_name[1]}.json"
+            if options.merge is not None:
+                results = merged(json.loads(target.read_text(encoding="utf-8")), results)
+            write_file(target, (json.dumps(results, indent=1) + "\n").encode())
         write_file(options.root / "docs" / "results.md", page(options.root).encode())
         write_file(options.root / "README.md", front_page(options.root).encode())
     except (OSError, ValueError, KeyError) as error:

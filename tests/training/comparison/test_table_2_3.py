@@ -73,6 +73,26 @@ def test_the_page_of_results_is_what_its_files_say(pages):
             assert comparison_table(json.loads(file.read_text(encoding="utf-8"))) in text
 
 
+def test_parts_of_a_comparison_become_one(pages):
+    def part(settings, **rows):
+        rows = {
+            name: {"title": name, "learns": name != "constant", "seeds": dict.fromkeys(seeds, note)}
+            for name, (seeds, note) in rows.items()
+        }
+        return {"task": "counting", "settings": settings, "columns": [], "rows": rows, "failures": {}}
+
+    old = part({"steps": 4}, bl=("13", "old"), constant=("0", "old"))
+    found = pages["merged"](old, part({"steps": 4}, bl=("23", "new"), mcnn=("1", "new")))
+    assert {name: row["seeds"] for name, row in found["rows"].items()} == {
+        "bl": {"1": "old", "2": "new", "3": "new"},
+        "mcnn": {"1": "new"},
+        "constant": {"0": "old"},
+    }
+    assert list(found["rows"]) == ["bl", "mcnn", "constant"]
+    with pytest.raises(ValueError, match="the same settings"):
+        pages["merged"](old, part({"steps": 5}, bl=("1", "new")))
+
+
 def test_what_a_table_does_not_need_is_left_out(pages):
     known = {"mae": 1.23456789, "mae/0-50": 1.0, "counts": [["a.png", 1, 2.0]], "curve": [[1, 2.0]]}
     assert pages["slim"]({"test": known}) == {"test": {"mae": 1.23457}}
