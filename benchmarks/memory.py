@@ -10,8 +10,8 @@ inputs are noise. Rows:
 - photo: `dense-hf count` of a JPEG of 6000 x 4000, with tables and overlays, by the small counter of tree crowns that
   comes with dense_hf.
 - photo, ResNet-50: the same by IOCFormer of the thesis' size (700 queries), with random weights.
-- mosaic: `dense-hf count` of a GeoTIFF of 20,000 x 20,000 pixels (1.2 GB), read by windows, by a
-  tiny MCNN (`pip install .[geo]`). One of 1,000 x 1,000 is counted before it, and the peaks are compared.
+- mosaic: `dense-hf count` of a GeoTIFF of 20,000 x 20,000 pixels (1.2 GB), read by windows of
+  1024, by a tiny MCNN (`pip install .[geo]`). One of 1,000 x 1,000 is counted before it, and the peaks are compared.
 - video: `dense-hf segment` of an MP4 of 30,000 frames of 96 x 64, with overlay and table, by a tiny CFFM.
 - stream: `dense-hf segment -` of 60 frames of 1920 x 1080 from a pipe, with overlay and table, by CFFM-B1 with 124
   classes and random weights. A stream of 20 frames runs before it, and the peaks are compared.
@@ -145,7 +145,7 @@ def mosaic(root: Path, share: float) -> Measured:
     runs = []
     for side in (1_000, max(1_000, round(20_000 * share**0.5))):
         write_mosaic(root / "mosaic.tif", side)
-        outputs = ["--output", root / f"counts_{side}", "--no-overlays", "--overwrite"]
+        outputs = ["--output", root / f"counts_{side}", "--no-overlays", "--overwrite", "--part-side", 1024]
         runs.append(watch(words(*PROGRAM, "count", root / "mosaic.tif", "--model", root / "mcnn", *outputs)))
         if runs[-1].code:
             return Measured(f"{side} x {side}", runs[-1])

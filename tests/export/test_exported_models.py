@@ -182,6 +182,17 @@ def test_graphs_of_models_with_a_dilated_backbone(name, graphs):
 
 
 @pytest.mark.slow
+def test_the_step_of_tcb_is_an_onnx_file(tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+    tiny_dilated("tcb_ppm").save_pretrained(tmp_path / "model")
+    CFFMImageProcessor().save_pretrained(tmp_path / "model")
+    monkeypatch.setattr("dense_hf.export.files.graphs_of", lambda *arguments: graphs_of(*arguments)[2:])
+    document = export_model(tmp_path / "model", tmp_path / "onnx", size=(64, 96))
+    assert document["graphs"]["next_frame"]["largest_difference"] <= 1e-4
+    assert document["graphs"]["next_frame"]["inputs"]["pixel_values"] == ["batch", 3, 64, 96]
+
+
+@pytest.mark.slow
 def test_a_video_frame_by_frame_is_that_of_a_session(tmp_path, monkeypatch):
     """CFFM, whose states are those of other frames: two graphs and the table of first references are a session."""
     pytest.importorskip("onnxscript")
