@@ -86,6 +86,19 @@ def test_one_image_counts_as_in_a_call(picture, options):
     assert len(result["tile_counts"]) == len(processor.tile_layout(70, 101))
 
 
+def test_of_large_parts_fewer_go_through_at_once(picture, monkeypatch):
+    processor, model = CounterImageProcessor(max_part_side=40), tiny_density_model()
+    batches = []
+    model.register_forward_pre_hook(lambda *given: batches.append(len(given[2]["pixel_values"])), with_kwargs=True)
+    together = processor.count_objects(model, picture)
+    assert max(batches) > 1
+    batches.clear()
+    monkeypatch.setattr("dense_hf.counting.tiling.PIXELS_AT_ONCE", 40 * 40)
+    apart = processor.count_objects(model, picture)
+    assert max(batches) == 1
+    assert apart["density_count"] == pytest.approx(together["density_count"], rel=1e-6)
+
+
 def test_padding_of_a_batch_is_not_counted(picture):
     processor = CounterImageProcessor()
     small = picture.crop((0, 0, 48, 32))

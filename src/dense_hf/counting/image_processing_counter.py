@@ -43,7 +43,7 @@ from .tile_merging import (
     merge_parts,
     thresholds_of,
 )
-from .tiling import PART_SETTINGS, PartLayout
+from .tiling import PART_SETTINGS, PartLayout, parts_at_once
 
 logger = logging.get_logger(__name__)
 
@@ -342,7 +342,7 @@ class CounterImageProcessor(CounterImageReader):
             model: any counter; it is in evaluation mode during the call.
             image: anything that the processor takes.
             threshold: proposals with a higher score count; default is the processor's.
-            batch_size: parts of one size per forward pass.
+            batch_size: parts of one size per forward pass; of large ones fewer (`parts_at_once`).
             return_density_map: adds "density_map" to the result; `None`: if the model has one.
             on_batch: called with the number of parts after each forward pass, for a progress bar.
             on_density: called with strips [rows, width] of the density map from top to bottom, if the model has one.
@@ -364,8 +364,9 @@ class CounterImageProcessor(CounterImageReader):
         model.eval()
         try:
             with torch.no_grad():
-                for _, group in groupby(self.iter_parts(pixels), key=lambda part: part.shape):
-                    while parts := list(islice(group, batch_size)):
+                for shape, group in groupby(self.iter_parts(pixels), key=lambda part: part.shape):
+                    number = parts_at_once(batch_size, *shape[-2:])
+                    while parts := list(islice(group, number)):
                         batch = torch.stack(parts)
                         rows += self._rows(model(pixel_values=batch.to(parameter)), batch.shape[-2:], threshold)
                         if on_batch is not None:

@@ -230,6 +230,7 @@ def density_rows(density_map: torch.Tensor, layout: TileLayout, rows: int = 64) 
         yield cells.index_select(0, cell_of[0][first : first + rows]).index_select(1, cell_of[1])
 
 
+PIXELS_AT_ONCE = 2**20
 PART_SETTINGS = (
     "size_divisor",
     "resize_to_multiple",
@@ -238,6 +239,14 @@ PART_SETTINGS = (
     "parts_per_side",
     "max_part_side",
 )
+
+
+def parts_at_once(batch_size: int, height: int, width: int) -> int:
+    """How many parts of a size go through a model in one pass: as many as asked for, but of large ones fewer.
+
+    Eight parts of 1024 x 1024 pixels take a gigabyte more than one even with a tiny network, and longer (measured).
+    """
+    return min(batch_size, max(1, PIXELS_AT_ONCE // (height * width)))
 
 
 @dataclass(frozen=True)

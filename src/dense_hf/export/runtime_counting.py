@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 import numpy as np
 from PIL import Image
 
-from ..counting.tiling import PART_SETTINGS, PartLayout, TileLayout
+from ..counting.tiling import PART_SETTINGS, PartLayout, TileLayout, parts_at_once
 
 CROWDED_SHARE = 0.9  # as in `counting.tile_merging`
 
@@ -144,8 +144,9 @@ class PartCounting(_Counting):
         places, scores, index = [], [], 0
         for shape, group in groupby(parts, key=lambda part: part.shape):
             same = list(group)
-            for first in range(0, len(same), batch_size):
-                outputs = run(np.stack(same[first : first + batch_size]))
+            number = parts_at_once(batch_size, *shape[-2:])
+            for first in range(0, len(same), number):
+                outputs = run(np.stack(same[first : first + number]))
                 outputs = {name: _finite(name, values) for name, values in outputs.items()}
                 for row in range(len(next(iter(outputs.values())))):
                     if "density_map" in outputs:
