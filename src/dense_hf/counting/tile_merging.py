@@ -296,10 +296,9 @@ def merge_parts(
     has_density = rows[0]["density"] is not None
     if return_density_map and not has_density:
         raise ValueError("A density map needs a model with a density map. Received: one without")
+    # not copied: of a mosaic they are as large as all else together
     densities = [
-        torch.stack([layout.owned(one, i, row["size"]) for one in row["density"]])
-        for i, row in enumerate(rows)
-        if has_density
+        [layout.owned(one, i, row["size"]) for one in row["density"]] for i, row in enumerate(rows) if has_density
     ]
     of_classes = torch.tensor(
         [[float(one.double().sum()) for one in density] for density in densities], dtype=torch.float64
@@ -334,12 +333,15 @@ def merge_parts(
         class_density_counts=class_density_counts,
     )
     if has_density and return_density_map is not False:
-        totals = [density.sum(dim=0) for density in densities]
-        result["density_map"] = layout.stitch(totals)
+        result["density_map"] = layout.stitch([_of_all_classes(density) for density in densities])
     if has_density and on_density is not None:
-        for strip in layout.stitched_rows([density.sum(dim=0) for density in densities]):
+        for strip in layout.stitched_rows([_of_all_classes(density) for density in densities]):
             on_density(strip)
     return result
+
+
+def _of_all_classes(density: list[torch.Tensor]) -> torch.Tensor:
+    return density[0] if len(density) == 1 else torch.stack(density).sum(dim=0)
 
 
 def find_blobs(probabilities: torch.Tensor, threshold: float) -> tuple[torch.Tensor, torch.Tensor]:
