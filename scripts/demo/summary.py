@@ -5,6 +5,7 @@ What a file does not have yet is left out; docs/results.md has the rest of each.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -25,8 +26,9 @@ def summary(root: Path) -> str:
     lines = []
     for file, lines_of in (
         ("checkpoints/iocformer-nuclei/results.json", nuclei_lines),
-        ("docs/results/dsb2018_dark.json", comparison_lines),
+        ("docs/results/dsb2018_dark.json", partial(comparison_lines, "nuclei")),
         ("checkpoints/iocformer-trees/results.json", tree_lines),
+        ("docs/results/tree_squares.json", partial(comparison_lines, "trees")),
         ("docs/results/video_on_camvid.json", camvid_lines),
         ("checkpoints/cffm-street/results.json", street_lines),
         ("checkpoints/mcis-crops/results.json", crops_lines),
@@ -51,7 +53,7 @@ def nuclei_lines(results: Mapping[str, Any]) -> Iterator[Line]:
     yield "nuclei", method, "MAE", told(errors, ".2f"), "best constant", constant
 
 
-def comparison_lines(results: Mapping[str, Any]) -> Iterator[Line]:
+def comparison_lines(data: str, results: Mapping[str, Any]) -> Iterator[Line]:
     """Each counter that `dense-hf compare` trained, beside the better one of the rows that learn nothing."""
     numbers = {name: numbers_of(row).get("mae", []) for name, row in results["rows"].items()}
     rows = results["rows"]
@@ -61,7 +63,7 @@ def comparison_lines(results: Mapping[str, Any]) -> Iterator[Line]:
     for name, row in rows.items():
         if row["learns"] and numbers[name]:
             title = row["title"].replace("|", r"\|") + ", one seed" * (len(numbers[name]) == 1)
-            yield "nuclei", title, "MAE", told(numbers[name], ".2f"), *baseline
+            yield data, title, "MAE", told(numbers[name], ".2f"), *baseline
 
 
 def tree_lines(results: Mapping[str, Any]) -> Iterator[Line]:
