@@ -359,21 +359,23 @@ class CounterImageProcessor(CounterImageReader):
         parameter = next(model.parameters(), torch.empty(0))
         pixels = self.to_pixels(image)
         layout = self.tile_layout(pixels.shape[-2], pixels.shape[-1])
-        rows = []
+
+        def rows() -> Iterator[dict[str, Any]]:
+            for shape, group in groupby(self.iter_parts(pixels), key=lambda part: part.shape):
+                number = parts_at_once(batch_size, *shape[-2:])
+                while parts := list(islice(group, number)):
+                    batch = torch.stack(parts)
+                    yield from self._rows(model(pixel_values=batch.to(parameter)), batch.shape[-2:], threshold)
+                    if on_batch is not None:
+                        on_batch(len(batch))
+
         was_training = model.training
         model.eval()
         try:
             with torch.no_grad():
-                for shape, group in groupby(self.iter_parts(pixels), key=lambda part: part.shape):
-                    number = parts_at_once(batch_size, *shape[-2:])
-                    while parts := list(islice(group, number)):
-                        batch = torch.stack(parts)
-                        rows += self._rows(model(pixel_values=batch.to(parameter)), batch.shape[-2:], threshold)
-                        if on_batch is not None:
-                            on_batch(len(batch))
+                result = merge_parts(layout, rows(), return_density_map, on_density)
         finally:
             model.train(was_training)
-        result = merge_parts(layout, rows, return_density_map, on_density)
         if widths is not None:
             add_range(result, pixels, widths, self)
         return result

@@ -10,7 +10,7 @@ and channel 0, "no object", never.
 Shape letters: T tiles of one image; Q queries; n points; g cells of the density map of one tile; K classes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -288,38 +288,43 @@ class TileMerger:
 
 def merge_parts(
     layout: PartLayout,
-    rows: list[dict[str, Any]],
+    rows: Iterable[dict[str, Any]],
     return_density_map: bool | None,
     on_density: Callable[[torch.Tensor], object] | None = None,
 ) -> ObjectCount:
-    """The count of an image from those of its parts."""
-    has_density = rows[0]["density"] is not None
+    """The count of an image from those of its parts. Densities that nobody wants are let go of part by part."""
+    wants_density = return_density_map is not False or on_density is not None
+    found, sizes, sums_of_parts, densities = [], [], [], []
+    num_classes = 1
+    for index, row in enumerate(rows):
+        found.append(row["found"])
+        sizes.append(row["size"])
+        num_classes = row["num_classes"]
+        if row["density"] is not None:
+            owned = [layout.owned(one, index, row["size"]) for one in row["density"]]
+            sums_of_parts.append([float(one.double().sum()) for one in owned])
+            if wants_density:
+                densities.append(owned[0] if len(owned) == 1 else torch.stack(owned).sum(dim=0))
+    has_density = bool(sums_of_parts)
     if return_density_map and not has_density:
         raise ValueError("A density map needs a model with a density map. Received: one without")
-    # not copied: of a mosaic they are as large as all else together
-    densities = [
-        [layout.owned(one, i, row["size"]) for one in row["density"]] for i, row in enumerate(rows) if has_density
-    ]
-    of_classes = torch.tensor(
-        [[float(one.double().sum()) for one in density] for density in densities], dtype=torch.float64
-    )
+    of_classes = torch.tensor(sums_of_parts, dtype=torch.float64)
     sums = of_classes.sum(dim=-1)
     number = float(sums.sum())
     density_count = number if has_density else None
     class_density_counts = of_classes.sum(dim=0).tolist() if has_density else None
-    if rows[0]["found"] is None:
+    if found[0] is None:
         parts = sums.round().long().clamp(min=0)
         points, scores, classes = torch.zeros(0, 2), torch.zeros(0), torch.zeros(0, dtype=torch.long)
         class_counts = [max(0, round(one)) for one in class_density_counts or ()]
     else:
-        found = [row["found"] for row in rows]
-        points = torch.cat([layout.to_image(xy, i, rows[i]["size"]) for i, (xy, *_) in enumerate(found)])
+        points = torch.cat([layout.to_image(xy, i, sizes[i]) for i, (xy, *_) in enumerate(found)])
         scores = torch.cat([one[1] for one in found])
         kinds = torch.cat([one[2] if len(one) > 2 else torch.zeros(len(one[1])).long() for one in found])
         order = scores.sort(descending=True, stable=True).indices
         points, scores, classes = points[order], scores[order], kinds[order]
         number, parts = float(len(points)), torch.tensor([len(one[1]) for one in found])
-        class_counts = torch.bincount(classes, minlength=rows[0]["num_classes"]).tolist()
+        class_counts = torch.bincount(classes, minlength=num_classes).tolist()
     result = ObjectCount(
         count=max(0, round(number)),
         exact_count=number,
@@ -333,15 +338,11 @@ def merge_parts(
         class_density_counts=class_density_counts,
     )
     if has_density and return_density_map is not False:
-        result["density_map"] = layout.stitch([_of_all_classes(density) for density in densities])
+        result["density_map"] = layout.stitch(densities)
     if has_density and on_density is not None:
-        for strip in layout.stitched_rows([_of_all_classes(density) for density in densities]):
+        for strip in layout.stitched_rows(densities):
             on_density(strip)
     return result
-
-
-def _of_all_classes(density: list[torch.Tensor]) -> torch.Tensor:
-    return density[0] if len(density) == 1 else torch.stack(density).sum(dim=0)
 
 
 def find_blobs(probabilities: torch.Tensor, threshold: float) -> tuple[torch.Tensor, torch.Tensor]:
