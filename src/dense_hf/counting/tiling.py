@@ -244,7 +244,8 @@ PART_SETTINGS = (
 def parts_at_once(batch_size: int, height: int, width: int) -> int:
     """How many parts of a size go through a model in one pass: as many as asked for, but of large ones fewer.
 
-    Eight parts of 1024 x 1024 pixels take a gigabyte more than one even with a tiny network, and longer (measured).
+    A tiny network took a gigabyte more for eight parts of 1024 x 1024 pixels than for one, and longer (a trial on a
+    CPU, not kept).
     """
     return min(batch_size, max(1, PIXELS_AT_ONCE // (height * width)))
 
