@@ -106,7 +106,8 @@ class LCFCNForObjectCounting(CounterPreTrainedModel):
         """The logits of the pixels, and the features of the stages of the backbone."""
         states = self.backbone(pixel_values, ceil_mode=True)
         third, fourth, fifth = (F.max_pool2d(features, 2, ceil_mode=True) for features in states[2:])
-        features = self.dropout(F.relu(self.fc6(fifth)))
+        # 4096 channels of 7 x 7 cells take half the time in the usual order (measured)
+        features = self.dropout(F.relu(self.fc6(fifth.contiguous())))
         features = self.dropout(F.relu(self.fc7(features)))
         scores = self.upsample(self.score(features))
         scores = self.upsample_fourth(scores + _cut(self.score_fourth(fourth), OFFSETS["fourth"], scores.shape[-2:]))
