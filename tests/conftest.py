@@ -94,13 +94,15 @@ def pytest_configure(config: pytest.Config) -> None:
         "torch_compile_test",
     ):
         config.addinivalue_line("markers", f"{mark}: set by transformers")
-    config.addinivalue_line("markers", "no_cover: of pytest-cov, which is not everywhere")
+    for mark in ("no_cover", "xdist_group"):
+        config.addinivalue_line("markers", f"{mark}: of a plugin that is not everywhere")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For several processes of pytest: tests that share a fixture of their file stay together, as do those that share
     a stand-in for the Hub and its warm parent; and files with slow tests come first, so that none waits at the end.
-    Lines are counted where most are run: counting costs a third of the time.
+    Lines are counted where most are run, since counting costs a third of the time. Of the quick tests, files whose
+    lines others run have the mark themselves: 60 % of their time, 0.3 % of the lines (measured, one context a test).
     """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)

@@ -9,6 +9,8 @@ from torch.testing import assert_close
 
 from dense_hf.inference.checkpoints import load_model
 
+pytestmark = pytest.mark.no_cover
+
 PIXELS = {"iocformer": (1, 3, 32, 32), "cffm": (1, 4, 3, 64, 64), "mrcfa": (1, 4, 3, 64, 64)}
 LINEAR = {"iocformer": "all-linear", "cffm": ["q_proj", "v_proj", "query"]}
 SAVED = {"iocformer": None, "cffm": ["batch_norm"]}  # its means move in training, and are no parameters

@@ -14,6 +14,8 @@ import yaml
 
 import dense_hf
 
+pytestmark = pytest.mark.no_cover
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "dense_hf"
 SOURCES = sorted(PACKAGE.rglob("*.py"))

@@ -10,6 +10,8 @@ from fresh_interpreter import run_fresh
 
 from dense_hf.registration import ImportFinder
 
+pytestmark = pytest.mark.no_cover
+
 # these take seconds and hundreds of megabytes
 LIBRARIES = ("torch", "torchvision", "timm", "datasets", "evaluate", "accelerate")
 

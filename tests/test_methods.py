@@ -8,6 +8,8 @@ from dense_hf import CFFMConfig, DeepLabLargeFOVConfig, IOCFormerConfig
 from dense_hf.lazy_names import load_name
 from dense_hf.methods import VIDEO, Method, add_method, converters, frame_offsets, method_of, methods
 
+pytestmark = pytest.mark.no_cover
+
 ROWS = pytest.mark.parametrize("row", methods().values(), ids=lambda row: row.name)
 
 

@@ -21,6 +21,8 @@ from dense_hf.methods import methods
 from dense_hf.training.classifier.options import parse_mcis_run
 from dense_hf.training.classifier.run import train_classifier
 
+pytestmark = pytest.mark.no_cover
+
 TRAINING = {
     "per_device_train_batch_size": 2,
     "learning_rate": 1.0e-2,

@@ -8,7 +8,10 @@ import sys
 import programs
 import pytest
 
-pytestmark = pytest.mark.skipif(not programs.FORKS, reason="they are new interpreters here")
+pytestmark = [
+    pytest.mark.skipif(not programs.FORKS, reason="they are new interpreters here"),
+    pytest.mark.no_cover,
+]
 
 ABOUT = """
 import json, os, sys

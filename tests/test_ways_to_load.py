@@ -4,6 +4,8 @@ import pytest
 import torch
 from tiny_checkpoints import CHECKPOINTS
 
+pytestmark = pytest.mark.no_cover
+
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_shards_a_device_map_and_half_precision(name, tmp_path):

@@ -20,6 +20,8 @@ from dense_hf.training.comparison.counting_names import DEFAULT_METHODS, NAMES
 from dense_hf.training.comparison.counting_recipes import RECIPES, Budget, sections_of
 from dense_hf.training.counting.options import parse_counting_run
 
+pytestmark = pytest.mark.no_cover
+
 METHODS = ("p2pnet", "density_branch")
 
 

@@ -9,6 +9,8 @@ from released_iocformer import FIXTURES, official_tensor
 
 from dense_hf import InvalidDataError, convert_original_checkpoint
 
+pytestmark = pytest.mark.no_cover
+
 NARROW = {"256": 16, "2048": 32, "128": 8, "768": 48, "700": 20}
 
 

@@ -7,6 +7,8 @@ import torch
 from tiny_iocformer import random_labels, tiny_model
 from torch.testing import assert_close
 
+pytestmark = pytest.mark.no_cover
+
 
 @pytest.fixture(scope="module")
 def pixels():

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from dense_hf import CounterImageProcessor
 from dense_hf.data.counting_examples import CountingExample
 
+pytestmark = pytest.mark.no_cover
+
 FOLDER = Path(__file__).parents[2] / "scripts" / "demo"
 
 

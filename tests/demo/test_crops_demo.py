@@ -27,6 +27,8 @@ from dense_hf.training.segmenter.options import parse_segmenter_run
 from dense_hf.weak_segmentation import LocalizationSettings, PseudoLabelSettings
 from dense_hf.weak_segmentation.image_processing_mcis import MCISImageProcessor
 
+pytestmark = pytest.mark.no_cover
+
 ROOT = Path(__file__).parents[2]
 CLASSES = ("disc", "square", "triangle")
 

@@ -15,6 +15,8 @@ from huggingface_hub import ModelCard
 import dense_hf
 from dense_hf.reports.model_card import METRIC_TYPES
 
+pytestmark = pytest.mark.no_cover
+
 ROOT = Path(__file__).parents[2]
 MODULES = [path.stem for path in (ROOT / "scripts" / "demo").glob("*.py")]
 METHODS = sorted((ROOT / "model_cards" / "methods").glob("*.yaml"))

@@ -31,6 +31,8 @@ from dense_hf.export.runtime import ExportedCounter
 from dense_hf.inference.checkpoints import load_counter, load_mcis, load_segmenter, load_video_model
 from dense_hf.methods import method_of
 
+pytestmark = pytest.mark.no_cover
+
 OTHERS = [ROOT / "docs" / f"{name}.md" for name in ("hub", "challenge_setting", "results")]
 HOWTOS = [*sorted(ROOT.glob("docs/howto/*.md")), *OTHERS]
 CARDS = [*sorted(ROOT.glob("model_cards/[!t]*.md")), *sorted(ROOT.glob("checkpoints/*/README.md"))]

@@ -13,6 +13,8 @@ import pytest
 import dense_hf
 from dense_hf import data, metrics, visualization, weak_segmentation
 
+pytestmark = pytest.mark.no_cover
+
 ROOT = Path(__file__).parents[2]
 PAGES = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "api").glob("*.md"))
 NAMED = set(re.findall(r"^\.\. auto(?:class|function|data):: dense_hf\.([\w.]+)$", PAGES, flags=re.MULTILINE))

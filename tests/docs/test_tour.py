@@ -12,6 +12,8 @@ import pytest
 
 from dense_hf.data import generate_miniature_set, generate_miniature_weak
 
+pytestmark = pytest.mark.no_cover
+
 ROOT = Path(__file__).parents[2]
 TOUR = (ROOT / "docs" / "tour.md").read_text(encoding="utf-8")
 # the numbered equations of the thesis, chapter by chapter

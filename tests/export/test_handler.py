@@ -14,6 +14,8 @@ from transformers import pipeline
 from dense_hf.data import VideoWriter
 from dense_hf.export.hub import collect_repository
 
+pytestmark = pytest.mark.no_cover
+
 CARD = "---\nlibrary_name: dense_hf\n---\n# A model\n"
 
 

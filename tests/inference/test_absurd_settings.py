@@ -30,6 +30,8 @@ from dense_hf.methods import method_of
 from dense_hf.weak_segmentation.configuration_resnet38 import ResNet38Config
 from dense_hf.weak_segmentation.image_processing_deeplab_largefov import DeepLabLargeFOVImageProcessor
 
+pytestmark = pytest.mark.no_cover
+
 HELPERS = Path(__file__).parents[1] / "helpers"
 CONFIGS = [
     IOCFormerConfig,

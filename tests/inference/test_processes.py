@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from programs import run_processes
 
+pytestmark = pytest.mark.no_cover
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 # the names of threads are those of Linux; it starts others of its own
 PARTING = """

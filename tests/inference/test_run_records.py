@@ -19,6 +19,8 @@ from dense_hf.inference.locks import lock_folder
 from dense_hf.inference.result_folders import claim_folder
 from dense_hf.inference.run_records import RunRecord, listed_files, read_line, read_record
 
+pytestmark = pytest.mark.no_cover
+
 
 def record(folder, settings=None, **options):
     return RunRecord(folder / "run.jsonl", "test", settings or {"threshold": 0.5}, files=["table.csv"], **options)

@@ -9,6 +9,8 @@ from dense_hf.training.calendar_trainer import CalendarTrainer
 from dense_hf.training.resuming import last_complete_checkpoint
 from dense_hf.training.sgd_arguments import SGDArguments
 
+pytestmark = pytest.mark.no_cover
+
 
 class Breaking(nn.Module):
     """Its loss has two terms, the second of which is what the sample says."""

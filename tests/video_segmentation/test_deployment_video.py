@@ -7,6 +7,8 @@ import torch
 from tiny_video import random_clip, random_labels
 from torch.testing import assert_close
 
+pytestmark = pytest.mark.no_cover
+
 CLOSE = {"atol": 1e-4, "rtol": 0}
 # traces everything; generating C++ for these graphs takes minutes on a CPU
 COMPILER = {"backend": "aot_eager"}

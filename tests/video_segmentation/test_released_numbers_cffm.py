@@ -12,6 +12,8 @@ from dense_hf.convert_cffm import rename_checkpoint
 from dense_hf.video_segmentation.configuration_cffm import CFFMConfig
 from dense_hf.video_segmentation.modeling_cffm import CFFMForVideoSemanticSegmentation
 
+pytestmark = pytest.mark.no_cover
+
 CLOSE = {"atol": 1e-4, "rtol": 0}
 
 

@@ -7,6 +7,8 @@ import torch
 from tiny_deeplab import tiny_segmenter
 from torch.testing import assert_close
 
+pytestmark = pytest.mark.no_cover
+
 HEADS = ("largefov", "deeplabv3")
 
 

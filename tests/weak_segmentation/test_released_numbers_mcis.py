@@ -21,6 +21,8 @@ from dense_hf.weak_segmentation import (
 )
 from dense_hf.weak_segmentation.convert_mcis import rename
 
+pytestmark = pytest.mark.no_cover
+
 CLOSE = {"atol": 1e-4, "rtol": 0}
 TERMS = {
     "loss_basic": "basic",

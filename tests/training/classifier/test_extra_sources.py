@@ -24,6 +24,8 @@ from dense_hf.training.extra_sources import count_extra_images
 from dense_hf.training.run import name_data
 from dense_hf.weak_segmentation import ImageGroup, LocalizationSettings, Localizer, MCISImageProcessor
 
+pytestmark = pytest.mark.no_cover
+
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 LABELS = {"web_0": (0,), "web_1": (1, 2), "single_0": (2,)}  # of the extra images, two of a folder, one of a list
 QUICK = {"use_views": False, "num_references": 2}

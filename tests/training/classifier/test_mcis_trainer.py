@@ -12,6 +12,8 @@ from dense_hf.metrics.average_precision import average_precision
 from dense_hf.training.classifier.augmentation import WeakAugmentation
 from dense_hf.training.classifier.options import MCISTrainingArguments
 
+pytestmark = pytest.mark.no_cover
+
 STEPS_PER_EPOCH = 3
 LAST_STEP = 3 * STEPS_PER_EPOCH
 

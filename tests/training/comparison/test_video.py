@@ -23,6 +23,8 @@ from dense_hf.training.comparison.video_recipes import RECIPES, VideoBudget, sec
 from dense_hf.training.video.options import parse_video_run
 from dense_hf.training.video.run import train_video_model
 
+pytestmark = pytest.mark.no_cover
+
 METHODS = ("static", "static_mean3", "cffm", "cffm_plus")
 
 

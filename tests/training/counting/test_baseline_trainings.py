@@ -20,6 +20,8 @@ from dense_hf.training.counting.options import parse_counting_run
 from dense_hf.training.counting.run import build_data, read_data
 from dense_hf.training.epoch_sampler import EpochSampler
 
+pytestmark = pytest.mark.no_cover
+
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 FOLDER = SCRIPTS / "configs" / "counting"
 FILES = {name: FOLDER / f"table_2.3_{'mps' if name == 'mspsnet' else name}.yaml" for name in TINY_COUNTERS}

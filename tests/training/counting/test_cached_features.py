@@ -14,6 +14,8 @@ from dense_hf.training.counting.options import CountingDataArguments, parse_coun
 from dense_hf.training.counting.run import train_counter
 from dense_hf.training.feature_cache import cached_features
 
+pytestmark = pytest.mark.no_cover
+
 FROZEN = {"num_frozen_backbone_stages": 5, "freeze_backbone_batch_norm": True}
 
 

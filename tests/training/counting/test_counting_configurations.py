@@ -10,6 +10,8 @@ from dense_hf.counting.modeling_iocformer import IOCFormerForObjectCounting
 from dense_hf.errors import InvalidDataError
 from dense_hf.training.counting.options import parse_counting_run
 
+pytestmark = pytest.mark.no_cover
+
 FOLDER = Path(__file__).parents[3] / "scripts" / "configs" / "iocformer"
 # measured on the released code where it has the row (IOCFormer, CLTR); the others are those minus or plus their parts:
 # DETE has 3,935,744 parameters and 6 encoder layers, each layer 1,315,072 and its convolutions 655,872

@@ -14,6 +14,8 @@ from programs import Program
 
 from dense_hf.training.counting.augmentation import CountingAugmentation
 
+pytestmark = pytest.mark.no_cover
+
 STEPS_PER_EPOCH = 4
 LAST_STEP = 3 * STEPS_PER_EPOCH
 

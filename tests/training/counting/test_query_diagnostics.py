@@ -7,6 +7,8 @@ from tiny_iocformer import tiny_model
 from dense_hf.training.counting import trainer as trainer_module
 from dense_hf.training.counting.query_diagnostics import look_at_queries, what_is_wrong
 
+pytestmark = pytest.mark.no_cover
+
 
 def pictures(number: int = 3) -> torch.Tensor:
     return torch.randn(number, 3, 64, 64, generator=torch.Generator().manual_seed(0))

@@ -16,6 +16,8 @@ from dense_hf.training.segmenter.dataset import SegmenterTrainingSet
 from dense_hf.training.segmenter.options import SegmenterTrainingArguments, parse_segmenter_run
 from dense_hf.weak_segmentation import DeepLabLargeFOVForSemanticSegmentation
 
+pytestmark = pytest.mark.no_cover
+
 CONFIGS = Path(__file__).parents[3] / "scripts" / "configs" / "deeplab"
 
 

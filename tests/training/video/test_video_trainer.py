@@ -20,6 +20,8 @@ from dense_hf.training.run import build_model
 from dense_hf.training.video.options import VideoTrainingArguments, parse_video_run
 from dense_hf.training.video.run import build_trainer, read_training_videos
 
+pytestmark = pytest.mark.no_cover
+
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "cffm"
 
 
