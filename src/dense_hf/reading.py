@@ -4,9 +4,13 @@ Whatever is wrong with one is an `InvalidDataError`.
 """
 
 import codecs
+import io
 import json
 import os
+import re
 import stat
+import sys
+import tarfile
 from collections.abc import Hashable, Iterable
 from importlib import import_module
 from typing import Any
@@ -37,6 +41,70 @@ def check_regular_file(path: str | os.PathLike, max_bytes: int) -> None:
         raise InvalidDataError(path, "a regular file", stat.filemode(status.st_mode))
     if status.st_size > max_bytes:
         raise InvalidDataError(path, f"a file of at most {max_bytes} bytes", f"{status.st_size} bytes")
+
+
+class TarMember(io.RawIOBase):
+    """A file that lies in a tar that is not compressed, "FILE.tar/MEMBER", to be read where it lies.
+
+    Raises:
+        InvalidDataError: there is no such tar, or no such regular file in it.
+    """
+
+    def __init__(self, path: str):
+        tar, name = tar_and_member(path) or (path, "")
+        check_regular_file(tar, sys.maxsize)
+        try:
+            with tarfile.open(tar, mode="r:") as archive:
+                found = next((member for member in archive if member.name == name), None)
+        except (tarfile.TarError, OSError) as error:
+            raise InvalidDataError(tar, "a tar that is not compressed", error) from error
+        if found is None or not found.isreg() or found.issparse():
+            raise InvalidDataError(
+                tar, f"a regular file {name!r} in it", "nothing of that name" if not found else "no"
+            )
+        self.size = found.size
+        self._start, self._place = found.offset_data, 0
+        self._file = open(tar, "rb")  # noqa: SIM115  `close` closes it
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """As of any file."""
+        self._place = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self.size}[whence])
+        return self._place
+
+    def tell(self) -> int:
+        """As of any file."""
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        """As of any file."""
+        self._file.seek(self._start + self._place)
+        content = self._file.read(max(0, min(len(buffer), self.size - self._place)))
+        buffer[: len(content)] = content
+        self._place += len(content)
+        return len(content)
+
+    def close(self) -> None:
+        """Close the tar, too."""
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+def tar_and_member(path: str | os.PathLike) -> tuple[str, str] | None:
+    """FILE.tar and MEMBER of "FILE.tar/MEMBER", where FILE.tar is a file; `None` for what is no such path."""
+    path = os.fspath(path)
+    for found in re.finditer(r"\.tar(?=/.)", path, flags=re.IGNORECASE):
+        if os.path.isfile(path[: found.end()]):
+            return path[: found.end()], path[found.end() + 1 :]
+    return None
 
 
 def read_bytes(path: str | os.PathLike, max_bytes: int) -> bytes:

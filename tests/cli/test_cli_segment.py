@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 from fractions import Fraction
 
 import numpy as np
@@ -128,6 +129,28 @@ def test_damaged_frames_at_the_start_do_not_shorten_the_overlay(segment, frames,
     assert [second for second, _ in shown] == [Fraction(number, 25) for number in range(5)]
     for _, early in shown[:2]:  # the first whole one
         assert np.abs(early - shown[2][1]).mean() < np.abs(early - shown[3][1]).mean()
+
+
+def test_a_video_in_a_tar(segment, video, tmp_path, capsys):
+    """Its results are those of the video, also of a run that goes on; a tar that has changed is another source."""
+    tar, table = tmp_path / "day-0.tar", tmp_path / "t.csv"
+    with tarfile.open(tar, "w") as archive:
+        archive.add(video, "north/street.mp4")
+    assert segment(video, "--table", tmp_path / "alone.csv", "--labels-dir", tmp_path / "alone") == 0
+    inside = [tar / "north" / "street.mp4", "--table", table, "--labels-dir", tmp_path / "labels"]
+    assert segment(*inside, "--max-frames", 5) == 0
+    assert segment(*inside, "--resume") == 0
+    assert table.read_bytes() == (tmp_path / "alone.csv").read_bytes()
+    masks = {path.name: path.read_bytes() for path in (tmp_path / "labels" / "data" / "street" / "mask").iterdir()}
+    for path in (tmp_path / "alone" / "data" / "street" / "mask").iterdir():
+        assert masks.pop(path.name) == path.read_bytes()
+    assert masks == {}
+    with tarfile.open(tar, "a") as archive:
+        archive.add(video, "south/street.mp4")
+    assert segment(*inside, "--resume") == 2
+    assert segment(tar, "--table", tmp_path / "u.csv") == 2
+    assert "a video in it is FILE.tar/MEMBER" in capsys.readouterr().err
+    assert segment(inside[0], "--keep-audio", "--output", tmp_path / "o.mp4") == 2
 
 
 def test_the_overlay_has_the_colours_of_the_classes(segment, video, expected, tmp_path):

@@ -1,6 +1,7 @@
 """Video files: what is written is read again, what is damaged is named, and memory does not grow with the length."""
 
 import builtins
+import gzip
 import os
 import signal
 import subprocess
@@ -38,6 +39,40 @@ def write(path: Path, num_frames: int = 30, fps: Fraction | float = NTSC, size: 
 def read(path: Path) -> list[np.ndarray]:
     with VideoReader(path) as video:
         return list(video)
+
+
+@pytest.fixture
+def tar(tmp_path):
+    """By Python's own program: a video, what stands around it, and what is no file."""
+    write(tmp_path / "a.mp4")
+    (tmp_path / "cut.mp4").write_bytes((tmp_path / "a.mp4").read_bytes()[:900])
+    (tmp_path / "notes.txt").write_text("a calm day")
+    (tmp_path / "link.mp4").symlink_to("/etc/passwd")
+    names = ["notes.txt", "a.mp4", "cut.mp4", "link.mp4"]
+    subprocess.run([sys.executable, "-m", "tarfile", "-c", "clips.tar", *names], cwd=tmp_path, check=True)
+    return tmp_path / "clips.tar"
+
+
+def test_a_video_in_a_tar_is_the_video(tar):
+    with VideoReader(tar / "a.mp4") as inside, VideoReader(tar.parent / "a.mp4") as outside:
+        assert (inside.fps, inside.size, inside.num_frames) == (outside.fps, outside.size, outside.num_frames)
+        assert inside.skip(11) == 11
+        assert outside.skip(11) == 11
+        np.testing.assert_array_equal(list(inside), list(outside))
+    (tar.parent / "folder.tar").mkdir()  # a folder may have any name
+    assert len(read((tar.parent / "a.mp4").rename(tar.parent / "folder.tar" / "a.mp4"))) == 30
+
+
+@pytest.mark.parametrize(
+    ("member", "received"),
+    [("b.mp4", "nothing of that name"), ("link.mp4", "no"), ("cut.mp4", "900 bytes"), ("notes.txt", "10 bytes")],
+)
+def test_what_is_no_video_in_a_tar(tar, member, received):
+    with pytest.raises(InvalidDataError, match=rf"{tar.name}.*{received}"):
+        VideoReader(tar / member)
+    tar.write_bytes(gzip.compress(tar.read_bytes()))
+    with pytest.raises(InvalidDataError, match="a tar that is not compressed"):
+        VideoReader(tar / "a.mp4")
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".m4v"])

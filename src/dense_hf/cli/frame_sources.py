@@ -1,4 +1,6 @@
-"""From what a user types to frames: a video file, pictures in a folder, tar or Parquet file, an address, a camera."""
+"""From what a user types to frames: a video file, also one in a tar; pictures in a folder, tar or Parquet file; an
+address, a camera.
+"""
 
 import os
 from collections import Counter
@@ -19,6 +21,7 @@ from ..inference.image_files import find_images
 from ..inference.result_folders import hash_of
 from ..inference.stored import find_pictures, is_container, open_picture
 from ..pipelines.video_semantic_segmentation import list_frames
+from ..reading import tar_and_member
 from .common import report_left_out, stamp_of
 from .errors import CommandError
 from .live_frames import NamedFrame, NewestFrames, frames_of, reconnected
@@ -88,7 +91,8 @@ def open_source(
             if any(value is not None for value in reading.values()):
                 raise CommandError(f"--page and --white are for a folder of frames. Received: {source}")
             reader = VideoReader(source)
-            stamp = "" if is_live(source) else hash_of([stamp_of(Path(source))])
+            tar = tar_and_member(source)
+            stamp = "" if is_live(source) else hash_of([stamp_of(Path(tar[0] if tar else source))])
             total, fps = reader.num_frames, reader.fps
             skipped, name_of = reader.skip(start), "{:08}".format
             times, ratio = reader.time_base, reader.sample_aspect_ratio
@@ -118,7 +122,8 @@ def pictures_of(source: str) -> list[Any]:
         return list_frames(source)
     found, problems = find_pictures([source])
     if problems:
-        raise CommandError("; ".join(f"{name}: {problem}" for name, problem in problems.items()))
+        hint = "" if found or not source.lower().endswith(".tar") else "; a video in it is FILE.tar/MEMBER"
+        raise CommandError("; ".join(f"{name}: {problem}" for name, problem in problems.items()) + hint)
     for picture in found:
         check_name(source, picture.stem)
     return found

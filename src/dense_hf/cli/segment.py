@@ -47,6 +47,9 @@ examples:
   the frames of a tar, or the rows of a Parquet file, in the order in which they stand there
     dense-hf segment clip-00000.tar --fps 15 --model checkpoints/cffm --output overlay.mp4
 
+  a video that lies in a tar
+    dense-hf segment videos-00000.tar/street.mp4 --model checkpoints/cffm --output overlay.mp4
+
   only numbers: the label of each pixel as PNG files, and how much of each frame each class takes
     dense-hf segment street.mp4 --model checkpoints/cffm --labels-dir labels --table shares.csv
 
@@ -100,7 +103,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="video file, frames in a folder, FILE.tar or FILE.parquet, camera:0, an address, or -",
+        help="video file, also FILE.tar/MEMBER, frames in a folder, FILE.tar or FILE.parquet, camera:0, an address, "
+        "or -",
     )
     add_model_option(parser)
     parser.add_argument(
@@ -273,6 +277,7 @@ def _check(args: argparse.Namespace) -> None:
     from ..data.video_files import is_address, is_live
     from ..inference.stored import is_container
     from ..inference.video_outputs import VIDEO_SUFFIXES
+    from ..reading import tar_and_member
 
     if args.output is None and args.labels_dir is None and args.table is None:
         raise CommandError("nothing to write; give --output, --labels-dir or --table")
@@ -304,6 +309,7 @@ def _check(args: argparse.Namespace) -> None:
         or is_live(args.source)
         or os.path.isdir(args.source)
         or is_container(args.source)
+        or tar_and_member(args.source) is not None
     ):
         raise CommandError("--keep-audio is for a video file, with a video that can have sound as --output")
     if args.shard is not None and (args.labels_dir is None or args.output is not None or args.table is not None):

@@ -17,7 +17,7 @@ import numpy as np
 from transformers.utils import logging
 
 from ..errors import InvalidDataError
-from .files import check_regular_file
+from ..reading import TarMember, check_regular_file, tar_and_member
 from .images import DEFAULT_MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -54,11 +54,11 @@ class VideoReader(AbstractContextManager):
     frame is next.
 
     Args:
-        source: A video file; an address, such as "rtsp://..." or "https://..."; or a camera: "camera:0", or its device
-            on Linux, "/dev/video0". (On macOS the number is that of the system, on Windows it is the name of the
-            camera, "camera:NAME". Cameras have not been tried: the machines this was written on have none.) "-" is the
-            standard input, of a format that can be read from its beginning to its end (an MP4 file whose index comes
-            last cannot).
+        source: A video file, also one in a tar, "FILE.tar/MEMBER"; an address, such as "rtsp://..." or
+            "https://..."; or a camera: "camera:0", or its device on Linux, "/dev/video0". (On macOS the number is that
+            of the system, on Windows it is the name of the camera, "camera:NAME". Cameras have not been tried: the
+            machines this was written on have none.) "-" is the standard input, of a format that can be read from its
+            beginning to its end (an MP4 file whose index comes last cannot).
         max_pixels: the most pixels of a frame.
         timeout: seconds to wait for an address.
 
@@ -94,10 +94,12 @@ class VideoReader(AbstractContextManager):
         self.frame_index = 0
         # frames and what is damaged, in the order in which they are given out, each with its time in ticks
         self._ready: deque[tuple[VideoFrame | Exception, int | None]] = deque()
-        file, arguments = open_input(self.source)
+        self._file, arguments = open_input(self.source)
+        options = {"metadata_errors": "replace", "timeout": timeout, **arguments}
         try:
-            self._container = self._av.open(file, mode="r", metadata_errors="replace", timeout=timeout, **arguments)
+            self._container = self._av.open(self._file, mode="r", **options)
         except (self._av.FFmpegError, OSError, ValueError) as error:
+            self._let_go_of_tar()
             raise InvalidDataError(self.source, "a video that can be read", self._reason(error)) from error
         try:
             self._read_header()
@@ -226,7 +228,10 @@ class VideoReader(AbstractContextManager):
         """What is wrong, without the number and the path that FFmpeg puts around it."""
         if is_live(self.source):
             return str(error)
-        size = os.path.getsize(self.source) if os.path.isfile(self.source) else 0
+        if isinstance(self._file, TarMember):
+            size = self._file.size
+        else:
+            size = os.path.getsize(self.source) if os.path.isfile(self.source) else 0
         said = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return f"{said} ({size} bytes)" if size else "an empty file"
 
@@ -239,6 +244,11 @@ class VideoReader(AbstractContextManager):
         self._ready.clear()
         self._packets = iter(())  # PyAV 18.1 reads on in a closed file and crashes the process
         self._container.close()
+        self._let_go_of_tar()
+
+    def _let_go_of_tar(self) -> None:
+        if isinstance(self._file, TarMember):
+            self._file.close()
 
     def __exit__(self, *error: object) -> None:
         self.close()
@@ -288,6 +298,8 @@ def open_input(source: str) -> tuple[Any, Mapping[str, Any]]:
             expected = f"a file, or an address that begins with {'://, '.join(_SCHEMES)}://"
             raise InvalidDataError(source, expected, f"{scheme}://")
         return source, {"options": {"protocol_whitelist": _PROTOCOLS}}
+    if tar_and_member(source) is not None:
+        return TarMember(source), {"options": {"format_whitelist": _FORMATS}}
     check_regular_file(source, sys.maxsize)
     # "file:" because a name may contain a colon
     return f"file:{source}", {"options": {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}}
