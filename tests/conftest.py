@@ -98,6 +98,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{mark}: of a plugin that is not everywhere")
 
 
+@pytest.hookimpl(tryfirst=True)  # before that of pytest-xdist, which reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For several processes of pytest: tests that share a fixture of their file stay together, as do those that share
     a stand-in for the Hub and its warm parent; and files with slow tests come first, so that none waits at the end.
