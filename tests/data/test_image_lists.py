@@ -83,3 +83,5 @@ def test_names_as_macos_writes_them(tmp_path):
     names = ImageNames(tmp_path)
     for stem in (composed, decomposed):
         assert names.find(stem) == names.find(f"{stem}.jpg") == f"{stem}.jpg"
+    (tmp_path / "a.png").touch()
+    assert ImageNames(tmp_path).all() == sorted(["a.png", f"{composed}.jpg", f"{decomposed}.jpg"])

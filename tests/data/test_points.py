@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dense_hf import InvalidDataError
 from dense_hf.data import read_points, write_points
+from dense_hf.data.points import read_coordinate
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "fixtures/iocformer/data_golden.json").read_text())
 
@@ -125,6 +126,8 @@ def test_bad_xml_names_the_file(tmp_path, kind):
         "1 2",
         "9" * 400,
         "½",
+        "\N{NO-BREAK SPACE}5",
+        "X5",
     ],
 )
 def test_only_plain_ascii_decimals_are_coordinates(tmp_path, text):
@@ -215,6 +218,40 @@ def test_other_tools_find_the_image_and_its_size(tmp_path):
 def test_what_a_point_lacks_is_said(tmp_path, point, message):
     with pytest.raises(InvalidDataError, match=message):
         read_points(write_xml(tmp_path / "a.xml", [()], f"<point>{point}</point>"), (10, 10))
+
+
+def test_where_a_number_stands_is_said_if_it_is_known(tmp_path):
+    for where in ((), ("row 3: ",)):
+        with pytest.raises(InvalidDataError) as caught:
+            read_coordinate(tmp_path / "a.csv", " 1e2", *where)
+        assert caught.value.received == f"{''.join(where)}' 1e2'"
+    assert read_coordinate("a.csv", "\t17.5\r\n") == 17.5
+
+
+def test_objects_without_points_and_unknown_tags_are_named(tmp_path):
+    children = "".join(f"<k{number}/>" for number in range(12))
+    path = tmp_path / "a.xml"
+    path.write_text(f"<annotation><object>{children}</object></annotation>")
+    with pytest.raises(InvalidDataError) as caught:
+        read_points(path, (10, 10))
+    ten = sorted(f"k{number}" for number in range(12))[:10]
+    assert caught.value.received == f"objects with only {ten}"
+    path.write_text("<annotation><object><point><x>1</x><y>2</y></point><surface/></object></annotation>")
+    with pytest.raises(InvalidDataError, match=r"a\.xml.*<object> with <surface>"):
+        read_points(path, (10, 10))
+
+
+def test_classes_and_letters_of_any_script_are_written(tmp_path):
+    write_points(tmp_path / "a.xml", [(1, 2), (3, 4)], "rév.jpg", (10, 10), ["ål", "<>"])
+    root = ElementTree.parse(tmp_path / "a.xml").getroot()
+    assert [item.findtext("name") for item in root.findall("object")] == ["ål", "<>"]
+    assert "rév.jpg".encode() in (tmp_path / "a.xml").read_bytes()
+
+
+def test_points_are_written_in_single_precision(tmp_path):
+    """As they are read: 1 / 3 has no more digits in the file than it will have in memory."""
+    write_points(tmp_path / "a.xml", np.array([(1 / 3, 2)]), "a.jpg", (10, 10))
+    assert ElementTree.parse(tmp_path / "a.xml").getroot().findtext("./object/point/x") == "0.33333334"
 
 
 def test_names_with_markup_are_escaped(tmp_path):

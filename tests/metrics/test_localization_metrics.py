@@ -121,6 +121,15 @@ def test_bad_distances_are_refused(distances):
 def test_a_state_of_other_distances_is_refused():
     with pytest.raises(ValueError, match="shape"):
         LocalizationMetrics((4,)).merge(LocalizationMetrics((4, 8)).state)
+    with pytest.raises(ValueError, match=r"^state must be label maps of whole numbers"):
+        LocalizationMetrics().merge(np.full((1, 4), 0.5))
+
+
+def test_what_was_added_can_be_forgotten():
+    metrics = LocalizationMetrics().update([[(1, 2)]], [[(50, 60)]])
+    metrics.reset()
+    metrics.update([[(1, 2)]], [[(1, 3)]])
+    assert metrics.compute() == LocalizationMetrics().update([[(1, 2)]], [[(1, 3)]]).compute()
 
 
 def test_a_dense_image_is_matched_at_once():

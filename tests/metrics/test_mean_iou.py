@@ -115,6 +115,8 @@ def test_bad_maps_are_refused_and_nothing_is_added(predictions, references):
 def test_a_foreign_state_and_impossible_options_are_refused():
     with pytest.raises(ValueError, match=r"\[4, 4\]"):
         MeanIoU(K).merge(np.zeros((3, 3), int))
+    with pytest.raises(ValueError, match=r"^state must be"):
+        MeanIoU(K).merge(np.zeros((K, K)))
     for options in ({"num_labels": 0}, {"num_labels": 2, "classes": "all"}):
         with pytest.raises(ValueError, match="Received"):
             MeanIoU(**options)

@@ -179,6 +179,8 @@ def test_a_foreign_state_is_refused():
         VideoConsistency((8, 16)).merge(state)
     with pytest.raises(ValueError, match=r"\[M,4\]"):
         VideoConsistency().merge(np.zeros((3, 2), int))
+    with pytest.raises(ValueError, match=r"^state must be"):
+        VideoConsistency().merge(np.zeros((3, 4)))
 
 
 def test_pooled_as_other_papers_print_it():

@@ -136,10 +136,10 @@ class VideoConsistency:
         if state.ndim != 2 or state.shape[1] != 4 or not np.isin(state[:, 1], (0, *self.windows)).all():
             raise ValueError(f"the state must be [M,4] with windows {self.windows}. Received: {list(state.shape)}")
         for number, _, length, _ in state[state[:, 1] == 0].tolist():
-            rows = state[(state[:, 0] == number) & (state[:, 1] > 0)]
+            rows = state[state[:, 0] == number]
             self._num_frames.append(length)
             lengths = [window for window in self.windows if window in rows[:, 1]]
-            self._pixels.append({window: rows[rows[:, 1] == window, 2:].astype(np.int64) for window in lengths})
+            self._pixels.append({window: rows[rows[:, 1] == window, 2:] for window in lengths})
         return self
 
     def compute(self) -> dict[str, float]:

@@ -63,7 +63,7 @@ class CountingMetrics:
 
     def merge(self, state: np.ndarray) -> "CountingMetrics":
         """Add the images of another process's `state`."""
-        state = np.asarray(state, dtype=np.float64)
+        state = np.asarray(state)
         if state.ndim != 2 or state.shape[1] != 2:
             raise ValueError(f"the state must have shape [n,2]. Received: {list(state.shape)}")
         return self.update(state[:, 0], state[:, 1])

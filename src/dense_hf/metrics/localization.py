@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.spatial import KDTree
 
 from .density_ranges import DENSITY_RANGES, density_range
+from .label_maps import as_labels
 
 
 class LocalizationMetrics:
@@ -38,11 +39,11 @@ class LocalizationMetrics:
         if not distances or len(set(distances)) < len(distances) or not all(0 < d < np.inf for d in distances):
             raise ValueError(f"distances must be positive, finite and all different. Received: {distances}")
         self.distances = distances
-        self._counts: list[list[int]] = []
+        self.reset()
 
     def reset(self) -> None:
         """Forget all images."""
-        self._counts = []
+        self._counts: list[list[int]] = []
 
     def update(self, predictions: Iterable, references: Iterable) -> "LocalizationMetrics":
         """Add images.
@@ -74,7 +75,7 @@ class LocalizationMetrics:
 
     def merge(self, state: np.ndarray) -> "LocalizationMetrics":
         """Add the images of another process's `state`; its distances must be the same."""
-        state = np.asarray(state, dtype=np.int64)
+        state = as_labels("state", state)
         if state.ndim != 2 or state.shape[1] != 2 + len(self.distances):
             raise ValueError(f"the state must have shape [N,{2 + len(self.distances)}]. Received: {list(state.shape)}")
         self._counts += state.tolist()
