@@ -86,7 +86,7 @@ coverage: install ## lines and branches of src that the last `make test` did not
 mutate: install ## changes in metrics, losses and readers that no test notices
 	$(RUN)/python -m pip install --quiet --constraint tests/constraints.txt --editable '.[dev,mutation]'
 	$(RUN)/mutmut run --max-children 2
-	$(RUN)/mutmut results
+	$(RUN)/python tests/helpers/unexplained_mutants.py
 
 lint: install ## style, types, spelling
 	$(RUN)/ruff check .
