@@ -20,7 +20,8 @@ and prints the median of the ratios, with the lowest and the highest.
 - ..., 8 classes / 1: the same model with 8 classes against that with one; the same 50 points, spread over the classes.
 - --counters: each counter against its plain form (plain_counters.py), which must give the same numbers; DM-Count also
   against the graph of lwcc 0.0.7, if that is installed. The watershed of LCFCN's loss, of a map of this size and 100
-  points, against the loop that is used where scikit-image is not installed, if it is.
+  points, against the loop that is used where scikit-image is not installed, if it is. Peak memory of DSSI-Net and MAN,
+  and of their plain forms: --counters --size 1080 1920 --only memory.
 - peak memory: highest resident size of a fresh process that does nothing else (Linux).
 """
 
@@ -55,6 +56,8 @@ from dense_hf.counting.counting_backbone import FrozenNorm
 from dense_hf.counting.modeling_iocformer import UpsampledConv2d
 from dense_hf.methods import method_of
 from dense_hf.training.optimizers import in_one_pass
+
+COUNTERS_WITH_MEMORY = ("dssinet", "man")  # whose plain forms keep what grows faster than the picture
 
 
 def plain_iocformer(model: IOCFormerForObjectCounting) -> IOCFormerForObjectCounting:
@@ -126,10 +129,7 @@ def measure_counters(size: list[int], only: list[str], repeats: int) -> None:
     for name in (*METHODS, "mcnn", "man", "dssinet", "mspsnet", "lcfcn", "p2pnet"):
         if not any(text in name for text in only):
             continue
-        row = method_of("density_counter" if name in METHODS else name)
-        fields = {"initializer_range": 0.05} if name == "dssinet" else {}  # 1e-6 as released: numbers near 0 are slow
-        config = row.config_class.from_method(name) if name in METHODS else row.config_class(**fields)
-        model = row.model_class(config).eval()
+        model = counter(name)
         plain = plain_form(model)
 
         def run_plain(plain: Callable = plain) -> torch.Tensor:
@@ -151,6 +151,23 @@ def measure_counters(size: list[int], only: list[str], repeats: int) -> None:
                 compare("dmcount / lwcc", forward(model, pixels), forward(VGG(make_layers(cfg["E"])), pixels), repeats)
     if any(text in "flood" for text in only):
         measure_flood(size, repeats)
+    for name in COUNTERS_WITH_MEMORY if any(text in "memory" for text in only) else ():
+        ours, theirs = (memory_of(kind, "--size", *map(str, size)) for kind in (name, f"plain {name}"))
+        print(f"memory, {name:18s} {ours:.0f} MiB, plain {theirs:.0f} MiB", flush=True)
+
+
+def counter(name: str) -> torch.nn.Module:
+    """A counter of Table 2.3 at full width, in eval mode, random weights."""
+    row = method_of("density_counter" if name in METHODS else name)
+    fields = {"initializer_range": 0.05} if name == "dssinet" else {}  # 1e-6 as released: numbers near 0 are slow
+    config = row.config_class.from_method(name) if name in METHODS else row.config_class(**fields)
+    return row.model_class(config).eval()
+
+
+def memory_of(kind: str, *words: str) -> float:
+    """Highest resident size, in MiB, of a process that does this one thing."""
+    command = [sys.executable, __file__, "--only-memory-of", kind, *words]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def measure_flood(size: list[int], repeats: int) -> None:
@@ -178,12 +195,18 @@ def main() -> None:
     parser.add_argument("--counters", action="store_true", help="the counters of Table 2.3")
     parser.add_argument("--size", type=int, nargs=2, default=[512, 512], help="height and width of their picture")
     parser.add_argument("--photo", type=int, nargs=2, default=[1080, 1920], help="height and width of the photo")
-    parser.add_argument("--only-memory-of", choices=("forward", "training"), help=argparse.SUPPRESS)
+    parser.add_argument("--only-memory-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     if arguments.counters:
         measure_counters(arguments.size, arguments.only, arguments.repeats)
+        return
+    if (kind := arguments.only_memory_of) and (name := kind.removeprefix("plain ")) in COUNTERS_WITH_MEMORY:
+        model = counter(name)
+        with torch.no_grad():
+            (plain_form(model) if kind.startswith("plain") else model)(torch.randn(1, 3, *arguments.size))
+        print(resident_mebibytes("VmHWM"))
         return
     model = IOCFormerForObjectCounting(IOCFormerConfig())
     pixels, labels = torch.randn(arguments.batch_size, 3, 256, 256), labels_of_a_crowd(arguments.batch_size)
@@ -220,9 +243,8 @@ def main() -> None:
         if any(text in name for text in arguments.only):
             compare(name, ours, theirs, arguments.repeats)
     for kind in ("forward", "training") if any(text in "peak memory" for text in arguments.only) else ():
-        command = [sys.executable, __file__, "--batch-size", str(arguments.batch_size), "--only-memory-of", kind]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        print(f"peak memory, {kind:12s} {float(done.stdout):.0f} MiB", flush=True)
+        peak = memory_of(kind, "--batch-size", str(arguments.batch_size))
+        print(f"peak memory, {kind:12s} {peak:.0f} MiB", flush=True)
 
 
 if __name__ == "__main__":
