@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dense_hf import InvalidDataError
 from dense_hf.data import read_ids, split_suffix
-from dense_hf.data.image_lists import ImageNames
+from dense_hf.data.image_lists import ImageNames, read_split_lists
 
 
 def test_ids_are_those_of_the_file_in_its_order(tmp_path):
@@ -22,6 +22,7 @@ def test_ids_are_those_of_the_file_in_its_order(tmp_path):
     [
         "../a.jpg", "..", ".", "a/b.jpg", "a\\b.jpg", "/etc/passwd", "\\\\server\\share", "C:\\a.jpg", "C:a.jpg",
         "a:b", "http://x/a.jpg", "file:a.jpg", "s3://b/a", "a\0.jpg", "a\x1b[2J.jpg", "a\x85b", "a" * 300,
+        "a\rb",
     ],
 )  # fmt: skip
 def test_what_is_not_a_plain_name_is_refused(tmp_path, name):
@@ -29,6 +30,31 @@ def test_what_is_not_a_plain_name_is_refused(tmp_path, name):
     path.write_text(f"good.jpg\n{name}\n", encoding="utf-8")
     with pytest.raises(InvalidDataError, match=r"train_id\.txt: expected names .*line 2"):
         read_ids(path)
+
+
+def test_only_white_space_of_ascii_surrounds_an_id(tmp_path):
+    path = tmp_path / "train_id.txt"
+    path.write_text("XaX\t\n", encoding="utf-8")
+    assert read_ids(path) == ["XaX"]
+    path.write_text("XaX\n\N{NO-BREAK SPACE}b\n", encoding="utf-8")
+    with pytest.raises(InvalidDataError, match="line 2: "):
+        read_ids(path)
+
+
+def test_a_list_has_a_largest_length(tmp_path, monkeypatch):
+    monkeypatch.setattr("dense_hf.data.image_lists.MAX_IDS", 3)
+    path = tmp_path / "train_id.txt"
+    path.write_text("a\nb\nc\n")
+    assert read_ids(path) == ["a", "b", "c"]
+    path.write_text("a\nb\nc\nd\n")
+    with pytest.raises(InvalidDataError, match="at most 3 ids"):
+        read_ids(path)
+
+
+def test_what_lists_of_a_folder_are_of_is_said(tmp_path):
+    (tmp_path / "train.txt").write_text("a\na\n")
+    with pytest.raises(InvalidDataError, match=r"train\.txt: expected each video once"):
+        read_split_lists(tmp_path, {"train": "train.txt", "test": "test.txt"}, "videos", "video")
 
 
 @pytest.mark.parametrize("content", ["a.jpg\nb.jpg\na.jpg\n", "a.jpg\nb\na\n", "a\nb\na.png\n"])

@@ -23,6 +23,7 @@ from dense_hf import AffinityNetImageProcessor, AffinityNetModel, InvalidDataErr
 from dense_hf.cli import main
 from dense_hf.data import generate_miniature_videos
 from dense_hf.inference.checkpoints import load_counter, load_mcis, load_model, load_segmenter, load_video_model
+from dense_hf.strict_loading import one_line
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -323,6 +324,8 @@ def test_links_of_the_cache_of_the_hub(whole, tmp_path):
         (INDEX, "[]", "expected a JSON object"),
         (INDEX, '{"weight_map": ["a"]}', "expected a weight_map"),
         (INDEX, '{"weight_map": {"classifier.weight": 3}}', "the plain name.*Received: 3"),
+        (INDEX, r'{"weight_map": {"classifier.weight": "a\\b.safetensors"}}', "classifier.weight the plain name"),
+        (INDEX, r'{"weight_map": {"classifier.weight": "a\u0000.safetensors"}}', "classifier.weight the plain name"),
         (INDEX, " " * (2**24 + 1), "a file of at most"),
         ("config.json", "{", "config.json: expected JSON"),
         ("config.json", '{"model_type": "unknown"}', "config.json: expected the configuration of a classifier"),
@@ -361,3 +364,8 @@ def test_what_is_no_folder(tmp_path):
         load_mcis("no/such/folder")
     with pytest.raises(ValueError, match=r"device must be one of this machine\. Received: toaster"):
         load_mcis(str(ROOT / "checkpoints" / "mcis-crops"), "toaster")
+
+
+def test_an_error_of_another_library_becomes_one_line():
+    assert one_line(ValueError("a\n  b\tc")) == "a b c"
+    assert one_line(RuntimeError()) == "RuntimeError"

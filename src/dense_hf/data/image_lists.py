@@ -122,7 +122,7 @@ def read_ids(list_path: str | os.PathLike, kind: str = "image") -> list[str]:
     """
     ids: list[str] = []
     first_line: dict[str, int] = {}
-    for number, line in enumerate(StringIO(read_text(list_path), newline="\n"), start=1):
+    for number, line in enumerate(StringIO(read_text(list_path)), start=1):
         if not (name := line.strip(" \t\r\n")):
             continue
         check_name(list_path, name, f"line {number}: ")

@@ -73,7 +73,7 @@ def read_points(xml_path: str | os.PathLike, image_size: tuple[int, int]) -> Poi
     objects = root.findall("./object")
     nodes = [node for item in objects for node in item.findall("./point")]
     num_without_point = sum(item.find("./point") is None for item in objects)
-    coordinates = np.array([_read_point(xml_path, node) for node in nodes], dtype=np.float64).reshape(-1, 2)
+    coordinates = np.array([_read_point(xml_path, node) for node in nodes]).reshape(-1, 2)
     points = coordinates[_inside(coordinates, image_size)].astype(np.float32)
     # again, as 99.9999999 in an image of width 100 has now become 100
     points = points[_inside(points, image_size)]
