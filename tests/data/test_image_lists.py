@@ -110,4 +110,12 @@ def test_names_as_macos_writes_them(tmp_path):
     for stem in (composed, decomposed):
         assert names.find(stem) == names.find(f"{stem}.jpg") == f"{stem}.jpg"
     (tmp_path / "a.png").touch()
-    assert ImageNames(tmp_path).all() == sorted(["a.png", f"{composed}.jpg", f"{decomposed}.jpg"])
+    (tmp_path / "b.jpg").touch()
+    names = ImageNames(tmp_path)
+    assert names.all() == sorted(["a.png", "b.jpg", f"{composed}.jpg", f"{decomposed}.jpg"])
+    assert names.find("a") == "a.png"
+    (tmp_path / "a.jpg").touch()
+    assert ImageNames(tmp_path).find("a.jpg") == "a.jpg"
+    with pytest.raises(InvalidDataError, match=r"write its suffix into the list.*a\.jpg.*a\.png"):
+        ImageNames(tmp_path).find("a")
+    assert ImageNames(tmp_path / "none").all() == []

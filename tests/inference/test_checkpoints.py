@@ -19,7 +19,7 @@ from tiny_checkpoints import CHECKPOINTS
 from tiny_segmenter_runs import make_set
 from transformers import pipeline
 
-from dense_hf import AffinityNetImageProcessor, AffinityNetModel, InvalidDataError
+from dense_hf import AffinityNetImageProcessor, AffinityNetModel, InvalidDataError, strict_loading
 from dense_hf.cli import main
 from dense_hf.data import generate_miniature_videos
 from dense_hf.inference.checkpoints import load_counter, load_mcis, load_model, load_segmenter, load_video_model
@@ -369,3 +369,8 @@ def test_what_is_no_folder(tmp_path):
 def test_an_error_of_another_library_becomes_one_line():
     assert one_line(ValueError("a\n  b\tc")) == "a b c"
     assert one_line(RuntimeError()) == "RuntimeError"
+
+
+def test_of_many_names_five_are_said():
+    assert strict_loading._listed([*"abcde"]) == "a, b, c, d, e"
+    assert strict_loading._listed([*"abcdefg"]) == "a, b, c, d, e and 2 more"

@@ -109,6 +109,14 @@ def test_bad_counts_are_refused_and_nothing_is_added(predictions, references):
     assert metrics.state.tolist() == [[5, 5]]
 
 
+@pytest.mark.parametrize("value", ["fish", math.nan])
+def test_the_list_that_is_bad_is_named(value):
+    with pytest.raises(ValueError, match=r"^predictions must be"):
+        CountingMetrics().update([value], [1])
+    with pytest.raises(ValueError, match=r"^references must be"):
+        CountingMetrics().update([1], [value])
+
+
 def test_a_foreign_state_is_refused():
     with pytest.raises(ValueError, match=r"\[n,2\]"):
         CountingMetrics().merge(np.zeros((3, 4)))

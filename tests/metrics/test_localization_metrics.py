@@ -102,13 +102,16 @@ def test_without_points_nothing_is_nan():
     ("predictions", "references"),
     [
         ([[]], []), ([[(1, 2, 3)]], [[]]), ([[(math.nan, 2)]], [[]]), ([[1, 2]], [[]]), ([["a"]], [[]]),
-        ([[(1, 2), (3,)]], [[]]),
+        ([[(1, 2), (3,)]], [[]]), ([[("a", "b")]], [[]]),
     ],
 )  # fmt: skip
 def test_bad_points_are_refused_and_nothing_is_added(predictions, references):
     metrics = LocalizationMetrics()
-    with pytest.raises(ValueError, match="Received"):
+    with pytest.raises(ValueError, match=r"^predictions .*Received"):
         metrics.update(predictions, references)
+    if references:
+        with pytest.raises(ValueError, match=r"^references .*Received"):
+            metrics.update(references, predictions)
     assert metrics.state.shape == (0, 4)
 
 

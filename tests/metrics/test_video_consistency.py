@@ -128,6 +128,10 @@ def test_differences_of_the_protocols_by_hand():
     thesis = VideoConsistency((2,), "thesis").update(prediction, reference)
     assert thesis.scores == [{2: [1, 1, 0]}]
     assert thesis.compute()["vc2"] == pytest.approx(2 / 3)
+    frames = VideoConsistency((1,), "thesis").update(prediction, reference)
+    assert frames.scores == [{1: [1, 1, 1, 1]}]
+    assert [pairs.tolist() for pairs in frames._pixels[0].values()] == [[[1, 1]] * 4]  # not those that are ignored
+    assert VideoConsistency((1,), "thesis").merge(frames.state).compute() == frames.compute()
 
 
 def test_short_videos_are_counted_not_forgotten():
@@ -160,7 +164,7 @@ def test_tensors_and_lists_are_label_maps():
 )
 def test_bad_videos_are_refused_and_nothing_is_added(predictions, references):
     metrics = VideoConsistency()
-    with pytest.raises(ValueError, match="Received"):
+    with pytest.raises(ValueError, match=r"^predictions .*Received"):
         metrics.update(predictions, references)
     with pytest.raises(ValueError, match="no video"):
         metrics.compute()

@@ -93,8 +93,7 @@ class ImageNames:
         names = self._by_stem.get(_composed(stem), [])
         names = [name for name in names if split_suffix(name)[0] == stem] or names
         if suffix:
-            same = [name for name in names if _composed(name) == _composed(image_id)]
-            return image_id if image_id in names else next(iter(same), None)
+            return next((name for name in names if _composed(name) == _composed(image_id)), None)
         if len(names) > 1:
             expected = f"one image for the id {image_id!r}, write its suffix into the list"
             raise InvalidDataError(self.directory, expected, names)

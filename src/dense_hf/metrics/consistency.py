@@ -110,9 +110,7 @@ class VideoConsistency:
                     consistent = steady & (same_prediction >= window)
                     counts[window].append((int(consistent.sum()), int(steady.sum())))
         end = None if self.protocol == "thesis" else -1
-        return {
-            window: np.array(pairs[:end], dtype=np.int64).reshape(-1, 2) for window, pairs in counts.items() if pairs
-        }
+        return {window: np.array(pairs[:end]).reshape(-1, 2) for window, pairs in counts.items() if pairs}
 
     @property
     def scores(self) -> list[dict[int, list[float]]]:
