@@ -1,6 +1,7 @@
 """Overlap against sets of pixels, and the same number for any way of spreading the images."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -110,6 +111,23 @@ def test_bad_maps_are_refused_and_nothing_is_added(predictions, references):
     with pytest.raises(ValueError, match="Received"):
         metrics.update([[0], *predictions], [[0], *references])
     assert np.array_equal(metrics.state, before)
+
+
+@pytest.mark.parametrize(("label", "received"), [(4, "4"), (-1, "-1"), (254, "254"), (0.5, "float64")])
+def test_the_label_that_cannot_be_is_named(label, received):
+    for name, maps in (("predictions", ([[label, 1]], [[1, 1]])), ("references", ([[1, 1]], [[label, 1]]))):
+        with pytest.raises(ValueError, match=rf"^{name} must be .*Received: {received}"):
+            MeanIoU(K).update(*maps)
+
+
+def test_one_class_is_enough():
+    assert MeanIoU(1).update([[0, 0]], [[0, 255]]).compute()["mean_iou"] == 1
+
+
+def test_classes_that_are_nowhere_are_nan_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(MeanIoU(3).update([[0]], [[0]]).compute()["per_class_iou"][1])
 
 
 def test_a_foreign_state_and_impossible_options_are_refused():

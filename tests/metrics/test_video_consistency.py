@@ -166,6 +166,8 @@ def test_bad_videos_are_refused_and_nothing_is_added(predictions, references):
     metrics = VideoConsistency()
     with pytest.raises(ValueError, match=r"^predictions .*Received"):
         metrics.update(predictions, references)
+    with pytest.raises(ValueError, match=r"^(predictions and )?references .*Received"):
+        metrics.update(references, predictions)
     with pytest.raises(ValueError, match="no video"):
         metrics.compute()
 

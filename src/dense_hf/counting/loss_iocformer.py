@@ -104,7 +104,7 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float, gamma: flo
 def density_loss(density_map: Tensor, targets: list[Tensor], classes: list[Tensor] | None = None) -> Tensor:
     """L_D = | ||D||_1 - n | (Eq. 2.1), summed over classes and averaged over the batch; density map [B, K, h, w]."""
     if classes is None:
-        counts = torch.tensor([len(points) for points in targets], dtype=torch.float32, device=density_map.device)
+        counts = torch.tensor([len(points) for points in targets], device=density_map.device)
         return (density_map.float().sum(dim=(1, 2, 3)) - counts).abs().mean()
     counts = torch.stack([torch.bincount(one, minlength=density_map.shape[1]) for one in classes])
     return (density_map.float().sum(dim=(2, 3)) - counts.to(density_map.device)).abs().sum(dim=1).mean()
