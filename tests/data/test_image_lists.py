@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dense_hf import InvalidDataError
 from dense_hf.data import read_ids, split_suffix
-from dense_hf.data.image_lists import ImageNames, read_split_lists
+from dense_hf.data.image_lists import ImageNames, check_name, read_split_lists
 
 
 def test_ids_are_those_of_the_file_in_its_order(tmp_path):
@@ -119,3 +119,18 @@ def test_names_as_macos_writes_them(tmp_path):
     with pytest.raises(InvalidDataError, match=r"write its suffix into the list.*a\.jpg.*a\.png"):
         ImageNames(tmp_path).find("a")
     assert ImageNames(tmp_path / "none").all() == []
+
+
+def test_a_suffix_is_that_of_an_image_in_any_case():
+    assert split_suffix("a.b.JPEG") == ("a.b", ".JPEG")
+    assert split_suffix("fish.2020") == ("fish.2020", "")
+    assert split_suffix(".jpg") == (".jpg", "")
+
+
+def test_names_that_no_file_can_have():
+    assert check_name("list.txt", 240 * "a") == 240 * "a"
+    for name in (241 * "a", 121 * "é", "a\ud800"):
+        with pytest.raises(InvalidDataError, match=r"^list\.txt: .*Received: ['0-9]"):
+            check_name("list.txt", name)
+    with pytest.raises(InvalidDataError, match=r"Received: line 7: '\.\.'"):
+        check_name("list.txt", "..", "line 7: ")
