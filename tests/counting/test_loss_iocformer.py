@@ -1,10 +1,11 @@
-"""Parts of IOCFormer's loss against the same in another library."""
+"""Parts of IOCFormer's loss by hand, and against the same in another library."""
 
 import pytest
 import torch
 from torchvision.ops import sigmoid_focal_loss as focal_loss_of_torchvision
 
-from dense_hf.counting.loss_iocformer import sigmoid_focal_loss
+from dense_hf import IOCFormerConfig
+from dense_hf.counting.loss_iocformer import mean_num_points, set_losses, sigmoid_focal_loss, unpad_labels
 
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0, 3.0])
@@ -14,3 +15,44 @@ def test_the_focal_loss_is_that_of_torchvision(gamma):
     targets = (torch.rand(2, 9, 3, generator=generator) > 0.7).float()
     ours = sigmoid_focal_loss(logits, targets, 0.25, gamma)
     torch.testing.assert_close(ours, focal_loss_of_torchvision(logits, targets, 0.25, gamma))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_places_are_matched_and_points_are_judged(dtype):
+    """Query 0 has come to where the object of query 1 is, and the other way round; their places have not."""
+    first, second = [0.125, 0.25, 0.5], [0.75, 0.5, 0.5]
+    places = torch.tensor([first[:2], second[:2], [0.5, 0.875]])
+    points = torch.tensor([[second, first, [0.5, 0.875, 0.5]]] * 2)
+    logits = torch.tensor([[[-1.0, 2.0], [0.5, -0.5], [1.0, -2.0]]] * 2, dtype=dtype)
+    targets = [torch.tensor([first]), torch.tensor([second, first])]
+    config = IOCFormerConfig()
+    focal, distance = set_losses(logits, points, targets, torch.tensor(3.0), config, places)
+    between = sum(abs(one - other) for one, other in zip(first, second))
+    torch.testing.assert_close(distance, torch.tensor(3 * between / 3))
+    wanted = torch.zeros(2, 3, 2)
+    wanted[0, 0, 1] = wanted[1, 0, 1] = wanted[1, 1, 1] = 1
+    expected = focal_loss_of_torchvision(logits.float(), wanted, config.focal_alpha, config.focal_gamma).sum() / 3
+    torch.testing.assert_close(focal, expected)
+
+
+def test_points_are_averaged_over_processes(monkeypatch):
+    some, device = [torch.zeros(2, 3), torch.zeros(3, 3)], torch.device("cpu")
+    assert mean_num_points(some, device, True) == 5
+    for number in (0, 1):
+        assert mean_num_points([torch.zeros(number, 3)], device, True) == 1
+    # as if another process had 13
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda total: total.add_(13))
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    assert mean_num_points(some, device, True) == 9
+    assert mean_num_points(some, device, False) == 5
+
+
+def test_labels_lie_in_their_tile():
+    """On its edges, too; distances to neighbors may be longer than its side."""
+    rows = torch.tensor([[[0.0, 1.0, 1.5], [1.0, 0.0, 0.1], [-100, -100, -100]]])
+    (points,) = unpad_labels(rows)
+    assert points.tolist() == rows[0, :2].tolist()
+    for wrong in (1.001, -0.001, 1.9):
+        with pytest.raises(ValueError, match=r"in \[0, 1\].*image 0"):
+            unpad_labels(torch.tensor([[[0.5, wrong, 0.1]]]))
