@@ -10,6 +10,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from dense_hf import CFFMConfig, DensityCounterConfig, MCISConfig, MCISImageProcessor
 from dense_hf.data import read_class_file, read_labels_csv
+from dense_hf.data.class_names import check_class_names
 from dense_hf.data.weak_folder import read_class_names
 from dense_hf.errors import InvalidDataError
 from dense_hf.inference.checkpoints import load_counter, load_mcis, load_segmenter
@@ -123,3 +124,7 @@ def test_data_of_another_case_are_other_classes():
 def test_but_a_class_of_a_video_may_be_the_background(tmp_path):
     (tmp_path / "classes.json").write_text('{"background": 1, "car": 2}')
     assert read_class_file(tmp_path / "classes.json").names == ("background", "car")
+
+
+def test_a_name_has_a_largest_length():
+    check_class_names("classes.txt", ["a" * 200])  # BAD has one that is longer

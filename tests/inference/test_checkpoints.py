@@ -103,9 +103,10 @@ def set_nan(tensors, name):
     tensors[name].view(-1)[0] = float("nan")
 
 
+OF_A_MODEL = "of [A-Z][A-Za-z0-9]+(For[A-Z]|Model)"  # as its class is called
 FAULTS = {
-    "without a head": (change(lambda tensors, name: tensors.pop(name)), WEIGHTS, "{name} missing"),
-    "extra tensor": (change(lambda t, name: t.update(extra=torch.ones(2))), WEIGHTS, "no tensors but.*extra"),
+    "without a head": (change(lambda tensors, name: tensors.pop(name)), WEIGHTS, OF_A_MODEL + ".*{name} missing"),
+    "extra tensor": (change(lambda t, name: t.update(extra=torch.ones(2))), WEIGHTS, OF_A_MODEL + ".*extra"),
     "int64": (change(lambda t, name: t.update({name: t[name].long()})), WEIGHTS, "{name} of floating.*I64"),
     "NaN": (change(set_nan), WEIGHTS, "finite numbers in {name}"),
     "shape": (change(lambda t, name: t.update({name: t[name][1:].clone()})), WEIGHTS, r"{name} of shape \["),
@@ -374,3 +375,19 @@ def test_an_error_of_another_library_becomes_one_line():
 def test_of_many_names_five_are_said():
     assert strict_loading._listed([*"abcde"]) == "a, b, c, d, e"
     assert strict_loading._listed([*"abcdefg"]) == "a, b, c, d, e and 2 more"
+
+
+def test_what_does_not_fit_is_listed_and_counters_may_be_missing():
+    layers = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+    tensors = {name: tensor + 1 for name, tensor in layers.state_dict().items() if "num_batches" not in name}
+    strict_loading.load_strictly(layers, tensors)
+    for name, tensor in tensors.items():
+        assert torch.equal(layers.state_dict()[name], tensor)
+    wrong = {name: tensor for name, tensor in tensors.items() if name not in ("1.bias", "0.bias")}
+    wrong |= {"b": torch.zeros(1), "a": torch.zeros(1), "0.weight": torch.zeros(4, 2), "1.weight": torch.zeros(5)}
+    with pytest.raises(ValueError, match="exactly the tensors of the model") as raised:
+        strict_loading.load_strictly(layers, wrong)
+    assert str(raised.value).split("model. ")[1] == (
+        "missing: 0.bias, 1.bias; unexpected: a, b; "
+        "of another shape: 0.weight [4, 2] (expected [3, 2]), 1.weight [5] (expected [3])"
+    )
