@@ -115,13 +115,14 @@ def checkpoint_folder(source: str | os.PathLike, **hub_options: Any) -> Path:
         raise InvalidDataError(source, expected, one_line(error)) from error
 
 
-def load_checkpoint(model_class: Any, folder: Path, **options: Any) -> Any:
+def load_checkpoint(model_class: Any, folder: Path, config: Any, **options: Any) -> Any:
     """A model with exactly the tensors of a checkpoint, which may have the older names that transformers knows.
 
     Args:
         model_class: of the model.
         folder: the checkpoint, see `checkpoint_folder`.
-        options: of `from_pretrained`.
+        config: of the model.
+        options: others of `from_pretrained`.
 
     Raises:
         InvalidDataError: files that are missing, damaged or elsewhere; tensors that are missing, unexpected, of
@@ -131,10 +132,9 @@ def load_checkpoint(model_class: Any, folder: Path, **options: Any) -> Any:
     files = weight_files(folder)
     stored = {name: tensor for file in files for name, tensor in _read_header(file)}
     options |= {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
+    options["config"] = config
     try:
         with quietly():
-            if (config := options.get("config")) is None:
-                config = model_class.config_class.from_pretrained(folder)
             size, present = _size_of(model_class, config), sum(tensor.size for tensor in stored.values())
             if size.numbers > present + _MAY_BE_MISSING:
                 raise ValueError(f"config.json describes {size.numbers:,} numbers, and the weights are {present:,}")

@@ -19,7 +19,14 @@ from tiny_checkpoints import CHECKPOINTS
 from tiny_segmenter_runs import make_set
 from transformers import pipeline
 
-from dense_hf import AffinityNetImageProcessor, AffinityNetModel, InvalidDataError, strict_loading
+from dense_hf import (
+    AffinityNetImageProcessor,
+    AffinityNetModel,
+    InvalidDataError,
+    MCISConfig,
+    MCISForImageClassification,
+    strict_loading,
+)
 from dense_hf.cli import main
 from dense_hf.data import generate_miniature_videos
 from dense_hf.inference.checkpoints import load_counter, load_mcis, load_model, load_segmenter, load_video_model
@@ -109,7 +116,11 @@ FAULTS = {
     "extra tensor": (change(lambda t, name: t.update(extra=torch.ones(2))), WEIGHTS, OF_A_MODEL + ".*extra"),
     "int64": (change(lambda t, name: t.update({name: t[name].long()})), WEIGHTS, "{name} of floating.*I64"),
     "NaN": (change(set_nan), WEIGHTS, "finite numbers in {name}"),
-    "shape": (change(lambda t, name: t.update({name: t[name][1:].clone()})), WEIGHTS, r"{name} of shape \["),
+    "shape": (
+        change(lambda t, name: t.update({name: t[name][1:].clone()})),
+        WEIGHTS,
+        r"{name} of shape \[.*Received: \[",
+    ),
     "truncated": (cut(-10), WEIGHTS, "complete weights"),
     "empty": (cut(0), WEIGHTS, "complete weights"),
     "outside": (shards("../outside.safetensors"), INDEX, "{name} the plain name.*outside.safetensors"),
@@ -391,3 +402,51 @@ def test_what_does_not_fit_is_listed_and_counters_may_be_missing():
         "missing: 0.bias, 1.bias; unexpected: a, b; "
         "of another shape: 0.weight [4, 2] (expected [3, 2]), 1.weight [5] (expected [3])"
     )
+
+
+def test_other_options_of_from_pretrained_are_heeded(whole):
+    folder = Path(whole["mcis"])
+    config = MCISConfig.from_pretrained(folder)
+    model = strict_loading.load_checkpoint(MCISForImageClassification, folder, config, dtype=torch.float64)
+    assert {tensor.dtype for tensor in model.parameters()} == {torch.float64}
+
+
+def test_models_that_are_larger_than_their_weights_are_not_built(whole, monkeypatch):
+    folder = Path(whole["mcis"])
+    config, tensors = MCISConfig.from_pretrained(folder), load_file(folder / WEIGHTS)
+
+    def load():
+        return strict_loading.load_checkpoint(MCISForImageClassification, folder, config)
+
+    monkeypatch.setattr(strict_loading, "_MAY_BE_MISSING", 0)
+    monkeypatch.setattr(strict_loading, "_TENSORS_MAY_BE_MISSING", -len(tensors))
+    monkeypatch.setattr(strict_loading, "_MAX_TENSORS", len(tensors))
+    load()
+    strict_loading.build_and_load(MCISForImageClassification, config, tensors)
+    for limit, value, words in (
+        ("_MAY_BE_MISSING", -1, r"describes [\d,]+ numbers, and the weights are"),
+        ("_TENSORS_MAY_BE_MISSING", -len(tensors) - 1, rf"{len(tensors)} tensors, and the weights are {len(tensors)}"),
+        ("_MAX_TENSORS", len(tensors) - 1, f"at most {len(tensors) - 1} tensors"),
+    ):
+        with monkeypatch.context() as context:
+            context.setattr(strict_loading, limit, value)
+            with pytest.raises(InvalidDataError, match=words):
+                load()
+    monkeypatch.setattr(strict_loading, "_MAY_BE_MISSING", -1)
+    with pytest.raises(ValueError, match="the tensors of a MCISForImageClassification of"):
+        strict_loading.build_and_load(MCISForImageClassification, config, tensors)
+
+
+def test_whole_numbers_of_a_model_are_whole_numbers_in_its_file():
+    layer = torch.nn.Linear(1, 1)
+    layer.register_buffer("index", torch.zeros(1, dtype=torch.int64))
+    report = {"missing_keys": [], "unexpected_keys": [], "mismatched_keys": []}
+    types = {"weight": "F32", "bias": "F16", "index": "I64"}
+
+    def misfits(**changed):
+        stored = {name: strict_loading.StoredTensor(Path("a"), one, 1) for name, one in {**types, **changed}.items()}
+        return list(strict_loading._misfits(layer, report, stored))
+
+    assert misfits() == []
+    assert misfits(index="F32") == [("index", "index of whole numbers", "F32")]
+    assert misfits(bias="I64") == [("bias", "bias of floating point numbers", "I64")]
