@@ -154,7 +154,11 @@ RECIPES: dict[str, Recipe] = {
     ),
     "mps": Recipe(
         "mspsnet",
-        {"stage_channels": _NARROW[:4], "branch_channels": [[64, 64, 32], [48, 48, 32], [32, 32, 32]]},
+        {
+            "stage_channels": _NARROW[:4],
+            "branch_channels": [[64, 64, 32], [48, 48, 32], [32, 32, 32]],
+            "initializer_range": 0.1,  # with 0.01, layers this narrow let nothing through: it learned a constant
+        },
         strides=(),
     ),
     "dssinet": Recipe(
