@@ -5,7 +5,17 @@ import torch
 from torchvision.ops import sigmoid_focal_loss as focal_loss_of_torchvision
 
 from dense_hf import IOCFormerConfig
-from dense_hf.counting.loss_iocformer import mean_num_points, set_losses, sigmoid_focal_loss, unpad_labels
+from dense_hf.counting.counter_interface import read_labels
+from dense_hf.counting.density_losses import loss_of_density
+from dense_hf.counting.loss_iocformer import (
+    density_loss,
+    density_term,
+    iocformer_loss,
+    mean_num_points,
+    set_losses,
+    sigmoid_focal_loss,
+    unpad_labels,
+)
 
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0, 3.0])
@@ -35,6 +45,44 @@ def test_places_are_matched_and_points_are_judged(dtype):
     torch.testing.assert_close(focal, expected)
 
 
+def test_an_object_is_matched_by_the_score_of_its_class():
+    """Two queries at one place; the object is of class 1, and query 1 is surer of that."""
+    points = torch.tensor([[[0.5, 0.5, 0.1]] * 2])
+    logits = torch.tensor([[[0.0, 3.0, -3.0], [0.0, -3.0, 3.0]]])
+    config = IOCFormerConfig(num_labels=2)
+    targets, classes = [torch.tensor([[0.5, 0.5, 0.1]])], [torch.tensor([1])]
+    focal, _ = set_losses(logits, points, targets, torch.tensor(1.0), config, classes=classes)
+    wanted = torch.zeros(1, 2, 3)
+    wanted[0, 1, 2] = 1
+    expected = focal_loss_of_torchvision(logits, wanted, config.focal_alpha, config.focal_gamma).sum()
+    torch.testing.assert_close(focal, expected)
+
+
+def test_density_loss_by_hand():
+    """Two images, two classes: sums (2, 6) and (4, 12) where there are (3, 0) and (1, 2)."""
+    density_map = torch.tensor([[[[1.0, 1.0]], [[3.0, 3.0]]], [[[2.0, 2.0]], [[6.0, 6.0]]]])
+    targets, classes = [torch.zeros(3, 3)] * 2, [torch.tensor([0, 0, 0]), torch.tensor([1, 0, 1])]
+    assert density_loss(density_map, targets, classes) == ((1 + 6) + (3 + 10)) / 2
+    assert density_loss(density_map, targets) == ((8 - 3) + (16 - 3)) / 2
+    for known in (None, classes):  # all of it is where the map is
+        assert density_loss(density_map.to("meta"), targets, known).device.type == "meta"
+    assert mean_num_points(targets, torch.device("meta"), False).device.type == "meta"
+
+
+def test_another_density_loss_gets_its_options_and_the_classes():
+    generator = torch.Generator().manual_seed(0)
+    density_map = torch.rand(1, 2, 4, 4, generator=generator)
+    labels = torch.rand(1, 5, 3, generator=generator)
+    classes = [torch.tensor([0, 1, 1, 0, 1])]
+    options = {"sigma": 3.0}
+    config = IOCFormerConfig(density_loss="bayesian", density_loss_options=options, num_labels=2, tile_size=64)
+    ours = density_term(density_map, unpad_labels(labels), labels, config, classes)
+    points = read_labels(labels, (64, 64), class_labels=classes[0][None], num_labels=2)
+    torch.testing.assert_close(ours, loss_of_density("bayesian", options, density_map, points)["loss"])
+    without = loss_of_density("bayesian", None, density_map, points)["loss"]
+    assert abs(float(ours - without)) > 1e-3
+
+
 def test_points_are_averaged_over_processes(monkeypatch):
     some, device = [torch.zeros(2, 3), torch.zeros(3, 3)], torch.device("cpu")
     assert mean_num_points(some, device, True) == 5
@@ -56,3 +104,13 @@ def test_labels_lie_in_their_tile():
     for wrong in (1.001, -0.001, 1.9):
         with pytest.raises(ValueError, match=r"in \[0, 1\].*image 0"):
             unpad_labels(torch.tensor([[[0.5, wrong, 0.1]]]))
+
+
+def test_a_model_without_names_of_classes_has_one():
+    labels = torch.tensor([[[0.5, 0.5, 0.1]]])
+    predictions = [(torch.zeros(1, 2, 2), torch.full((1, 2, 3), 0.5))]
+    losses = [
+        iocformer_loss(predictions, None, labels, IOCFormerConfig(**fields), over_processes=False)[0]
+        for fields in ({"id2label": {}}, {})
+    ]
+    assert torch.equal(*losses)

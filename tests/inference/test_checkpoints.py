@@ -385,6 +385,7 @@ def test_an_error_of_another_library_becomes_one_line():
 
 def test_of_many_names_five_are_said():
     assert strict_loading._listed([*"abcde"]) == "a, b, c, d, e"
+    assert strict_loading._listed([*"abcdef"]) == "a, b, c, d, e and 1 more"
     assert strict_loading._listed([*"abcdefg"]) == "a, b, c, d, e and 2 more"
 
 

@@ -73,3 +73,11 @@ def test_what_does_not_fit(pseudo, mask, message):
     with pytest.raises(ValueError, match=message):
         quality.update([np.array(pseudo)], [np.array(mask)])
     assert quality.num_images == 0
+
+
+@pytest.mark.parametrize("values", [[[0.5]], [[3]]])
+def test_what_is_bad_is_named(values):
+    with pytest.raises(ValueError, match=r"^pseudo_labels must be"):
+        PseudoLabelQuality(3).update([values], [[[0]]])
+    with pytest.raises(ValueError, match=r"^masks must be"):
+        PseudoLabelQuality(3).update([[[0]]], [values])
