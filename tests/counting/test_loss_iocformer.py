@@ -114,3 +114,34 @@ def test_a_model_without_names_of_classes_has_one():
         for fields in ({"id2label": {}}, {})
     ]
     assert torch.equal(*losses)
+
+
+@pytest.mark.parametrize("over_processes", [False, True])
+def test_the_loss_is_the_weighted_sum_of_its_parts(over_processes, monkeypatch):
+    """Two layers, two classes, places of their own; with another process that has 2 points more."""
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.rand(2, 4, 3, generator=generator)
+    labels[1, 2:] = -100
+    class_labels = torch.tensor([[0, 1, 1, 0], [1, 0, 7, 7]])
+    predictions = [
+        (torch.randn(2, 6, 3, generator=generator), torch.rand(2, 6, 3, generator=generator)) for _ in range(2)
+    ]
+    places, density_map = torch.rand(6, 2, generator=generator), torch.rand(2, 2, 4, 4, generator=generator)
+    weights = {"class_loss_coefficient": 2, "point_loss_coefficient": 3, "density_loss_coefficient": 5}
+    config = IOCFormerConfig(num_labels=2, **weights)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda total: total.add_(8))
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    loss, terms = iocformer_loss(predictions, density_map, labels, config, over_processes, places, class_labels)
+    targets, classes = [labels[0], labels[1, :2]], [class_labels[0], class_labels[1, :2]]
+    num_points = torch.tensor(7.0 if over_processes else 6.0)
+    expected = {"loss_density": density_loss(density_map, targets, classes)}
+    total = 5 * expected["loss_density"]
+    for suffix, (logits, points) in zip(("", "_0"), predictions):
+        parts = set_losses(logits, points, targets, num_points, config, places, classes)
+        expected |= {f"loss_ce{suffix}": parts[0], f"loss_point{suffix}": parts[1]}
+        total = total + 2 * parts[0] + 3 * parts[1]
+    assert terms.keys() == expected.keys()
+    for name, term in terms.items():
+        torch.testing.assert_close(term, expected[name])
+    torch.testing.assert_close(loss, total)

@@ -395,6 +395,9 @@ def test_what_does_not_fit_is_listed_and_counters_may_be_missing():
     strict_loading.load_strictly(layers, tensors)
     for name, tensor in tensors.items():
         assert torch.equal(layers.state_dict()[name], tensor)
+    saved = layers.state_dict()  # which says that its norms have counters
+    del saved["1.num_batches_tracked"]
+    strict_loading.load_strictly(layers, saved)
     wrong = {name: tensor for name, tensor in tensors.items() if name not in ("1.bias", "0.bias")}
     wrong |= {"b": torch.zeros(1), "a": torch.zeros(1), "0.weight": torch.zeros(4, 2), "1.weight": torch.zeros(5)}
     with pytest.raises(ValueError, match="exactly the tensors of the model") as raised:
