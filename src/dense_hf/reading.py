@@ -60,7 +60,7 @@ class TarMember(io.RawIOBase):
             raise InvalidDataError(tar, "a tar that is not compressed", error) from error
         if found is None or not found.isreg() or found.issparse():
             raise InvalidDataError(
-                tar, f"a regular file {name!r} in it", "nothing of that name" if not found else "no"
+                tar, f"a regular file {name!r} in it", "something else" if found else "nothing of that name"
             )
         self.size = found.size
         self._start, self._place = found.offset_data, 0

@@ -167,7 +167,7 @@ RECIPES: dict[str, Recipe] = {
             "stage_channels": _NARROW[:4],
             "head_channels": 32,
             # maps then begin as large as targets are: from maps of 0 (0.01) or hundreds of times larger (0.1) it
-            # came to maps of 0 and stayed there, and this rate was better than 5e-4 (150 steps, validation pictures)
+            # came to maps of 0 and stayed there, and this rate was better than 5e-4 (docs/results.md, nuclei)
             "initializer_range": 0.045,
             "processor_settings": {"size_divisor": 32, "resize_to_multiple": True},
         },
