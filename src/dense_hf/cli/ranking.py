@@ -139,6 +139,8 @@ def order_to_annotate(
     Returns:
         The numbers of all pictures.
     """
+    if not len(features):
+        return []
     both = features if known is None or not len(known) else np.concatenate([features, known])
     scale = both.std(axis=0)
     scale = np.where(scale > 0, scale, 1)
