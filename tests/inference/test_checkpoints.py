@@ -410,9 +410,10 @@ def test_what_does_not_fit_is_listed_and_counters_may_be_missing():
 
 def test_other_options_of_from_pretrained_are_heeded(whole):
     folder = Path(whole["mcis"])
-    config = MCISConfig.from_pretrained(folder)
+    config = MCISConfig.from_pretrained(folder, affinity_scale=7)
     model = strict_loading.load_checkpoint(MCISForImageClassification, folder, config, dtype=torch.float64)
     assert {tensor.dtype for tensor in model.parameters()} == {torch.float64}
+    assert model.config.affinity_scale == 7  # that which was given, not that of the folder
 
 
 def test_models_that_are_larger_than_their_weights_are_not_built(whole, monkeypatch):

@@ -115,7 +115,7 @@ def test_bad_maps_are_refused_and_nothing_is_added(predictions, references):
 
 @pytest.mark.parametrize(("label", "received"), [(4, "4"), (-1, "-1"), (254, "254"), (0.5, "float64")])
 def test_the_label_that_cannot_be_is_named(label, received):
-    for name, maps in (("predictions", ([[label, 1]], [[1, 1]])), ("references", ([[1, 1]], [[label, 1]]))):
+    for name, maps in (("predictions", ([[label, 0]], [[1, 1]])), ("references", ([[1, 1]], [[label, 0]]))):
         with pytest.raises(ValueError, match=rf"^{name} must be .*Received: {received}"):
             MeanIoU(K).update(*maps)
 
