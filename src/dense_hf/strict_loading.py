@@ -229,10 +229,10 @@ def _files_of_index(index: Path) -> list[Path]:
     return [index.parent / name for name in sorted(set(names.values()))]
 
 
-def _check_file(path: Path, max_bytes: int | None = None) -> None:
+def _check_file(path: Path) -> None:
     """A regular file; a link may lead to its own folder only, or to where the cache of the Hub keeps all content."""
     try:
-        target = path.resolve(strict=True)
+        target = path.resolve()
         status = target.stat()
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         received = one_line(error) if os.path.lexists(path) else "nothing there"
@@ -243,12 +243,10 @@ def _check_file(path: Path, max_bytes: int | None = None) -> None:
         raise InvalidDataError(path, "a file of the folder itself", f"a link to {target}")
     if not stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for a writer for ever
         raise InvalidDataError(path, "a regular file", stat.filemode(status.st_mode))
-    if max_bytes is not None and status.st_size > max_bytes:
-        raise InvalidDataError(path, f"a file of at most {max_bytes} bytes", f"{status.st_size} bytes")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    _check_file(path, _MAX_JSON_BYTES)
+    _check_file(path)
     content = read_json(path, _MAX_JSON_BYTES)
     if not isinstance(content, dict):
         raise InvalidDataError(path, "a JSON object", content)

@@ -296,6 +296,33 @@ def test_sharded_weights_are_loaded(whole, tmp_path):
     assert all(torch.equal(again.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
 
 
+@pytest.mark.parametrize("sharded", [False, True])
+def test_the_file_with_the_fault_is_named(sharded, whole, tmp_path):
+    """That of a tensor too many; of one that is missing the only file, or the index."""
+    model, processor = load_mcis(str(whole["mcis"]))
+    model.save_pretrained(tmp_path, max_shard_size="5KB" if sharded else "1GB")
+    processor.save_pretrained(tmp_path)
+    last = max(tmp_path.glob("*.safetensors"))
+    index = json.loads((tmp_path / INDEX).read_text()) if sharded else {"weight_map": {}}
+    tensors = load_file(last)
+
+    def write(changed):
+        save_file(changed, last, metadata={"format": "pt"})
+        if sharded:
+            others = {name: file for name, file in index["weight_map"].items() if file != last.name}
+            weight_map = others | dict.fromkeys(changed, last.name)
+            (tmp_path / INDEX).write_text(json.dumps(index | {"weight_map": weight_map}))
+
+    write(tensors | {"one.more": torch.zeros(1)})
+    with pytest.raises(InvalidDataError, match=rf"^{re.escape(str(last))}: expected no tensors but those.*one\.more"):
+        load_mcis(str(tmp_path))
+    missing = max(tensors)
+    write({name: tensor for name, tensor in tensors.items() if name != missing} | {"one.more": torch.zeros(1)})
+    where = tmp_path / (INDEX if sharded else WEIGHTS)
+    with pytest.raises(InvalidDataError, match=rf"^{re.escape(str(where))}: expected the weights.*{missing} missing"):
+        load_mcis(str(tmp_path))
+
+
 def test_counters_of_batch_norm_may_be_missing(whole, tmp_path):
     folder = shutil.copytree(whole["cffm"], tmp_path / "cffm")
     tensors = load_file(folder / WEIGHTS)
