@@ -1,4 +1,4 @@
-"""What a checkpoint may say about itself before anything of it is built, and what of a repository is fetched for it."""
+"""What a checkpoint may say of itself before anything is built, and what of a repository is fetched for it."""
 
 import copy
 import json
