@@ -22,6 +22,8 @@ and prints the median of the ratios of CPU time, with the lowest and the highest
   of all classes, for frames of 480 x 864 and of 1080 x 1920, which the model sees at 480 x 864, too. The logits are
   drawn: smooth, 8 or 20 classes compete, the others are 12 below. Then the share of the labels in both, they and a new
   frame of CFFM.
+- parts (with --parts, in place of all above): where a new frame's seconds go, part by part, beside those of SegFormer
+  and as shares of its frame; the encoder is the least that a frame can take.
 - peak memory (with --memory): by how much the largest size of a process of its own, while a video of frames of some
   size runs, exceeds that of the model alone.
 """
@@ -30,9 +32,9 @@ import argparse
 import copy
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from statistics import median
 from typing import Any
@@ -255,6 +257,51 @@ def print_labels(backbone: str, num_labels: int, repeats: int) -> None:
             print(f"of a frame of CFFM-{backbone} ({forward:.2f} s) and its labels: {took / (took + forward):.0%}")
 
 
+@contextmanager
+def timed(parts: dict[str, torch.nn.Module]) -> Generator[dict[str, list[float]]]:
+    """CPU seconds of every call of each part inside; of a list, those of its modules together."""
+    took: dict[str, list[float]] = {name: [] for name in parts}
+    with ExitStack() as stack:
+        for name, part in parts.items():
+            for module in part if isinstance(part, torch.nn.ModuleList) else [part]:
+                plain = module.forward
+
+                def forward(*inputs: Any, plain: Callable = plain, name: str = name, **options: Any) -> Any:
+                    start = time.process_time()
+                    result = plain(*inputs, **options)
+                    took[name].append(time.process_time() - start)
+                    return result
+
+                stack.enter_context(patch.object(module, "forward", forward))
+        yield took
+
+
+def print_parts(
+    method: str, model: VideoSegmenterModel, segformer: torch.nn.Module, size: list[int], repeats: int
+) -> None:
+    """The rows of --parts of one model."""
+    session, frame = model.new_session(), torch.randn(1, 3, *size)
+    parts = dict(model.named_children())
+    theirs = {"encoder": segformer.segformer, "decoder": segformer.decode_head}
+    for _ in range(model.config.num_reference_frames + 1):
+        model.segment_frame(frame, session)
+    rounds = []
+    for _ in range(repeats):
+        frame = torch.randn(1, 3, *size)
+        with timed(parts) as ours, timed(theirs) as others:
+            whole = seconds(partial(model.segment_frame, frame, session))
+            reference = seconds(partial(segformer, frame))
+        rounds.append(
+            {f"{method}: {name}": sum(calls) for name, calls in ours.items() if calls}
+            | {f"{method}: the rest": whole - sum(map(sum, ours.values())), f"{method}: all": whole}
+            | {f"SegFormer: {name}": sum(calls) for name, calls in others.items()}
+            | {"SegFormer: all": reference}
+        )
+    middle = {name: median(one[name] for one in rounds) for name in rounds[0]}
+    rows = [[name, f"{value:.3f}", f"{value / middle['SegFormer: all']:.2f}"] for name, value in middle.items()]
+    print(table(["part", "CPU seconds", "/ frame of SegFormer"], rows))
+
+
 def main() -> None:
     """Print the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -269,6 +316,7 @@ def main() -> None:
     parser.add_argument("--side-by-side", action="store_true", help="print one table of all models and peers instead")
     parser.add_argument("--training", action="store_true", help="print a training step instead")
     parser.add_argument("--labels", action="store_true", help="print what label maps take instead")
+    parser.add_argument("--parts", action="store_true", help="print where the time of a frame goes instead")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.side_by_side:
@@ -299,6 +347,10 @@ def main() -> None:
             compare(
                 "training step / plain", training_step(model, clip, labels, is_plain=False), plain, arguments.repeats
             )
+            continue
+        if arguments.parts:
+            with torch.no_grad():
+                print_parts(method, model, segformer, list(frame.shape[2:]), arguments.repeats)
             continue
         with torch.no_grad():
             measure(model, segformer, frame, arguments.repeats)
