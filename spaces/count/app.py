@@ -8,6 +8,7 @@ On a Space, the variable COUNT_MODEL names the model.
 """
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,13 +50,16 @@ Upload a picture. The model says where it sees an object, and its density branch
 
 
 class Counted(NamedTuple):
-    """What the network said about a picture: n points [n, 2] with scores [n], from the lowest threshold on."""
+    """What the network said about a picture: n points [n, 2] with scores [n], from the lowest threshold on; the counts
+    are those of a network without points."""
 
     name: str
     image: Image.Image
     points: np.ndarray
     scores: np.ndarray
     classes: np.ndarray
+    count: int
+    class_counts: list[int]
     density_count: float | None
 
 
@@ -105,7 +109,8 @@ def build(model: str) -> gr.Blocks:
                 on_batch=advance,
             )
         arrays = result["points"].numpy(), result["scores"].numpy(), result["classes"].numpy()
-        counted = Counted(Path(path).name, image, *arrays, result["density_count"])
+        counts = result["count"], result["class_counts"], result["density_count"]
+        counted = Counted(Path(path).name, image, *arrays, *counts)
         if "density_map" not in result:
             return counted, None, None
         density = draw_density(image, result["density_map"].numpy(), f"density: {result['density_count']:.1f}")
@@ -117,6 +122,9 @@ def build(model: str) -> gr.Blocks:
             threshold = number_between(threshold, LOWEST_THRESHOLD, HIGHEST_THRESHOLD)
         if counted is None:
             return None, "", None, gr.DownloadButton(interactive=False)
+        if not has_points:
+            words = range_in_words(counted, None, None, processor)
+            return in_words(counted.count, names, counted.class_counts), words, None, gr.DownloadButton()
         sure = counted.scores >= threshold
         points, scores = counted.points[sure], counted.scores[sure]
         picture = draw_points(counted.image, points, f"{len(points)} object{'' if len(points) == 1 else 's'}")
@@ -127,9 +135,8 @@ def build(model: str) -> gr.Blocks:
         )
         columns = (*POINT_COLUMNS, "label") if names else POINT_COLUMNS
         table = saved_download(download, "points.csv", csv_bytes(columns, lines))
-        of_classes = ", ".join(f"{name} {labels.count((name,))}" for name in names)
+        number = in_words(len(points), names, [labels.count((name,)) for name in names])
         download_table = gr.DownloadButton(value=table, interactive=True)
-        number = f"{len(points)} ({of_classes})" if names else str(len(points))
         return number, range_in_words(counted, points, threshold, processor), shown(picture), download_table
 
     plain = {"show_label": False, "interactive": False, "height": 480, "buttons": ["download", "fullscreen"]}
@@ -157,7 +164,8 @@ def build(model: str) -> gr.Blocks:
                 )
             with gr.Column(scale=3, min_width=360):
                 with gr.Row(elem_classes="numbers"):
-                    count = gr.Textbox(label="Count (points)", interactive=False, max_lines=1, elem_id="count")
+                    counts = "Count (points)" if has_points else "Count (density)"
+                    count = gr.Textbox(label=counts, interactive=False, max_lines=1, elem_id="count")
                     density_count = gr.Textbox(
                         label="Density sum",
                         interactive=False,
@@ -166,33 +174,44 @@ def build(model: str) -> gr.Blocks:
                         elem_id="density_count",
                     )
                 count_range = gr.Markdown(elem_id="range")
-                with gr.Tab("Points"):
-                    points = gr.Image(**plain, elem_id="points")
-                with gr.Tab("Density", visible=has_density):
-                    density = gr.Image(**plain, elem_id="density")
-                download = gr.DownloadButton("Table of the points (CSV)", interactive=False, elem_id="download")
+                with gr.Tabs(selected="points" if has_points else "density"):
+                    with gr.Tab("Points", id="points", visible=has_points):
+                        points = gr.Image(**plain, elem_id="points")
+                    with gr.Tab("Density", id="density", visible=has_density):
+                        density = gr.Image(**plain, elem_id="density")
+                download = gr.DownloadButton(
+                    "Table of the points (CSV)", interactive=False, visible=has_points, elem_id="download"
+                )
         chosen = {"fn": choose, "inputs": [state, slider], "outputs": [count, count_range, points, download]}
         run.click(look, upload, [state, density_count, density]).success(**chosen)
         slider.change(**chosen, trigger_mode="always_last", show_progress="hidden")
     return app
 
 
-def range_in_words(counted: Counted, points: np.ndarray, threshold: float, processor: Any) -> str:
+def in_words(count: int, names: Sequence[str], of_classes: Sequence[int]) -> str:
+    """The count, and of a model with several classes that of each."""
+    classes = ", ".join(f"{name} {number}" for name, number in zip(names, of_classes))
+    return f"{count} ({classes})" if names else str(count)
+
+
+def range_in_words(counted: Counted, points: np.ndarray | None, threshold: float | None, processor: Any) -> str:
     """The range around a count, and in what the picture is unlike those of the calibration; "" without one.
 
     Args:
         counted: what the network said.
-        points: those that are counted.
+        points: those that are counted, of a network that has points.
         threshold: of them; a calibration is for one.
         processor: of the model.
     """
     if (widths := widths_of(processor, None, threshold)) is None:
         return ""
+    has_points = points is not None
     result = ObjectCount(
-        count=len(points),
-        exact_count=float(len(points)),
-        points=torch.from_numpy(points),
-        scores=torch.zeros(len(points)),
+        count=len(points) if has_points else counted.count,
+        exact_count=float(len(points)) if has_points else counted.density_count,
+        has_points=has_points,
+        points=torch.from_numpy(points if has_points else counted.points),
+        scores=torch.zeros(len(points) if has_points else 0),
         density_count=counted.density_count,
         tile_counts=torch.zeros(0),
         crowded_tiles=0,

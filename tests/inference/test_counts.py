@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_density_counter import tiny_density_model
+from tiny_iocformer import tiny_model as tiny_iocformer
 
+from dense_hf import CounterImageProcessor, IOCFormerImageProcessor
+from dense_hf.counting.count_ranges import describe_count
 from dense_hf.inference.checkpoints import load_counter
 from dense_hf.inference.counts import choose_threshold, evaluate_counting
 
@@ -24,10 +28,11 @@ class Known:
     def count_objects(self, model, image, threshold=None, batch_size=8):
         points, scores = (torch.tensor(values) for values in self.found[image.getpixel((0, 0))[0]])
         kept = scores >= (self.threshold if threshold is None else threshold)
+        found = {"exact_count": float(kept.sum()), "has_points": self.points}
         if not self.points:
-            return {"exact_count": float(kept.sum()), "points": torch.zeros(0, 2), "scores": torch.zeros(0)}
+            return found | {"points": torch.zeros(0, 2), "scores": torch.zeros(0)}
         classes = torch.zeros(int(kept.sum()), dtype=torch.long)
-        return {"exact_count": float(kept.sum()), "points": points[kept], "scores": scores[kept], "classes": classes}
+        return found | {"points": points[kept], "scores": scores[kept], "classes": classes}
 
 
 def example(color: int, points: list):
@@ -54,6 +59,27 @@ def test_points_within_distances():
     assert "f1@5" not in evaluate_counting(MODEL, Known(FOUND), EXAMPLES, progress=False)
     without = evaluate_counting(MODEL, Known(FOUND, points=False), EXAMPLES, progress=False, distances=(5,))
     assert "f1@5" not in without
+
+
+@pytest.mark.parametrize("name", ["density counter", "IOCFormer without points"])
+def test_a_density_map_of_nothing_is_no_list_of_no_points(name):
+    """A count of 0 without points: F1 would be 0, and the density map would agree with itself."""
+    if name == "density counter":
+        model, processor = tiny_density_model(), CounterImageProcessor()
+        head = model.head.output
+    else:
+        model, processor = tiny_iocformer(regression_branch=False), IOCFormerImageProcessor(tile_size=32)
+        head = model.density_branch.density_head
+    for parameter in head.parameters():
+        torch.nn.init.zeros_(parameter)
+    found = processor.count_objects(model, EXAMPLES[0].open())
+    assert (found["exact_count"], found["has_points"]) == (0, False)
+    results = evaluate_counting(model, processor, EXAMPLES, progress=False, distances=(5,))
+    assert results["mae"] == 1.5
+    assert "f1@5" not in results
+    assert "disagreement" not in describe_count(found)
+    with pytest.raises(ValueError, match="scores of points"):
+        choose_threshold(model, processor, EXAMPLES, progress=False)
 
 
 def test_the_threshold_that_counts_best():

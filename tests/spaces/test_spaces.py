@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from fractions import Fraction
 
 import numpy as np
@@ -13,12 +14,16 @@ import pytest
 import yaml
 from PIL import Image, ImageDraw, ImageFilter
 from space_server import ROOT
+from tiny_density_counter import tiny_density_model
 from transformers import pipeline
 
 import dense_hf
+from dense_hf import CounterImageProcessor
 from dense_hf.data import VideoWriter, open_image
+from dense_hf.data.counting_examples import CountingExample
 from dense_hf.data.miniature_set import draw_scene, texture
 from dense_hf.data.miniature_videos import draw_video
+from dense_hf.inference.calibration import calibrate_counts
 from dense_hf.weak_segmentation import ImageGroup, LocalizationSettings, Localizer, make_pseudo_label
 
 SPACES = ("count", "video", "weak_labels")
@@ -238,40 +243,69 @@ def test_one_image_has_nothing_in_common(addresses, open_page, scene):
     assert "Choose 2 to 12 images" in message(page)
 
 
-def test_two_visitors_at_once(browser, open_page, counter_checkpoint, scene, tmp_path):
-    """Both are inside the model at the same time: each waits there until the other has come."""
-    script = tmp_path / "together.py"
-    script.write_text(
-        "import sys, threading\n"
-        f"sys.path.insert(0, {str(ROOT / 'spaces')!r})\n"
-        "import serve\n"
-        "from dense_hf import IOCFormerImageProcessor as Processor\n"
-        "from dense_hf.spaces import launch\n"
-        "both, count = threading.Barrier(2, timeout=120), Processor.count_objects\n"
-        "Processor.count_objects = lambda *values, **named: both.wait() and False or count(*values, **named)\n"
-        f"app = serve.load_app('count').build({counter_checkpoint!r})\n"
-        "print(launch(app, '20mb', wait=False), flush=True)\n"
-        "sys.stdin.read()\n"
+@contextmanager
+def counting_page(model, folder, *lines):
+    """The address of the counting page with another model, in a process of its own that runs some lines before."""
+    script = folder / "page.py"
+    before = ("import sys", f"sys.path.insert(0, {str(ROOT / 'spaces')!r})", "import serve")
+    after = (
+        "from dense_hf.spaces import launch",
+        f"app = serve.load_app('count').build({str(model)!r})",
+        "print(launch(app, '20mb', wait=False), flush=True)",
+        "sys.stdin.read()",
     )
-    expected = pipeline("object-counting", model=counter_checkpoint)(str(scene))["count"]
-    with subprocess.Popen(
-        [sys.executable, str(script)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as server:
+    script.write_text("\n".join((*before, *lines, *after)))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen([sys.executable, str(script)], **pipes) as server:
         try:
-            address = server.stdout.readline().strip()
-            visitors = [open_page(address) for _ in range(2)]
-            for page in visitors:
-                upload(page, scene)
-                page.wait_for_selector("#upload img")
-            for page in visitors:
-                page.click("#run")
-            assert [wait_for_number(page, "count") for page in visitors] == [expected, expected]
+            yield server.stdout.readline().strip()
         finally:
             server.kill()
+
+
+def test_two_visitors_at_once(browser, open_page, counter_checkpoint, scene, tmp_path):
+    """Both are inside the model at the same time: each waits there until the other has come."""
+    lines = (
+        "import threading",
+        "from dense_hf import IOCFormerImageProcessor as Processor",
+        "both, count = threading.Barrier(2, timeout=120), Processor.count_objects",
+        "Processor.count_objects = lambda *values, **named: both.wait() and False or count(*values, **named)",
+    )
+    expected = pipeline("object-counting", model=counter_checkpoint)(str(scene))["count"]
+    with counting_page(counter_checkpoint, tmp_path, *lines) as address:
+        visitors = [open_page(address) for _ in range(2)]
+        for page in visitors:
+            upload(page, scene)
+            page.wait_for_selector("#upload img")
+        for page in visitors:
+            page.click("#run")
+        assert [wait_for_number(page, "count") for page in visitors] == [expected, expected]
+
+
+def test_a_counter_without_points(browser, open_page, scene, tmp_path):
+    """Its number is that of the density map, with the range that was calibrated; nothing of points is on the page."""
+    model, processor = tiny_density_model(), CounterImageProcessor()
+    model.save_pretrained(tmp_path / "model")
+    examples = []
+    for index in range(12):
+        pixels, points = draw_scene(np.random.default_rng(index), (96, 96), 5 + index, contrast=1.0)
+        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+        examples.append(CountingExample(tmp_path / f"{index}.png", (96, 96), points))
+    processor.count_calibration = calibrate_counts(model, processor, examples, levels=[0.8], progress=False)
+    processor.save_pretrained(tmp_path / "model")
+    result = pipeline("object-counting", model=str(tmp_path / "model"))(str(scene))
+    with counting_page(tmp_path / "model", tmp_path) as address:
+        page = open_page(address)
+        upload(page, scene)
+        page.wait_for_selector("#upload img")
+        page.click("#run")
+        assert wait_for_number(page, "count") == result["count"] > 0
+        assert number(page, "density_count") == round(result["density_count"], 1)
+        low, high = result["range"]
+        page.wait_for_function(f"document.querySelector('#range').innerText.includes('{low} to {high}')")
+        page.wait_for_selector("#density img")
+        for name in ("#threshold", "#points", "#download"):
+            assert not page.locator(name).is_visible()
 
 
 def test_nothing_was_asked_of_another_machine(addresses, server_folder):

@@ -133,8 +133,7 @@ def add_range(result: ObjectCount, pixels: Tensor, widths: Mapping[str, float], 
         processor: with `count_calibration`.
     """
     count, density_count = result["exact_count"], result["density_count"]
-    has_points = len(result["points"]) == count
-    spread = spread_of(count, density_count if has_points else None)
+    spread = spread_of(count, density_count if result["has_points"] else None)
     result["range"] = range_around(count, spread, widths["image"])
     result["level"] = widths["level"]
     tiles = [range_around(tile, spread_of(tile), widths["tile"]) for tile in result["tile_counts"].tolist()]
@@ -148,7 +147,7 @@ def describe_count(result: ObjectCount) -> dict[str, float]:
     """The count, and how far the density map differs from it for its size, as numbers that vary alike."""
     count, density_count = result["exact_count"], result["density_count"]
     numbers = {"count": count}
-    if density_count is not None and len(result["points"]) == count:
+    if density_count is not None and result["has_points"]:
         numbers["disagreement"] = abs(count - density_count) / spread_of(count)
     return numbers
 

@@ -29,6 +29,7 @@ CROWDED_SHARE = 0.9
 class _Count(TypedDict):
     count: int
     exact_count: float
+    has_points: bool
     points: torch.Tensor
     scores: torch.Tensor
     density_count: float | None
@@ -45,6 +46,7 @@ class ObjectCount(_Count, total=False):
     - **count** (`int`): The number of objects: number of points, or the rounded density count of a model without the
       regression branch.
     - **exact_count** (`float`): The same before rounding, which is what errors are measured of.
+    - **has_points** (`bool`): Whether objects are counted by their points; else `count` is that of the density map.
     - **points** (float32 `[n, 2]`): (x, y) in pixels of the image, best score first; in [0, width) and [0, height).
     - **scores** (float32 `[n]`): in [threshold, 1].
     - **density_count** (`float` or `None`): Sum of the density map; `None` for a model without the density branch.
@@ -240,6 +242,7 @@ class TileMerger:
             result = ObjectCount(
                 count=round(density_count),
                 exact_count=density_count,
+                has_points=False,
                 points=torch.zeros(0, 2),
                 scores=torch.zeros(0),
                 density_count=density_count,
@@ -275,6 +278,7 @@ class TileMerger:
         return ObjectCount(
             count=len(order),
             exact_count=float(len(order)),
+            has_points=True,
             points=points[order],
             scores=scores[order],
             density_count=density_count,
@@ -313,7 +317,8 @@ def merge_parts(
     number = float(sums.sum())
     density_count = number if has_density else None
     class_density_counts = of_classes.sum(dim=0).tolist() if has_density else None
-    if found[0] is None:
+    has_points = found[0] is not None
+    if not has_points:
         parts = sums.round().long().clamp(min=0)
         points, scores, classes = torch.zeros(0, 2), torch.zeros(0), torch.zeros(0, dtype=torch.long)
         class_counts = [max(0, round(one)) for one in class_density_counts or ()]
@@ -328,6 +333,7 @@ def merge_parts(
     result = ObjectCount(
         count=max(0, round(number)),
         exact_count=number,
+        has_points=has_points,
         points=points,
         scores=scores,
         density_count=density_count,

@@ -76,10 +76,9 @@ def evaluate_counting(
                 require_finite(result["exact_count"])
             # a model without points is judged by the sum of its density map as it is, not rounded to whole objects
             known = {"count": result["exact_count"]}
-            has_points = len(result["points"]) == result["exact_count"]
             if names:
-                known["classes"] = result["class_counts" if has_points else "class_density_counts"]
-            if distances and has_points:
+                known["classes"] = result["class_counts" if result["has_points"] else "class_density_counts"]
+            if distances and result["has_points"]:
                 known["matches"] = [_matches(result, examples[index], distance, names) for distance in distances]
             record.add(item, known)
         counts.append((index, known))
@@ -139,7 +138,7 @@ def choose_threshold(
         image = examples[index].open()
         with judging(examples[index].path, model):
             result = processor.count_objects(model, image, threshold=float(THRESHOLDS[0]), batch_size=batch_size)
-        if len(result["scores"]) != result["exact_count"]:
+        if not result["has_points"]:
             raise ValueError(f"A threshold is chosen for scores of points. Received: {type(model).__name__} without")
         passes = result["scores"].numpy()[:, None] >= THRESHOLDS.astype(np.float32)
         of_class = result["classes"].numpy() == np.arange(number)[:, None]  # [K, n]

@@ -59,7 +59,7 @@ def count_picture(
     if overlays:
         density: Any = small.map if by_windows else result.get("density_map")
         _write_overlays(overlays, image, result, None if result["density_count"] is None else np.asarray(density))
-    found = count_regions(regions, points, sums.sums, len(points) == result["exact_count"])
+    found = count_regions(regions, points, sums.sums, result["has_points"])
     area, measured = _measure(picture, regions)
     frame = picture.frame
     return CountRow(

@@ -206,7 +206,7 @@ class ObjectCountingPipeline(ImageProcessorPipeline):
         sums = RegionSums(regions_of(regions, image.width, image.height))
         result = self.image_processor.count_objects(self.model, image, on_density=sums.add, **settings)
         points = result["points"].numpy()
-        found = count_regions(sums.regions, points, sums.sums, len(points) == result["exact_count"])
+        found = count_regions(sums.regions, points, sums.sums, result["has_points"])
         return {**result, "regions": found}
 
     def postprocess(  # ty: ignore[incompatible-method-override]

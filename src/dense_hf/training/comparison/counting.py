@@ -302,7 +302,7 @@ def _by_picture(examples: Sequence[CountingExample], counts: Sequence[float]) ->
 
 def _draw(image: Image.Image, found: Mapping[str, Any]) -> Image.Image:
     """Points where the count is one of points, else the density."""
-    if len(found["points"]) == found["exact_count"]:
+    if found["has_points"]:
         return draw_points(image, found["points"].numpy())
     return draw_density(image, found["density_map"].numpy().clip(0))
 
