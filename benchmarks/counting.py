@@ -153,7 +153,7 @@ def measure_counters(size: list[int], only: list[str], repeats: int) -> None:
         measure_flood(size, repeats)
     for name in COUNTERS_WITH_MEMORY if any(text in "memory" for text in only) else ():
         ours, theirs = (memory_of(kind, "--size", *map(str, size)) for kind in (name, f"plain {name}"))
-        print(f"memory, {name:18s} {ours:.0f} MiB, plain {theirs:.0f} MiB", flush=True)
+        print(f"memory, {name:18s} {ours}, plain {theirs}", flush=True)
 
 
 def counter(name: str) -> torch.nn.Module:
@@ -164,10 +164,13 @@ def counter(name: str) -> torch.nn.Module:
     return row.model_class(config).eval()
 
 
-def memory_of(kind: str, *words: str) -> float:
-    """Highest resident size, in MiB, of a process that does this one thing."""
+def memory_of(kind: str, *words: str) -> str:
+    """Highest resident size of a process that does this one thing, or why it did not, such as too little memory."""
     command = [sys.executable, __file__, "--only-memory-of", kind, *words]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return f"failed: {(done.stderr.strip() or f'exit status {done.returncode}').splitlines()[-1]}"
+    return f"{float(done.stdout):.0f} MiB"
 
 
 def measure_flood(size: list[int], repeats: int) -> None:
@@ -244,7 +247,7 @@ def main() -> None:
             compare(name, ours, theirs, arguments.repeats)
     for kind in ("forward", "training") if any(text in "peak memory" for text in arguments.only) else ():
         peak = memory_of(kind, "--batch-size", str(arguments.batch_size))
-        print(f"peak memory, {kind:12s} {peak:.0f} MiB", flush=True)
+        print(f"peak memory, {kind:12s} {peak}", flush=True)
 
 
 if __name__ == "__main__":
