@@ -51,17 +51,16 @@ class MessagePassing(nn.Module):
         self.activation = nn.PReLU()
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """[B, C_i, h, w] each -> the same shapes."""
+        """[B, C_i, h, w] each -> the same shapes, in the list that was given, so that the old ones can go."""
         for _ in range(self.num_rounds):
             sums = []
             for target in range(len(features)):
-                received = [
-                    self.messages[f"{source}_to_{target}"](feature)
-                    for source, feature in enumerate(features)
-                    if source != target
-                ]
-                sums.append(torch.stack(received).sum(dim=0) if len(received) > 1 else received[0])
-            features = [F.relu(feature + self.activation(message)) for feature, message in zip(features, sums)]
+                sources = [source for source in range(len(features)) if source != target]
+                messages = (self.messages[f"{source}_to_{target}"](features[source]) for source in sources)
+                sums.append(sum(messages, next(messages)))
+            for target, feature in enumerate(features):
+                # in place of the new tensor: those of a full-HD image are a gigabyte each
+                features[target] = F.relu(self.activation(sums.pop(0)).add_(feature), inplace=True)
         return features
 
 
@@ -172,10 +171,11 @@ class DSSINetForObjectCounting(CounterPreTrainedModel):
 
     def _features(self, pixels: Tensor) -> Iterator[Tensor]:
         """[B, 3, H, W] -> features [B, C, h, w] with all of the sides of the image, 1/2, 1/4, 1/8 and 1/16."""
-        large = self._convolutions(self._enlarged_stage(pixels), 1)
-        middle = self._convolutions(pixels, 0)
         small = self._convolutions(F.interpolate(pixels, scale_factor=0.5, mode="bilinear"), 0)
-        large, middle = self.passing[0]([large, middle])
+        # without names, since the largest features are let go of within
+        large, middle = self.passing[0](
+            [self._convolutions(self._enlarged_stage(pixels), 1), self._convolutions(pixels, 0)]
+        )
         yield torch.cat([large, middle], dim=1)
         large, middle, small = self.passing[1]([self._stage(large, 2), self._stage(middle, 1), small])
         yield torch.cat([large, middle, small], dim=1)
