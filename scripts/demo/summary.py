@@ -112,14 +112,11 @@ def weak_lines(results: Mapping[str, Any]) -> Iterator[Line]:
     """Of classifiers that compare images the one with the best masks on validation, beside that of single images."""
     rows = results["rows"]
     names = [name for name, row in rows.items() if row["learns"] and name != "basic"]
-    judged = {
-        name: [run["training"]["validation"]["mean_iou"] for run in rows[name]["seeds"].values()] for name in names
-    }
-    best = max(names, key=lambda name: fmean(judged[name]))
-    ours, theirs = (numbers_of(rows[name])["mean_iou"] for name in (best, "basic"))
-    method = rows[best]["title"] + ", one seed" * (len(ours) == 1)
-    numbers = (told(values, ".1f", 100) for values in (ours, theirs))
-    yield "CamVid, crops", method, "mIoU of masks", next(numbers), rows["basic"]["title"], next(numbers)
+    runs = {name: [run["training"]["validation"] for run in rows[name]["seeds"].values()] for name in names}
+    best = max(names, key=lambda name: fmean(run["mean_iou"] for run in runs[name]))
+    method = rows[best]["title"] + ", one seed" * (len(runs[best]) == 1)
+    ours, theirs = (told(numbers_of(rows[name])["mean_iou"], ".1f", 100) for name in (best, "basic"))
+    yield "CamVid, crops", method, "mIoU of masks", ours, rows["basic"]["title"], theirs
 
 
 def crops_lines(results: Mapping[str, Any]) -> Iterator[Line]:

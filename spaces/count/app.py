@@ -123,7 +123,7 @@ def build(model: str) -> gr.Blocks:
         if counted is None:
             return None, "", None, gr.DownloadButton(interactive=False)
         if not has_points:
-            words = range_in_words(counted, None, None, processor)
+            words = range_in_words(counted, counted.points, None, processor)
             return in_words(counted.count, names, counted.class_counts), words, None, gr.DownloadButton()
         sure = counted.scores >= threshold
         points, scores = counted.points[sure], counted.scores[sure]
@@ -194,24 +194,23 @@ def in_words(count: int, names: Sequence[str], of_classes: Sequence[int]) -> str
     return f"{count} ({classes})" if names else str(count)
 
 
-def range_in_words(counted: Counted, points: np.ndarray | None, threshold: float | None, processor: Any) -> str:
+def range_in_words(counted: Counted, points: np.ndarray, threshold: float | None, processor: Any) -> str:
     """The range around a count, and in what the picture is unlike those of the calibration; "" without one.
 
     Args:
         counted: what the network said.
-        points: those that are counted, of a network that has points.
-        threshold: of them; a calibration is for one.
+        points: those that are counted.
+        threshold: of them; a calibration is for one. None of a network without points.
         processor: of the model.
     """
     if (widths := widths_of(processor, None, threshold)) is None:
         return ""
-    has_points = points is not None
     result = ObjectCount(
-        count=len(points) if has_points else counted.count,
-        exact_count=float(len(points)) if has_points else counted.density_count,
-        has_points=has_points,
-        points=torch.from_numpy(points if has_points else counted.points),
-        scores=torch.zeros(len(points) if has_points else 0),
+        count=counted.count if threshold is None else len(points),
+        exact_count=counted.density_count if threshold is None else float(len(points)),
+        has_points=threshold is not None,
+        points=torch.from_numpy(points),
+        scores=torch.zeros(len(points)),
         density_count=counted.density_count,
         tile_counts=torch.zeros(0),
         crowded_tiles=0,

@@ -30,7 +30,6 @@ from dense_hf import (
 from dense_hf.cli import main
 from dense_hf.data import generate_miniature_videos
 from dense_hf.inference.checkpoints import load_counter, load_mcis, load_model, load_segmenter, load_video_model
-from dense_hf.strict_loading import one_line
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -403,36 +402,6 @@ def test_what_is_no_folder(tmp_path):
         load_mcis("no/such/folder")
     with pytest.raises(ValueError, match=r"device must be one of this machine\. Received: toaster"):
         load_mcis(str(ROOT / "checkpoints" / "mcis-crops"), "toaster")
-
-
-def test_an_error_of_another_library_becomes_one_line():
-    assert one_line(ValueError("a\n  b\tc")) == "a b c"
-    assert one_line(RuntimeError()) == "RuntimeError"
-
-
-def test_of_many_names_five_are_said():
-    assert strict_loading._listed([*"abcde"]) == "a, b, c, d, e"
-    assert strict_loading._listed([*"abcdef"]) == "a, b, c, d, e and 1 more"
-    assert strict_loading._listed([*"abcdefg"]) == "a, b, c, d, e and 2 more"
-
-
-def test_what_does_not_fit_is_listed_and_counters_may_be_missing():
-    layers = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
-    tensors = {name: tensor + 1 for name, tensor in layers.state_dict().items() if "num_batches" not in name}
-    strict_loading.load_strictly(layers, tensors)
-    for name, tensor in tensors.items():
-        assert torch.equal(layers.state_dict()[name], tensor)
-    saved = layers.state_dict()  # which says that its norms have counters
-    del saved["1.num_batches_tracked"]
-    strict_loading.load_strictly(layers, saved)
-    wrong = {name: tensor for name, tensor in tensors.items() if name not in ("1.bias", "0.bias")}
-    wrong |= {"b": torch.zeros(1), "a": torch.zeros(1), "0.weight": torch.zeros(4, 2), "1.weight": torch.zeros(5)}
-    with pytest.raises(ValueError, match="exactly the tensors of the model") as raised:
-        strict_loading.load_strictly(layers, wrong)
-    assert str(raised.value).split("model. ")[1] == (
-        "missing: 0.bias, 1.bias; unexpected: a, b; "
-        "of another shape: 0.weight [4, 2] (expected [3, 2]), 1.weight [5] (expected [3])"
-    )
 
 
 def test_other_options_of_from_pretrained_are_heeded(whole):

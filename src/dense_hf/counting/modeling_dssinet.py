@@ -7,7 +7,7 @@ image meet where they have the same sides. N annotated points of the fullest ima
 """
 
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import partial, reduce
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ class MessagePassing(nn.Module):
             for target in range(len(features)):
                 sources = [source for source in range(len(features)) if source != target]
                 messages = (self.messages[f"{source}_to_{target}"](features[source]) for source in sources)
-                sums.append(sum(messages, next(messages)))
+                sums.append(reduce(torch.add, messages))
             for target, feature in enumerate(features):
                 # in place of the new tensor: those of a full-HD image are a gigabyte each
                 features[target] = F.relu(self.activation(sums.pop(0)).add_(feature), inplace=True)

@@ -1,6 +1,5 @@
-"""What a checkpoint may say of itself before anything is built, and what of a repository is fetched for it."""
+"""The strict loader part by part: settings before anything is built, files, what is fetched, and tensors."""
 
-import copy
 import json
 from pathlib import Path
 
@@ -11,7 +10,16 @@ from torch import nn
 
 from dense_hf import InvalidDataError, strict_loading
 from dense_hf.setting_bounds import MOST_PIXELS
-from dense_hf.strict_loading import INDEX, WEIGHTS, build_and_load, check_settings, checkpoint_folder, weight_files
+from dense_hf.strict_loading import (
+    INDEX,
+    WEIGHTS,
+    build_and_load,
+    check_settings,
+    checkpoint_folder,
+    load_strictly,
+    one_line,
+    weight_files,
+)
 
 MOST = 2**24
 ALLOWED = [
@@ -89,14 +97,9 @@ def test_blobs_are_those_of_the_cache_alone(tmp_path):
 
 
 REPOSITORY = [
-    "README.md",
-    "config.json",
-    "preprocessor_config.json",
-    "modeling.py",
-    "model.safetensors",
-    "runs/a.json",
+    *("README.md", "config.json", "preprocessor_config.json", "modeling.py", "pytorch_model.bin", INDEX, WEIGHTS),
+    *("model-00001-of-00002.safetensors", "runs/a.json", "other/model.safetensors"),
 ]
-REPOSITORY += ["model-00001-of-00002.safetensors", INDEX, "pytorch_model.bin", "other/model.safetensors"]
 
 
 def test_json_and_safetensors_of_a_repository_are_fetched_and_nothing_else(tmp_path, monkeypatch):
@@ -125,8 +128,37 @@ class UsesUpItsConfig(nn.Linear):
 
 
 def test_to_measure_a_model_leaves_its_config_alone():
-    config = {"sizes": [3, 2]}
     state = nn.Linear(2, 3).state_dict()
-    model = build_and_load(UsesUpItsConfig, copy.deepcopy(config), state)
+    model = build_and_load(UsesUpItsConfig, {"sizes": [3, 2]}, state)
     assert torch.equal(model.weight, state["weight"])
     assert not model.training
+
+
+def test_an_error_of_another_library_becomes_one_line():
+    assert one_line(ValueError("a\n  b\tc")) == "a b c"
+    assert one_line(RuntimeError()) == "RuntimeError"
+
+
+def test_of_many_names_five_are_said():
+    assert strict_loading._listed([*"abcde"]) == "a, b, c, d, e"
+    assert strict_loading._listed([*"abcdef"]) == "a, b, c, d, e and 1 more"
+    assert strict_loading._listed([*"abcdefg"]) == "a, b, c, d, e and 2 more"
+
+
+def test_what_does_not_fit_is_listed_and_counters_may_be_missing():
+    layers = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    tensors = {name: tensor + 1 for name, tensor in layers.state_dict().items() if "num_batches" not in name}
+    load_strictly(layers, tensors)
+    for name, tensor in tensors.items():
+        assert torch.equal(layers.state_dict()[name], tensor)
+    saved = layers.state_dict()  # which says that its norms have counters
+    del saved["1.num_batches_tracked"]
+    load_strictly(layers, saved)
+    wrong = {name: tensor for name, tensor in tensors.items() if name not in ("1.bias", "0.bias")}
+    wrong |= {"b": torch.zeros(1), "a": torch.zeros(1), "0.weight": torch.zeros(4, 2), "1.weight": torch.zeros(5)}
+    with pytest.raises(ValueError, match="exactly the tensors of the model") as raised:
+        load_strictly(layers, wrong)
+    assert str(raised.value).split("model. ")[1] == (
+        "missing: 0.bias, 1.bias; unexpected: a, b; "
+        "of another shape: 0.weight [4, 2] (expected [3, 2]), 1.weight [5] (expected [3])"
+    )
