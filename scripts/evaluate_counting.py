@@ -64,6 +64,9 @@ class CountingEvaluationArguments:
         default=None, metadata={"help": "Pixels that tiles share. Default: the processor's."}
     )
     batch_size: int = field(default=8, metadata={"help": "Tiles per forward pass."})
+    bf16: bool = field(
+        default=False, metadata={"help": "Compute in bfloat16, as `dense-hf count --bf16`: what that costs is seen."}
+    )
     output: str | None = field(default=None, metadata={"help": "A JSON file for the numbers."})
     resume: bool = field(default=False, metadata={"help": "Go on with what a stopped evaluation kept by --output."})
     overwrite: bool = field(default=False, metadata={"help": "Replace an --output that no evaluation has written."})
@@ -85,7 +88,7 @@ def main() -> None:
     state = start_processes()
     arguments, source = parse_part("evaluation", (CountingEvaluationArguments, PointSourceArguments), __doc__)
     changes = {} if arguments.tile_overlap is None else {"tile_overlap": arguments.tile_overlap}
-    model, processor = load_counter(arguments.model, state.device, **changes)
+    model, processor = load_counter(arguments.model, state.device, arguments.bf16, **changes)
     progress = not arguments.quiet
     found = source.point_source(arguments.data_dir).read(
         whole="test",
@@ -106,6 +109,8 @@ def main() -> None:
     }
     if arguments.threshold is None:
         settings["threshold"] = getattr(processor, "threshold", None)
+    if arguments.bf16:
+        settings["bf16"] = True
     if arguments.distances:
         settings["distances"] = arguments.distances
     with EvaluationRecord(arguments.output, settings, arguments.resume, arguments.overwrite) as record:

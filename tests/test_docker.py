@@ -1,4 +1,4 @@
-"""The Dockerfile as far as it can be tested without Docker: no image was built of it yet."""
+"""The Dockerfile as far as it can be tested without building an image."""
 
 import configparser
 import json

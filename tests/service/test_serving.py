@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -63,6 +64,39 @@ def test_a_signal_lets_an_answer_be_finished(number, code, serving, segmenter_ch
         assert process.wait(60) == code
     assert found == [alone]
     assert len(json.loads(alone[1])) == 4
+
+
+_STOPPED_WHILE_LOADING = """
+import os, signal, sys, threading
+from dense_hf.service import ServedModel, serve
+
+class Late(ServedModel):
+    stopped = threading.Event()
+
+    def load(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert self.stopped.wait(60)
+        super().load()
+        print("loaded", self.status, flush=True)
+
+    def stop(self):
+        super().stop()
+        self.stopped.set()
+
+def ended(*_):
+    raise SystemExit(143)
+
+signal.signal(signal.SIGTERM, ended)
+serve(Late(sys.argv[1]), "127.0.0.1", 0, lambda text: print(text, flush=True))
+"""
+
+
+def test_a_signal_while_the_model_is_loaded(counter_checkpoint, script_environment):
+    """The process ended below the thread that loaded: with code 139, a crash, once in a container."""
+    command = [sys.executable, "-c", _STOPPED_WHILE_LOADING, counter_checkpoint]
+    result = subprocess.run(command, env=script_environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 143, result.stderr
+    assert result.stdout.splitlines()[1:] == ["loaded stopping"]
 
 
 def test_what_keeps_it_from_starting(serving, counter_checkpoint, tmp_path, capsys):

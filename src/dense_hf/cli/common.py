@@ -84,6 +84,16 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help='where to compute, e.g. "cpu" or "cuda:1" (default: a GPU if there is one)')
 
 
+def add_bf16_option(parser: argparse.ArgumentParser) -> None:
+    """`--bf16`."""
+    parser.add_argument(
+        "--bf16",
+        action="store_true",
+        help="compute in bfloat16: faster on GPUs and on CPUs with instructions for it (avx512_bf16, amx_bf16), much "
+        "slower on others; numbers move a little",
+    )
+
+
 def check_device(name: str | None) -> None:
     """Nothing, if a model can be put there.
 

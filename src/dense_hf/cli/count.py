@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..inference.console import say, shown
 from ..inference.image_files import output_names
 from .common import (
+    add_bf16_option,
     add_device_option,
     add_model_option,
     add_output_option,
@@ -120,6 +121,7 @@ def add_parser(subparsers: Any) -> None:
     add_band_options(parser)
     add_map_options(parser)
     add_device_option(parser)
+    add_bf16_option(parser)
     add_shard_option(parser)
     parser.add_argument("--no-overlays", action="store_true", help="write only the tables")
     parser.set_defaults(run=run)
@@ -157,7 +159,7 @@ def run(args: argparse.Namespace) -> int:
         changes |= {"max_part_side": args.part_side, "min_short_side": None, "max_short_side": None}
         changes["resize_to_multiple"] = False
     with loading(args.model):
-        model, processor = load_counter(args.model, args.device or part.device or best_device(), **changes)
+        model, processor = load_counter(args.model, args.device or part.device or best_device(), args.bf16, **changes)
     if args.part_side is not None and not hasattr(type(processor), "max_part_side"):
         received = f"{args.part_side}, for a model that counts tiles of {processor.tile_size} pixels"
         raise CommandError(f"--part-side is for models that see whole images. Received: {received}")
@@ -190,6 +192,7 @@ def run(args: argparse.Namespace) -> int:
             "bands": args.bands,
             "nodata": None if args.nodata is None else repr(args.nodata),
             "part_side": args.part_side,
+            "bf16": args.bf16 or None,
             "regions": region_settings(args.region) or None,
         }.items()
         if value is not None

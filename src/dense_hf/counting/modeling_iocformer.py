@@ -20,12 +20,12 @@ from transformers.models.conditional_detr.modeling_conditional_detr import (
     inverse_sigmoid,
 )
 from transformers.utils import ModelOutput
-from transformers.utils.generic import can_return_tuple
+from transformers.utils.generic import can_return_tuple, maybe_autocast
 
 from .configuration_iocformer import IOCFormerConfig
 from .counting_backbone import build_backbone
 from .loss_iocformer import iocformer_loss
-from .positions_iocformer import TokenPositions, queries_on_grid
+from .positions_iocformer import TokenPositions, in_full_precision, queries_on_grid
 from .transformer_iocformer import IOCFormerDecoder, IOCFormerEncoder, IOCFormerPreTrainedModel
 
 
@@ -308,13 +308,15 @@ class IOCFormerForObjectCounting(IOCFormerPreTrainedModel):
 
     def _predict(self, hidden_states: Tensor, reference_points: Tensor) -> tuple[Tensor, Tensor]:
         """Scores [B, Q, K + 1] and points [B, Q, 3] of normed decoder states; heads are shared by all layers."""
-        points = self.point_head(hidden_states)
-        if self.config.local_readout:
-            # everywhere what a logit is in the middle of the tile; near its border, many of them are few pixels
-            centres = (reference_points + points[..., :2] / 4).clamp(0, 1)
-        else:
-            centres = (points[..., :2] + inverse_sigmoid(reference_points)).sigmoid()
-        return self.class_head(hidden_states), torch.cat([centres, points[..., 2:].sigmoid()], dim=-1)
+        with maybe_autocast(hidden_states.device.type, enabled=False):
+            hidden_states = hidden_states.to(self.class_head.weight.dtype)
+            logits, points = self.class_head(hidden_states), in_full_precision(self.point_head(hidden_states))
+            if self.config.local_readout:
+                # everywhere what a logit is in the middle of the tile; near its border, many of them are few pixels
+                centres = (reference_points + points[..., :2] / 4).clamp(0, 1)
+            else:
+                centres = (points[..., :2] + inverse_sigmoid(reference_points)).sigmoid()
+            return logits, torch.cat([centres, points[..., 2:].sigmoid()], dim=-1)
 
 
 __all__ = ["IOCFormerForObjectCounting", "IOCFormerPreTrainedModel"]

@@ -59,6 +59,11 @@ class TokenPositions(nn.Module):
         return codes.flatten(2).transpose(1, 2)
 
 
+def in_full_precision(logits: Tensor) -> Tensor:
+    """float32 at least, whatever the weights are: in bfloat16, places in a tile have steps of a pixel."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
 def code_points(points: Tensor, config: IOCFormerConfig) -> Tensor:
     """The codes [..., M] of points [..., 2], [PE(y), PE(x)]; [PE(x), PE(y)] as released (no `position_scale`)."""
     scaled = points.flip(-1) if config.position_scale is None else points * config.position_scale

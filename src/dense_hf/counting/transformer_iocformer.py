@@ -22,7 +22,7 @@ from transformers.models.conditional_detr.modeling_conditional_detr import (
     ConditionalDetrEncoderLayer,
     ConditionalDetrMLPPredictionHead,
 )
-from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.generic import maybe_autocast, merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .attention_iocformer import (
@@ -32,7 +32,7 @@ from .attention_iocformer import (
     IOCFormerMLP,
 )
 from .configuration_iocformer import IOCFormerConfig
-from .positions_iocformer import code_points, read_grid, sample_map, tie
+from .positions_iocformer import code_points, in_full_precision, read_grid, sample_map, tie
 
 
 class DensityBlock(nn.Sequential):
@@ -283,7 +283,8 @@ class IOCFormerDecoder(IOCFormerTransformerModel):
 
         `memory_size`, (h, w), is for `config.local_readout`.
         """
-        reference_points = self.ref_point_head(query_position_embeddings).sigmoid()
+        with maybe_autocast(query_position_embeddings.device.type, enabled=False):
+            reference_points = in_full_precision(self.ref_point_head(query_position_embeddings)).sigmoid()
         if self.config.local_readout and memory_size is not None:
             memory = encoder_hidden_states.transpose(1, 2).unflatten(2, memory_size)
             hidden_states = sample_map(memory + self.local_conv(memory), reference_points)
@@ -297,7 +298,7 @@ class IOCFormerDecoder(IOCFormerTransformerModel):
             )
 
         # As released, queries are [PE(x), PE(y)] though tokens are [PE(y), PE(x)]; `q_pos_sine_proj` learns around it.
-        sine_embeddings = code_points(reference_points, self.config)
+        sine_embeddings = code_points(reference_points, self.config).to(hidden_states.dtype)
 
         intermediate = []
         for index, layer in enumerate(self.layers):

@@ -28,6 +28,7 @@ from ..pipelines import (
 from ..setting_bounds import check_types
 from ..strict_loading import check_settings, checkpoint_folder, load_checkpoint, one_line
 from ..video_segmentation.image_processing_clip import ClipImageProcessor
+from .bfloat16 import in_bfloat16
 
 if TYPE_CHECKING:
     from ..counting.image_processing_iocformer import IOCFormerImageProcessor
@@ -119,11 +120,21 @@ def best_device() -> str:
 
 
 def load_counter(
-    source: str | os.PathLike, device: str | torch.device | None = None, **processor_options: Any
+    source: str | os.PathLike,
+    device: str | torch.device | None = None,
+    bf16: bool = False,
+    **processor_options: Any,
 ) -> tuple[Any, "IOCFormerImageProcessor"]:
-    """A model that counts objects, and its processor. Arguments and errors as for [`load_model`]."""
+    """A model that counts objects, and its processor. Other arguments and errors as for [`load_model`].
+
+    Args:
+        bf16: whether a forward pass computes in bfloat16 what autocast does; weights and outputs stay float32.
+    """
     kind = "a model that counts objects"
-    return load_model(source, AutoModelForObjectCounting, kind, device, **processor_options)
+    model, processor = load_model(source, AutoModelForObjectCounting, kind, device, **processor_options)
+    if bf16:
+        in_bfloat16(model)
+    return model, processor
 
 
 def load_segmenter(

@@ -63,7 +63,8 @@ class ServedModel:
         for part in (pipeline.model, *pipeline.model.children()):  # each pass of a batch of tiles looks at the time
             part.register_forward_pre_hook(lambda *_: self._watch())
         self._answers = Answers(self.task, pipeline, self.limits.of_request(), self._watch)
-        self.status = "ready"
+        if self.status == "loading":  # and not stopped meanwhile
+            self.status = "ready"
 
     def stop(self) -> None:
         """Take no more requests, and end those that are computed at their next batch or frame."""

@@ -14,6 +14,8 @@ from .model import ServedModel
 def serve(model: ServedModel, host: str, port: int, told: Callable[[str], None]) -> None:
     """Listen, load the model, and answer until SIGINT or SIGTERM, which are raised again at the end.
 
+    A first signal waits for a model that is being loaded, a second one does not.
+
     Args:
         model: not loaded yet.
         host: name or address of this machine.
@@ -42,15 +44,19 @@ def serve(model: ServedModel, host: str, port: int, told: Callable[[str], None])
             failure.append(error)
             server.should_exit = True
         else:
-            told("ready")
+            if model.status == "ready":
+                told("ready")
 
     with socket.create_server((host, port), family=family) as listening:
         shown = f"[{host}]" if ":" in host else host
         told(f"http://{shown}:{listening.getsockname()[1]} (Ctrl-C ends it)")
-        threading.Thread(target=load, name="load", daemon=True).start()
+        loader = threading.Thread(target=load, name="load", daemon=True)
         try:
+            loader.start()
             server.run(sockets=[listening])
         finally:
             model.stop()
+            if loader.is_alive():  # an interpreter that ends below a thread which loads libraries can crash
+                loader.join()
     if failure:
         raise failure[0]
