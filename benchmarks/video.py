@@ -10,7 +10,8 @@ and prints the median of the ratios of CPU time, with the lowest and the highest
   SegformerForSemanticSegmentation with the same encoder, 256 decoder features and fused attention.
 - clip / SegFormer: the whole clip of four frames, as the released code computes every target.
 - training step / plain (with --training, in place of all others): forward, losses, backward and AdamW of one clip, the
-  encoder's layers, the loss and the optimizer against those of transformers and PyTorch by default (at most 0.8).
+  encoder's layers, the loss and the optimizer against those of transformers and PyTorch by default (at most 0.8);
+  beside it the encoder alone, forward and backward.
 - frames per second: of a running video, as the thesis counts them (Tables 4.1 and 5.6; there on a Quadro RTX 6000).
 - memory of a video: what a session holds, and by how much the largest size of the process in frames 40 to 60 exceeds
   that in frames 20 to 40.
@@ -104,6 +105,18 @@ def training_step(model: VideoSegmenterModel, clip: torch.Tensor, labels: torch.
         with patch.object(clip_loss, "_summed", plain_loss) if is_plain else nullcontext():
             model(clip, labels=labels).loss.backward()
         optimizer.step()
+
+    return step
+
+
+def encoder_step(model: VideoSegmenterModel, clip: torch.Tensor) -> Callable:
+    """Forward and backward of the encoder alone, of all frames of a clip, with the mean of its maps as loss."""
+
+    def step() -> None:
+        model.train()
+        model.zero_grad()
+        maps = model.encoder(clip.flatten(0, 1), return_dict=True).hidden_states
+        torch.stack([one.mean() for one in maps]).sum().backward()
 
     return step
 
@@ -343,10 +356,11 @@ def main() -> None:
         if arguments.training:
             clip = torch.randn(1, model.config.num_reference_frames + 1, *frame.shape[1:])
             labels = torch.randint(0, arguments.num_labels, (1, clip.shape[1], *frame.shape[2:]))
-            plain = training_step(plain_encoder(model), clip, labels, is_plain=True)
-            compare(
-                "training step / plain", training_step(model, clip, labels, is_plain=False), plain, arguments.repeats
-            )
+            plain = plain_encoder(model)
+            ours, theirs = training_step(model, clip, labels, False), training_step(plain, clip, labels, True)
+            compare("training step / plain", ours, theirs, arguments.repeats)
+            ours, theirs = encoder_step(model, clip), encoder_step(plain, clip)
+            compare("of it the encoder / plain", ours, theirs, arguments.repeats)
             continue
         if arguments.parts:
             with torch.no_grad():
