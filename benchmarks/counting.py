@@ -17,8 +17,8 @@ and prints the median of the ratios, with the lowest and the highest.
   (training at most 0.75).
 - photo / VGG-16: a photo of --photo height and width, from pixels to a count, against the features of torchvision's
   VGG-16 of the same photo (at most 1.31).
-- With --bf16, IOCFormer computes as in `dense-hf count --bf16` in the rows forward / backbone, forward, bf16 / float32
-  and photo / VGG-16; for CPUs with instructions for it.
+- With --bf16, IOCFormer computes as in `dense-hf count --bf16` in the rows forward / backbone, photo / VGG-16 and
+  forward / without the option; for CPUs with instructions for it. With --compile it is compiled there (minutes).
 - ..., 8 classes / 1: the same model with 8 classes against that with one; the same 50 points, spread over the classes.
 - --counters: each counter against its plain form (plain_counters.py), which must give the same numbers; DM-Count also
   against the graph of lwcc 0.0.7, if that is installed. The watershed of LCFCN's loss, of a map of this size and 100
@@ -46,6 +46,7 @@ from torchvision.models import vgg16
 from transformers.models.conditional_detr.modeling_conditional_detr import ConditionalDetrDecoderCrossAttention
 
 from dense_hf import IOCFormerConfig, IOCFormerForObjectCounting, IOCFormerImageProcessor
+from dense_hf.bfloat16 import in_bfloat16
 from dense_hf.counting.attention_iocformer import (
     IOCFormerCrossAttention,
     IOCFormerDecoderSelfAttention,
@@ -56,7 +57,6 @@ from dense_hf.counting.baseline_losses import flood, flood_by_heap
 from dense_hf.counting.configuration_density_counter import METHODS
 from dense_hf.counting.counting_backbone import FrozenNorm
 from dense_hf.counting.modeling_iocformer import UpsampledConv2d
-from dense_hf.inference.bfloat16 import in_bfloat16
 from dense_hf.methods import method_of
 from dense_hf.training.optimizers import in_one_pass
 
@@ -202,6 +202,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=[512, 512], help="height and width of their picture")
     parser.add_argument("--photo", type=int, nargs=2, default=[1080, 1920], help="height and width of the photo")
     parser.add_argument("--bf16", action="store_true", help="IOCFormer's forward pass in bfloat16")
+    parser.add_argument("--compile", action="store_true", help="IOCFormer's forward pass by torch.compile")
     parser.add_argument("--only-memory-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -236,10 +237,12 @@ def main() -> None:
     vgg, processor = vgg16(weights=None).features, IOCFormerImageProcessor()
     classes = IOCFormerForObjectCounting(IOCFormerConfig(num_labels=8))
     fast = in_bfloat16(copy.deepcopy(model)) if arguments.bf16 else model
-    kind = "forward, bf16 / float32" if arguments.bf16 else "forward / plain"
+    fast = torch.compile(fast) if arguments.compile else fast
+    changed = arguments.bf16 or arguments.compile
+    kind = "forward / without the option" if changed else "forward / plain"
     for name, ours, theirs in (
         ("forward / backbone", forward(fast, pixels), forward(backbone, pixels)),
-        (kind, forward(fast, pixels), forward(model if arguments.bf16 else plain, pixels)),
+        (kind, forward(fast, pixels), forward(model if changed else plain, pixels)),
         ("photo / VGG-16", partial(processor.count_objects, fast, photo), forward(vgg, photo[None] / 255)),
         (
             "training step / plain",

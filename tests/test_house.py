@@ -25,7 +25,7 @@ TASK_FOLDERS = {"counting", "video_segmentation", "weak_segmentation"}
 # is the public names, which scripts and the program build upon.
 LEVELS = (
     {"errors", "lazy_names", "markdown", "same_names"},
-    {"reading", "saving", "setting_bounds"},
+    {"bfloat16", "reading", "saving", "setting_bounds"},
     {"strict_loading"},
     {"metrics", "strict_auto_models", "visualization"},
     TASK_FOLDERS,

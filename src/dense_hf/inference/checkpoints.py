@@ -17,6 +17,7 @@ from transformers import (
 from transformers.utils import logging
 
 from ..auto import AutoModelForObjectCounting
+from ..bfloat16 import in_bfloat16
 from ..data.class_names import check_class_names, require_distinct_names
 from ..errors import InvalidDataError
 from ..methods import COUNTING, VIDEO, WEAK, methods
@@ -28,7 +29,6 @@ from ..pipelines import (
 from ..setting_bounds import check_types
 from ..strict_loading import check_settings, checkpoint_folder, load_checkpoint, one_line
 from ..video_segmentation.image_processing_clip import ClipImageProcessor
-from .bfloat16 import in_bfloat16
 
 if TYPE_CHECKING:
     from ..counting.image_processing_iocformer import IOCFormerImageProcessor
