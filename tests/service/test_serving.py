@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 
 import programs
@@ -97,6 +98,21 @@ def test_a_signal_while_the_model_is_loaded(counter_checkpoint, script_environme
     result = subprocess.run(command, env=script_environment, capture_output=True, text=True, timeout=120)
     assert result.returncode == 143, result.stderr
     assert result.stdout.splitlines()[1:] == ["loaded stopping"]
+
+
+def test_broken_and_missing_libraries(counter_checkpoint, monkeypatch, capsys):
+    """A broken one was told as "None is missing"."""
+    with monkeypatch.context() as changed:
+        changed.setitem(sys.modules, "dense_hf.service", None)
+        assert main(["serve", counter_checkpoint]) == 2
+    assert "dense_hf.service is missing" in capsys.readouterr().err
+    broken = types.ModuleType("dense_hf.service")
+    broken.__getattr__ = lambda name: (_ for _ in ()).throw(ImportError("operator torchvision::nms does not exist"))
+    monkeypatch.setitem(sys.modules, "dense_hf.service", broken)
+    assert main(["serve", counter_checkpoint]) == 2
+    told = capsys.readouterr().err
+    assert "torchvision::nms" in told
+    assert "None" not in told
 
 
 def test_what_keeps_it_from_starting(serving, counter_checkpoint, tmp_path, capsys):
