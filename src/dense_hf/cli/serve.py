@@ -73,9 +73,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         from ..service import ServedModel, ServiceLimits, serve
     except ImportError as error:
-        if (
-            error.name is None
-        ):  # something is there, but broken, such as a torchvision that was built for another torch
+        if error.name is None:  # it is there, but broken, such as a torchvision that was built for another torch
             raise CommandError(shown(str(error))) from error
         raise CommandError(f"{error.name} is missing: pip install dense_hf[service]") from error
     given = {
