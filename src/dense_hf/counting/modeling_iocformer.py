@@ -25,7 +25,7 @@ from transformers.utils.generic import can_return_tuple, maybe_autocast
 from .configuration_iocformer import IOCFormerConfig
 from .counting_backbone import build_backbone
 from .loss_iocformer import iocformer_loss
-from .positions_iocformer import TokenPositions, in_full_precision, queries_on_grid
+from .positions_iocformer import TokenPositions, at_least_float32, queries_on_grid
 from .transformer_iocformer import IOCFormerDecoder, IOCFormerEncoder, IOCFormerPreTrainedModel
 
 
@@ -310,7 +310,7 @@ class IOCFormerForObjectCounting(IOCFormerPreTrainedModel):
         """Scores [B, Q, K + 1] and points [B, Q, 3] of normed decoder states; heads are shared by all layers."""
         with maybe_autocast(hidden_states.device.type, enabled=False):
             hidden_states = hidden_states.to(self.class_head.weight.dtype)
-            logits, points = self.class_head(hidden_states), in_full_precision(self.point_head(hidden_states))
+            logits, points = self.class_head(hidden_states), at_least_float32(self.point_head(hidden_states))
             if self.config.local_readout:
                 # everywhere what a logit is in the middle of the tile; near its border, many of them are few pixels
                 centres = (reference_points + points[..., :2] / 4).clamp(0, 1)

@@ -59,8 +59,8 @@ class TokenPositions(nn.Module):
         return codes.flatten(2).transpose(1, 2)
 
 
-def in_full_precision(logits: Tensor) -> Tensor:
-    """float32 at least, whatever the weights are: in bfloat16, places in a tile have steps of a pixel."""
+def at_least_float32(logits: Tensor) -> Tensor:
+    """The same numbers, not in bfloat16, in which places of a tile have steps of a pixel; float64 stays."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 

@@ -32,7 +32,7 @@ from .attention_iocformer import (
     IOCFormerMLP,
 )
 from .configuration_iocformer import IOCFormerConfig
-from .positions_iocformer import code_points, in_full_precision, read_grid, sample_map, tie
+from .positions_iocformer import at_least_float32, code_points, read_grid, sample_map, tie
 
 
 class DensityBlock(nn.Sequential):
@@ -284,7 +284,7 @@ class IOCFormerDecoder(IOCFormerTransformerModel):
         `memory_size`, (h, w), is for `config.local_readout`.
         """
         with maybe_autocast(query_position_embeddings.device.type, enabled=False):
-            reference_points = in_full_precision(self.ref_point_head(query_position_embeddings)).sigmoid()
+            reference_points = at_least_float32(self.ref_point_head(query_position_embeddings)).sigmoid()
         if self.config.local_readout and memory_size is not None:
             memory = encoder_hidden_states.transpose(1, 2).unflatten(2, memory_size)
             hidden_states = sample_map(memory + self.local_conv(memory), reference_points)
