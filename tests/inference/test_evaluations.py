@@ -53,6 +53,16 @@ def fish(tmp_path_factory):
     return folder
 
 
+def test_counting_in_bfloat16_if_that_is_said(fish, counter_checkpoint, run_here, monkeypatch):
+    changed = []
+    monkeypatch.setattr("dense_hf.inference.checkpoints.in_bfloat16", changed.append)
+    words = ["--model", counter_checkpoint, "--data_dir", fish, "--split", "val", "--quiet"]
+    run_here("evaluate_counting.py", *words)
+    assert changed == []
+    run_here("evaluate_counting.py", *words, "--bf16", "true")
+    assert len(changed) == 1
+
+
 def test_counting_reads_a_file_and_the_command_line_wins(fish, counter_checkpoint, run_here, tmp_path, capsys):
     """The splits of the file are the command line's, and both have either name."""
     (tmp_path / "file.yaml").write_text(f"evaluation: {{data_dir: {fish}, splits: [val], batch_size: 4}}")
