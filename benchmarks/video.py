@@ -11,7 +11,7 @@ and prints the median of the ratios of CPU time, with the lowest and the highest
 - clip / SegFormer: the whole clip of four frames, as the released code computes every target.
 - training step / plain (with --training, in place of all others): forward, losses, backward and AdamW of one clip, the
   encoder's layers, the loss and the optimizer against those of transformers and PyTorch by default (at most 0.8);
-  beside it the encoder alone, forward and backward.
+  beside it the encoder and the loss alone, forward and backward; the loss of one map of the target.
 - frames per second: of a running video, as the thesis counts them (Tables 4.1 and 5.6; there on a Quadro RTX 6000).
 - memory of a video: what a session holds, and by how much the largest size of the process in frames 40 to 60 exceeds
   that in frames 20 to 40.
@@ -102,9 +102,22 @@ def training_step(model: VideoSegmenterModel, clip: torch.Tensor, labels: torch.
     def step() -> None:
         model.train()
         optimizer.zero_grad()
-        with patch.object(clip_loss, "_summed", plain_loss) if is_plain else nullcontext():
+        with patch.object(clip_loss, "enlarged_cross_entropy", plain_loss) if is_plain else nullcontext():
             model(clip, labels=labels).loss.backward()
         optimizer.step()
+
+    return step
+
+
+def loss_step(model: VideoSegmenterModel, labels: torch.Tensor, is_plain: bool) -> Callable:
+    """Forward and backward of the loss of a clip with labels [1, T, H, W]; drawn logits have a quarter of a side."""
+    height, width = (-(-side // 4) for side in labels.shape[-2:])
+    logits = [torch.randn(1, maps, model.config.num_labels, height, width) for maps in (labels.shape[1], 1)]
+
+    def step() -> None:
+        given = [one.clone().requires_grad_() for one in logits]
+        with patch.object(clip_loss, "enlarged_cross_entropy", plain_loss) if is_plain else nullcontext():
+            clip_loss.clip_loss(model.config, *given, labels)[0].backward()
 
     return step
 
@@ -122,9 +135,9 @@ def encoder_step(model: VideoSegmenterModel, clip: torch.Tensor) -> Callable:
 
 
 def plain_loss(logits: torch.Tensor, labels: torch.Tensor, ignore_index: int) -> torch.Tensor:
-    """[1, K, h, w] against [1, H, W], channels first as PyTorch has them by default."""
-    enlarged = F.interpolate(logits.contiguous(), size=labels.shape[-2:], mode="bilinear")
-    return F.cross_entropy(enlarged, labels, ignore_index=ignore_index, reduction="sum")
+    """[K, h, w] against [H, W], as a whole and channels first."""
+    enlarged = F.interpolate(logits[None].contiguous(), size=labels.shape, mode="bilinear")
+    return F.cross_entropy(enlarged, labels[None].long(), ignore_index=ignore_index, reduction="sum")
 
 
 def plain_encoder(model: VideoSegmenterModel) -> VideoSegmenterModel:
@@ -361,6 +374,8 @@ def main() -> None:
             compare("training step / plain", ours, theirs, arguments.repeats)
             ours, theirs = encoder_step(model, clip), encoder_step(plain, clip)
             compare("of it the encoder / plain", ours, theirs, arguments.repeats)
+            ours, theirs = loss_step(model, labels, False), loss_step(model, labels, True)
+            compare("of it the loss / plain", ours, theirs, arguments.repeats)
             continue
         if arguments.parts:
             with torch.no_grad():

@@ -7,11 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from .configuration_video import VideoSegmentationConfig
-from .frame_decoder import resize
+from .enlarged_cross_entropy import enlarged_cross_entropy
 
 
 def clip_loss(
@@ -48,24 +46,9 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor, config: Any) -> Tensor:
 
     Of `config`, which may be that of any model, `semantic_loss_ignore_index` is asked.
 
-    Enlarged logits are many (124 labels at 480 x 480: 114 MB a map, twice that in the softmax), so each map is
-    enlarged when it is needed, and again in the backward pass. A clip of four such frames peaks at 0.4 GB instead of
-    1.3 GB (forward and backward of the loss, fp32).
+    See [`enlarged_cross_entropy`], which never has a whole enlarged map: a clip of four frames of 480 x 480 with 124
+    labels would be 1.3 GB.
     """
-    total = logits.new_zeros(())
-    for one, truth in zip(logits.flatten(0, 1), labels.flatten(0, 1)):
-        arguments = (one[None], truth[None].long(), config.semantic_loss_ignore_index)
-        if torch.is_grad_enabled() and logits.requires_grad:
-            total = total + checkpoint(_summed, *arguments, use_reentrant=False, preserve_rng_state=False)
-        else:
-            total = total + _summed(*arguments)
-    return total / labels.numel()
-
-
-def _summed(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
-    """[1, K, h, w] against [1, H, W], with classes last in memory: enlarging takes a third of the time on a CPU, and
-    the softmax reads what lies side by side.
-    """
-    last = logits[0].float().permute(1, 2, 0).contiguous()[None].permute(0, 3, 1, 2)
-    enlarged = resize(last, labels.shape[-2:]).permute(0, 2, 3, 1).flatten(0, 2)
-    return F.cross_entropy(enlarged, labels.flatten(), ignore_index=ignore_index, reduction="sum")
+    pairs = zip(logits.flatten(0, 1), labels.flatten(0, 1))
+    sums = [enlarged_cross_entropy(one, truth, config.semantic_loss_ignore_index) for one, truth in pairs]
+    return torch.stack(sums).sum() / labels.numel()

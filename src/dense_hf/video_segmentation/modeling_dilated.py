@@ -16,6 +16,8 @@ from transformers.backbone_utils import filter_output_hidden_states, load_backbo
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_dilated import DilatedVideoConfig, OCRNetVideoConfig, PSPNetVideoConfig
+from .enlarged_cross_entropy import enlarged_cross_entropy
+from .frame_decoder import resize
 from .frame_reuse import Maps
 from .heads_dilated import ClassifierHead, Context, build_head
 from .video_session import State
@@ -166,15 +168,14 @@ class DilatedVideoModel(StreamingModel, PreTrainedModel):
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         """[B, M, K, h, w] against [B, M, H, W], the mean over pixels that have a label."""
-        scores, truth = logits.flatten(0, 1).float(), labels.flatten(0, 1).long()
-        if self.config.loss_upsampling == "log_probabilities":
-            scores = scores.log_softmax(dim=1)
-        scores = F.interpolate(scores, size=truth.shape[-2:], mode="bilinear", align_corners=False)
-        if self.config.loss_upsampling == "logits":
-            scores = scores.log_softmax(dim=1)
-        counted = (truth != self.config.semantic_loss_ignore_index).sum().clamp(min=1)  # a batch without labels is 0
+        maps, truth = logits.flatten(0, 1), labels.flatten(0, 1).long()
         ignored = self.config.semantic_loss_ignore_index
-        return F.nll_loss(scores, truth, ignore_index=ignored, reduction="sum") / counted
+        if self.config.loss_upsampling == "logits":
+            total = torch.stack([enlarged_cross_entropy(*pair, ignored) for pair in zip(maps, truth)]).sum()
+        else:
+            scores = resize(maps.float().log_softmax(dim=1), truth.shape[-2:])
+            total = F.nll_loss(scores, truth, ignore_index=ignored, reduction="sum")
+        return total / (truth != ignored).sum().clamp(min=1)  # a batch without labels is 0
 
     # -- frame by frame --------------------------------------------------------------------------------------------
 
