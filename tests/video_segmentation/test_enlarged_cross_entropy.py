@@ -95,3 +95,22 @@ def test_a_label_without_a_class_is_an_error():
     labels[0, 0] = 7
     with pytest.raises(IndexError, match="7"):
         enlarged_cross_entropy(logits, labels, IGNORED)
+
+
+def test_a_compiler_sees_one_band():
+    logits, labels = drawn(5, 4, 6, 13, 11)
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    torch._dynamo.reset()
+    with patch.object(module, "BAND_BYTES", 1):
+        expected = enlarged_cross_entropy(logits, labels, IGNORED)
+        total = torch.compile(enlarged_cross_entropy, backend=backend, fullgraph=True)(logits, labels, IGNORED)
+    torch.testing.assert_close(total, expected)
+    ours, theirs = (torch.autograd.grad(one, logits)[0] for one in (total, expected))
+    torch.testing.assert_close(ours, theirs)
+    code = "".join(part.code for graph in graphs for part in graph.modules() if hasattr(part, "code"))
+    assert code.count("log_softmax(") == 1

@@ -57,7 +57,9 @@ def _sum_and_gradient(
     below, ways = (above + 1).clamp(max=h - 1), (places - above)[:, None, None]
     gradient = torch.zeros_like(maps) if is_derived else None
     total = logits.new_zeros(())
-    rows = max(1, BAND_BYTES // (4 * width * num_labels)) if logits.device.type == "cpu" else height
+    rows = max(1, BAND_BYTES // (4 * width * num_labels))
+    if logits.device.type != "cpu" or torch.compiler.is_compiling():  # a compiler unrolls the bands
+        rows = height
     for top in range(0, height, rows):
         upper, lower, way = (one[top : top + rows] for one in (above, below, ways))
         band = torch.lerp(maps[upper], maps[lower], way)
