@@ -1,11 +1,14 @@
 """Reduced precision, gradient checkpointing, compilation, export: clips and the streaming step of every method."""
 
 import copy
+from unittest.mock import patch
 
 import pytest
 import torch
 from tiny_video import random_clip, random_labels
 from torch.testing import assert_close
+
+from dense_hf.video_segmentation import enlarged_cross_entropy
 
 pytestmark = pytest.mark.no_cover
 
@@ -111,6 +114,30 @@ def test_compiled_step(smallest_model, clip):
     with torch.no_grad():
         assert_close(compiled(frame, references), model.step(frame, references), **CLOSE)
         assert_close(compiled(frame, None), model.step(frame, None), **CLOSE)
+
+
+def test_a_compiler_sees_the_loss_of_a_map_as_one_band():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(5, 4, 6, generator=generator).requires_grad_()
+    labels = torch.randint(0, 5, (13, 11), generator=generator)
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    with patch.object(enlarged_cross_entropy, "BAND_BYTES", 1):
+        losses = [
+            function(logits, labels, 255)
+            for function in (
+                torch.compile(enlarged_cross_entropy.enlarged_cross_entropy, backend=backend, fullgraph=True),
+                enlarged_cross_entropy.enlarged_cross_entropy,
+            )
+        ]
+    assert_close(*losses)
+    assert_close(*(torch.autograd.grad(loss, logits)[0] for loss in losses))
+    code = "".join(part.code for graph in graphs for part in graph.modules() if hasattr(part, "code"))
+    assert code.count("log_softmax(") == 1
 
 
 @pytest.mark.slow

@@ -33,8 +33,7 @@ def enlarged_cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int) ->
 class _EnlargedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
-        with torch.autocast(logits.device.type, enabled=False):
-            total, gradient = _sum_and_gradient(logits, labels, ignore_index, ctx.needs_input_grad[0])
+        total, gradient = _sum_and_gradient(logits, labels, ignore_index, ctx.needs_input_grad[0])
         ctx.save_for_backward(gradient)
         return total
 
@@ -53,7 +52,7 @@ def _sum_and_gradient(
     maps = logits.permute(1, 2, 0).contiguous()  # classes last, so that the softmax reads what lies side by side
     # between which rows of the map a row of the enlarged one lies, and its way from the upper to the lower, 0 to 1
     places = ((torch.arange(height, device=logits.device) + 0.5) * (h / height) - 0.5).clamp(min=0)
-    above = places.long().clamp(max=h - 1)
+    above = places.long()
     below, ways = (above + 1).clamp(max=h - 1), (places - above)[:, None, None]
     gradient = torch.zeros_like(maps) if is_derived else None
     total = logits.new_zeros(())
