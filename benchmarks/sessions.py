@@ -33,7 +33,7 @@ from dense_hf.markdown import percent, table
 from dense_hf.video_segmentation.frame_reuse import FrameReuse
 
 STREET_MODEL = Path(__file__).parents[1] / "checkpoints" / "cffm-street"
-SETTINGS = ((0.15, 32), (0.3, 32), (0.5, 32), (0.15, 0), (0.3, 0), (0.5, 0))  # threshold, halo
+SETTINGS = tuple((threshold, halo) for halo in (32, 0) for threshold in (0.1, 0.2, 0.3, 0.5))
 
 
 def read_frames(options: argparse.Namespace, processor: Any) -> list[Tensor]:

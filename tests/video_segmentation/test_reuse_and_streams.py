@@ -2,16 +2,21 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from tiny_cffm import tiny_model as tiny_cffm
 from tiny_cffm_plus import random_prototypes, tiny_plus
 from tiny_dilated import tiny_model as tiny_dilated
 from tiny_mrcfa import tiny_model as tiny_mrcfa
 from tiny_video import random_clip
+from torch.nn import functional as F
 from torch.testing import assert_close
 
-from dense_hf.video_segmentation.frame_reuse import FrameReuse
+from dense_hf.video_segmentation.frame_reuse import FrameReuse, squares_over
 
 EXACT = {"atol": 0, "rtol": 0}
 CLOSE = {"atol": 1e-4, "rtol": 0}
@@ -63,34 +68,105 @@ def moving_square(num_frames, size=(160, 224), side=20):
     return scene
 
 
-def test_only_boxes_that_changed_are_computed():
+def test_only_squares_that_changed_are_computed():
     model, video = tiny_cffm(), moving_square(6)
+    video[:, 3:, :, 120:, 190:] = 2.0
     session = model.new_session(reuse="regions")
     seen, handle = count_encoder_calls(model)
     for frame in video.unbind(1):
         model.segment_frame(frame, session)
     handle.remove()
     assert seen[0] == (1, 3, 160, 224)
-    # rows 40 to 60 are of the second row of blocks, columns 40 to 65 of the second and third; a halo of a block
-    assert set(seen[1:]) == {(1, 3, 96, 96), (1, 3, 96, 128)}
+    # a square of 64 pixels with a halo of 32 around it; in the fourth frame another one, in the same batch
+    assert seen[1:] == [(1, 3, 128, 128)] * 2 + [(2, 3, 128, 128)] + [(1, 3, 128, 128)] * 2
     assert session.reuse.frames == 6 * 160 * 224
-    assert session.reuse.computed == sum(height * width for *_, height, width in seen)
+    assert session.reuse.computed == 160 * 224 + 6 * 128 * 128
 
 
 def test_what_did_not_change_stays_and_what_did_is_fresh():
-    """With a halo as large as the frame a box is computed as in the whole frame."""
+    """With a halo as large as the frame a square is computed as in the whole frame."""
     model, video = tiny_cffm(), moving_square(2)
     first, second = (model.encode(frame) for frame in video.unbind(1))
-    reuse = FrameReuse("regions", halo=224, most_changed=1.0)
+    reuse = FrameReuse("regions", halo=224)
     reuse.maps(video[:, 0], model.encode)
     with torch.no_grad():
         maps = reuse.maps(video[:, 1], model.encode)
     for found, old, new, stride in zip(maps, first, second, (4, 8, 16, 32)):
-        rows = columns = slice(32 // stride, 64 // stride)
+        rows = columns = slice(32 // stride, 96 // stride)
         assert_close(found[..., rows, columns], new[..., rows, columns], **CLOSE)
         outside = torch.ones(found.shape[-2:], dtype=torch.bool)
         outside[rows, columns] = False
         assert_close(found[..., outside], old[..., outside], **EXACT)
+
+
+def local_maps(frames, is_padded):
+    """Of an encoder that sees nothing but the pixels below each of a map's, of the frame or of whole blocks."""
+    height, width = frames.shape[-2:]
+    whole = F.pad(frames, (0, -width % 32, 0, -height % 32))
+    sizes = [(stride, -(-height // stride), -(-width // stride)) for stride in (1, 2, 4, 8, 16, 32)]
+    pooled = [(F.max_pool2d(whole, stride), h, w) for stride, h, w in sizes]
+    return tuple(maps if is_padded else maps[..., :h, :w] for maps, h, w in pooled)
+
+
+@given(
+    size=st.tuples(st.integers(20, 200), st.integers(20, 200)),
+    halo=st.sampled_from([0, 32, 64]),
+    places=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=4),
+    is_padded=st.booleans(),
+)
+def test_maps_of_local_encoders_are_those_of_whole_frames(size, halo, places, is_padded):
+    """Two videos at once; many windows."""
+    generator = torch.Generator().manual_seed(0)
+    frame = torch.randn(2, 3, *size, generator=generator)
+    reuse, calls = FrameReuse("regions", threshold=0.0, halo=halo, most_changed=100.0), []
+
+    def encode(frames):
+        calls.append(frames.shape)
+        return local_maps(frames, is_padded)
+
+    reuse.maps(frame, encode)
+    before = reuse.copy()
+    other = frame.clone()
+    for y, x in places:
+        top, left = int(y * (size[0] - 1)), int(x * (size[1] - 1))
+        other[1, :, top : top + 9, left : left + 9] += 1.0  # the second video alone
+    for found, whole in zip(reuse.maps(other, encode), local_maps(other, is_padded), strict=True):
+        assert torch.equal(found, whole)
+    assert len(calls) == 1 + bool(places)
+    for found, whole in zip(before.maps(frame, encode), local_maps(frame, is_padded), strict=True):
+        assert torch.equal(found, whole)
+    assert len(calls) == 1 + bool(places)
+
+
+@given(blocks=arrays(bool, st.tuples(st.integers(1, 7), st.integers(1, 7))))
+def test_squares_cover_what_changed(blocks):
+    squares, covered = squares_over(blocks), np.zeros_like(blocks)
+    for row, column in squares:
+        assert 0 <= row <= max(blocks.shape[0] - 2, 0)
+        assert 0 <= column <= max(blocks.shape[1] - 2, 0)
+        assert (blocks & ~covered)[row : row + 2, column : column + 2].any()  # none is for nothing
+        covered[row : row + 2, column : column + 2] = True
+    assert not (blocks & ~covered).any()
+
+
+def test_squares_are_few():
+    blocks = np.zeros((4, 6), dtype=bool)
+    blocks[0, 2] = blocks[1, 1:3] = blocks[3, 4:] = True
+    assert squares_over(blocks) == [(0, 1), (2, 4)]
+
+
+def test_flicker_of_single_pixels_is_no_change():
+    model, frame = tiny_cffm(), torch.zeros(1, 3, 64, 96)
+    session = model.new_session(reuse="regions")
+    model.segment_frame(frame, session)
+    seen, handle = count_encoder_calls(model)
+    frame[..., ::8, ::8] = 3.0
+    model.segment_frame(frame, session)
+    assert not seen
+    frame[..., :4, :4] = 3.0
+    model.segment_frame(frame, session)
+    handle.remove()
+    assert len(seen) == 1
 
 
 @pytest.mark.parametrize("size", [(61, 90), (100, 40)])
@@ -100,7 +176,7 @@ def test_regions_at_the_borders_of_any_size(make, size):
     video = random_clip(num_frames=1, size=size, batch_size=1).expand(-1, 3, -1, -1, -1).clone()
     video[:, 1, :, -3:, -3:] += 3
     video[:, 2, :, :2, :2] += 3
-    session = model.new_session(reuse=FrameReuse("regions", halo=0, most_changed=1.0))
+    session = model.new_session(reuse=FrameReuse("regions", halo=0, most_changed=2.0))
     for frame in video.unbind(1):
         logits = model.segment_frame(frame, session)
         assert logits.isfinite().all()
@@ -110,14 +186,14 @@ def test_regions_at_the_borders_of_any_size(make, size):
 def test_drift_is_seen_and_refreshed():
     """Steps below the threshold add up against the pixels that maps were made of; and every n-th frame is whole."""
     model = tiny_cffm()
-    frames = [torch.zeros(1, 3, 64, 96) for _ in range(5)]
+    frames = [torch.zeros(1, 3, 64, 160) for _ in range(5)]
     for number, frame in enumerate(frames):
         frame[..., :20, :20] = 0.1 * number
-    session = model.new_session(reuse=FrameReuse("regions", threshold=0.15, most_changed=1.0))
+    session = model.new_session(reuse=FrameReuse("regions", threshold=0.15))
     seen, handle = count_encoder_calls(model)
     for frame in frames:
         model.segment_frame(frame, session)
-    assert [shape[-2:] for shape in seen] == [(64, 96), (64, 64), (64, 64)]  # frames 0, 2 and 4
+    assert [shape[-2:] for shape in seen] == [(64, 160), (64, 128), (64, 128)]  # frames 0, 2 and 4
     seen.clear()
     session = model.new_session(reuse=FrameReuse("regions", refresh_every=3))
     for _ in range(7):
