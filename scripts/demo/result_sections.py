@@ -8,6 +8,7 @@ from statistics import mean
 from typing import Any
 
 import coverage_of_ranges
+import moved_references
 import simulate_ranking
 
 from dense_hf.markdown import spread, table
@@ -49,5 +50,6 @@ VGG_COLUMNS = {"attended_positions": 2, "standard_deviation_of_p": 0, "norm_of_f
 SECTIONS = {
     "attended_positions": vgg_section,
     "coverage_of_ranges": coverage_of_ranges.section,
+    "moved_references": moved_references.section,
     "ranking": simulate_ranking.section,
 }
