@@ -5,9 +5,9 @@
 
 The references of a clip are rolled by half of their width, and so are those of a clip whose target is black, as one
 that was lost. Told is which share of the labels stays where it was, which share moves with the references, and which
-share of a map is its most frequent label, the mean over clips of the validation videos. A model that looks at places has
-labels that move; one that only asks which things there were has labels that stay, and of a black frame, where all
-places look alike, it has nearly one label. results_page.py makes a table of --output.
+share of a map is its most frequent label, the mean over clips of the validation videos. A model that looks at places
+has labels that move; one that only asks which things there were has labels that stay. results_page.py makes a table of
+--output.
 """
 
 import argparse
