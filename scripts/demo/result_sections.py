@@ -9,6 +9,7 @@ from typing import Any
 
 import coverage_of_ranges
 import moved_references
+import parts_of_maps
 import simulate_ranking
 
 from dense_hf.markdown import spread, table
@@ -51,5 +52,6 @@ SECTIONS = {
     "attended_positions": vgg_section,
     "coverage_of_ranges": coverage_of_ranges.section,
     "moved_references": moved_references.section,
+    "parts_of_maps": parts_of_maps.section,
     "ranking": simulate_ranking.section,
 }

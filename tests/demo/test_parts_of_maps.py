@@ -1,0 +1,61 @@
+"""The table of what MCIS's maps are made of."""
+
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from tiny_mcis import tiny_model
+
+from dense_hf import MCISImageProcessor
+from dense_hf.data import generate_miniature_weak
+
+pytestmark = pytest.mark.no_cover
+
+FOLDER = Path(__file__).parents[2] / "scripts" / "demo"
+
+
+@pytest.fixture
+def program(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield import_module("parts_of_maps")
+    sys.modules.pop("parts_of_maps", None)
+
+
+@pytest.fixture
+def data(tmp_path):
+    generate_miniature_weak(tmp_path / "data", 2, 3, 0, image_size=(44, 36), disable_progress=True)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def model(data, tmp_path):
+    tiny_model(num_labels=len((data / "classes.txt").read_text().split())).save_pretrained(tmp_path / "model")
+    MCISImageProcessor(size={"height": 64, "width": 64}).save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_a_table_of_two_models(program, data, model, tmp_path):
+    output = tmp_path / "parts.json"
+    assert program.main([str(data), f"one={model}", f"two={model}", "--output", str(output)]) == 0
+    results = json.loads(output.read_text())
+    assert results["pictures"] == 3
+    assert results["rows"]["one"] == results["rows"]["two"]
+    assert all(0 <= part["mean_iou"] <= 1 and part["unevenness"] >= 0 for part in results["rows"]["one"].values())
+    assert "| one | " in program.section(results)
+
+
+def test_parts_are_those_of_the_released_maps(program, data, model):
+    images = program.read_weak_split(data, "val", with_masks=True)
+    loaded, processor = program.load_mcis(model)
+    group = program.image_group(images)
+    settings = program.LocalizationSettings(num_references=0), program.LocalizationSettings()
+    parts = program.parts_of(*(program.Localizer(loaded, processor, group, one) for one in settings))
+    name = images.images[0].name
+    alone, own, others, views, everything = (part(name) for part in parts.values())
+    for class_id, maps in everything.items():
+        assert (alone[class_id].shape[0], own[class_id].shape[0]) == (1, 1)
+        assert maps[-1:].equal(others[class_id])
+        assert maps[:-1].equal(views[class_id])
+        assert not own[class_id].equal(others[class_id]) or len(group.members(class_id)) == 1
