@@ -1,9 +1,6 @@
 """What says how sure ranges are and what ranking saves: numbers that can be worked out by hand."""
 
 import json
-import sys
-from importlib import import_module
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,25 +13,14 @@ from dense_hf.data.counting_examples import CountingExample
 
 pytestmark = pytest.mark.no_cover
 
-FOLDER = Path(__file__).parents[2] / "scripts" / "demo"
-
-
-@pytest.fixture
-def program(monkeypatch):
-    """`program(name)`: a file of scripts/demo/ as a module."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield import_module
-    for name in ("coverage_of_ranges", "simulate_ranking"):
-        sys.modules.pop(name, None)
-
 
 def looked_at(annotated, count, brightness=100.0):
     return {"annotated": annotated, "count": float(count), "spread": 2.0, "numbers": {"brightness": brightness}}
 
 
-def test_a_range_is_as_wide_as_the_largest_error_of_nine_pictures(program):
+def test_a_range_is_as_wide_as_the_largest_error_of_nine_pictures(script):
     """Errors of 0 to 8 objects: level 0.9 of nine takes the largest, 8, on both sides of the count."""
-    coverage = program("coverage_of_ranges")
+    coverage = script("coverage_of_ranges")
     calibration = [looked_at(20 + error, 20, 100 + error) for error in range(9)]
     tried = [looked_at(28, 20), looked_at(29, 20), looked_at(12, 20), looked_at(5, 13, 10_000)]
     found = coverage.covered(calibration, tried)
@@ -45,16 +31,16 @@ def test_a_range_is_as_wide_as_the_largest_error_of_nine_pictures(program):
     assert found["mean_count"] == pytest.approx((28 + 29 + 12 + 5) / 4)
 
 
-def test_halves_of_alike_pictures_hold_the_level(program):
+def test_halves_of_alike_pictures_hold_the_level(script):
     random = np.random.default_rng(0)
     pictures = [looked_at(50, 50 + error, 100 + error) for error in random.normal(0, 5, 100)]
-    found = program("coverage_of_ranges").in_halves(pictures)
+    found = script("coverage_of_ranges").in_halves(pictures)
     assert 0.88 < found["coverage"] < 0.94
     assert 0.7 < found["coverage_low"] < found["coverage"] < found["coverage_high"] <= 1
 
 
-def test_lines_are_added_and_replaced(program, tiny_set, counter_checkpoint, tmp_path):
-    coverage, output = program("coverage_of_ranges"), tmp_path / "out.json"
+def test_lines_are_added_and_replaced(script, tiny_set, counter_checkpoint, tmp_path):
+    coverage, output = script("coverage_of_ranges"), tmp_path / "out.json"
     words = [counter_checkpoint, str(tiny_set), "--splits", "train", "--square", "48", "--output", str(output)]
     assert coverage.main(["tiny", *words]) == 0
     assert coverage.main(["tiny", *words]) == 0
@@ -93,8 +79,8 @@ def drawn(folder, split, number):
     return examples
 
 
-def test_pictures_are_annotated_once_and_errors_become_less(program, tmp_path, monkeypatch):
-    simulation = program("simulate_ranking")
+def test_pictures_are_annotated_once_and_errors_become_less(script, tmp_path, monkeypatch):
+    simulation = script("simulate_ranking")
     monkeypatch.setattr(simulation, "SIZES", (2, 6, 12))
     numbers = {"train": 20, "validation": 5, "test": 6}
     examples = {split: drawn(tmp_path, split, number) for split, number in numbers.items()}
@@ -117,8 +103,8 @@ def test_pictures_are_annotated_once_and_errors_become_less(program, tmp_path, m
     assert len({tuple(one["1"]["test"][:1]) for one in rows.values()}) == 1  # all begin with the same pictures
 
 
-def test_the_rule_is_chosen_without_the_test_pictures(program, monkeypatch):
-    simulation = program("simulate_ranking")
+def test_the_rule_is_chosen_without_the_test_pictures(script, monkeypatch):
+    simulation = script("simulate_ranking")
     monkeypatch.setattr(simulation, "BUDGETS", (40, 100))
     one = {"validation": [9, 6, 6, 6], "test": [9, 7, 7, 6], "objects": [10, 20, 30, 40]}
     rules = {

@@ -2,8 +2,6 @@
 
 import json
 import subprocess
-import sys
-from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,17 +27,7 @@ from dense_hf.weak_segmentation.image_processing_mcis import MCISImageProcessor
 
 pytestmark = pytest.mark.no_cover
 
-ROOT = Path(__file__).parents[2]
 CLASSES = ("disc", "square", "triangle")
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """`script(name)`: a file of scripts/ as a module, which finds those beside it."""
-    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "demo"))
-    yield import_module
-    for path in (ROOT / "scripts" / "demo").glob("*.py"):
-        sys.modules.pop(path.stem, None)
 
 
 @pytest.fixture(scope="module")

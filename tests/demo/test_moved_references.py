@@ -1,9 +1,6 @@
 """What says whether a model looks at places: models that copy a reference, and one that looks at none."""
 
 import json
-import sys
-from importlib import import_module
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,14 +10,10 @@ from dense_hf.data import generate_miniature_videos
 
 pytestmark = pytest.mark.no_cover
 
-FOLDER = Path(__file__).parents[2] / "scripts" / "demo"
-
 
 @pytest.fixture
-def program(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield import_module("moved_references")
-    sys.modules.pop("moved_references", None)
+def program(script):
+    return script("moved_references")
 
 
 def copying(clip):

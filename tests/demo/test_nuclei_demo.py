@@ -1,26 +1,12 @@
 """`make demo` on a picture of nuclei, its training, and the table of README.md, on made-up pictures and numbers."""
 
 import json
-import sys
-from importlib import import_module
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from dense_hf.data import write_points
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """`script(name)`: a file of scripts/demo/ as a module, which finds those beside it."""
-    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "demo"))
-    yield import_module
-    for path in (ROOT / "scripts" / "demo").glob("*.py"):
-        sys.modules.pop(path.stem, None)
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
 """The table of what MCIS's maps are made of."""
 
 import json
-import sys
-from importlib import import_module
-from pathlib import Path
 
 import pytest
 from tiny_mcis import tiny_model
@@ -13,14 +10,10 @@ from dense_hf.data import generate_miniature_weak
 
 pytestmark = pytest.mark.no_cover
 
-FOLDER = Path(__file__).parents[2] / "scripts" / "demo"
-
 
 @pytest.fixture
-def program(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield import_module("parts_of_maps")
-    sys.modules.pop("parts_of_maps", None)
+def program(script):
+    return script("parts_of_maps")
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import sys
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +21,6 @@ from dense_hf.video_segmentation.image_processing_clip import CFFMImageProcessor
 ROOT = Path(__file__).parents[2]
 METHODS = ("segformer", "cffm", "mrcfa")
 FRAMES = 40
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """`script(name)`: a file of scripts/ or dataset_scripts/ as a module, which finds those beside it."""
-    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "demo"))
-    monkeypatch.syspath_prepend(str(ROOT / "dataset_scripts"))
-    yield import_module
-    for path in (*(ROOT / "scripts" / "demo").glob("*.py"), *(ROOT / "dataset_scripts").glob("*.py")):
-        sys.modules.pop(path.stem, None)
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .frame_decoder import pad
+
 Maps = tuple[Tensor, ...]
 PATCH = 8  # pixels a side whose mean is compared: single pixels flicker in every video
 BLOCK = 32  # pixels a side: the largest stride, so that squares of blocks are whole pixels of every map
@@ -24,9 +26,8 @@ class FrameReuse:
     With "identical" a frame that equals the one before costs no encoder and changes no bit. With "regions" the encoder
     sees only squares of 64 pixels around what changed, with a halo of their surroundings, and the rest stays: an
     approximation, since an encoder looks farther than any halo. All squares of a frame are one batch of equal windows,
-    which costs half to two thirds as much a pixel as a whole frame (MiT-B0 and B1, 128 x 128 and 480 x 864, one
-    thread). Against drift, a frame is compared with the pixels that the maps were made of, not with the one before,
-    and every n-th frame is computed whole.
+    in which a pixel costs half as much as in a whole frame (benchmarks/README.md). Against drift, a frame is compared
+    with the pixels that the maps were made of, not with the one before, and every n-th frame is computed whole.
 
     Args:
         mode: "identical" or "regions".
@@ -108,7 +109,7 @@ class FrameReuse:
             return [] if torch.equal(frame, self._seen) else None
         if self._age + 1 >= self.refresh_every:
             return None
-        means = F.avg_pool2d(_whole_blocks(frame - self._seen), PATCH)
+        means = F.avg_pool2d(pad(frame - self._seen, BLOCK), PATCH)
         changed = (means.abs().amax(dim=(0, 1)) > self.threshold).float()[None]
         blocks = F.max_pool2d(changed, BLOCK // PATCH)[0].bool().numpy(force=True)
         squares = [(row * BLOCK, column * BLOCK) for row, column in squares_over(blocks)]
@@ -124,7 +125,7 @@ class FrameReuse:
     def _recompute(self, frame: Tensor, squares: list[tuple[int, int]], encode: Callable[[Tensor], Maps]) -> None:
         """Maps of the squares anew, in place."""
         height, width = self._window(frame)
-        whole = _whole_blocks(frame)
+        whole = pad(frame, BLOCK)
         most = whole.shape[-2] - height, whole.shape[-1] - width
         corners = [[min(max(at - self.halo, 0), end) for at, end in zip(square, most)] for square in squares]
         fresh = encode(torch.cat([whole[..., y : y + height, x : x + width] for y, x in corners]))
@@ -159,12 +160,6 @@ def squares_over(blocks: np.ndarray) -> list[tuple[int, int]]:
         rest[row : row + size, column : column + size] = False
         found.append((row, column))
     return found
-
-
-def _whole_blocks(frames: Tensor) -> Tensor:
-    """Padded right and below with zeros, to multiples of a block."""
-    height, width = frames.shape[-2:]
-    return F.pad(frames, (0, -width % BLOCK, 0, -height % BLOCK))
 
 
 def _stride(frame: Tensor, maps: Tensor) -> int:
