@@ -9,11 +9,13 @@ The thesis' own backbone with weights that are not random: the VGG-16 of that pa
 then for edges, so it is not the ImageNet VGG-16 that the release starts from. Everything else is `MCISConfig()` as
 released: three convolutions of 512 channels with He's weights, P = F^T W F. How many of the positions a softmax weighs
 is measured for pairs of training crops that share a class, before training with three seeds, also with
-smaller features (`feature_scale`), and after each of a few steps of the released rates.
+smaller features (`feature_scale`), and after some steps of the released rates: without a bound of the gradient, as
+released, as long as all numbers are finite, and with its norm bounded.
 """
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -36,6 +38,8 @@ SIDE, PAIRS = 128, 11
 CAFFE_MEAN = (104.007, 116.669, 122.679)  # of blue, green, red
 FEATURE_SCALES = (1.0, 0.5, 0.25, 0.1)
 SEEDS = (1, 2, 3)
+TOLD_AFTER = (1, 2, 3, 4, 5, 10, 20, 50, 100, 200)
+BOUNDS = {"released": math.inf, "bounded": 1.0}  # of the gradient's norm
 
 
 def read_vgg(path: Path) -> dict[str, Tensor]:
@@ -95,9 +99,9 @@ def look(model: Any, pictures: Tensor, pairs: Sequence[Sequence[int]]) -> dict[s
 
 
 def take_steps(
-    model: Any, pictures: Tensor, pairs: Sequence[Sequence[int]], labels: Tensor, count: int
+    model: Any, pictures: Tensor, pairs: Sequence[Sequence[int]], labels: Tensor, count: int, bound: float
 ) -> list[dict[str, float]]:
-    """Steps of two pairs with the released rates, without a bound of the gradient, and what is seen after each."""
+    """Steps of two pairs with the released rates and what is seen after some of them, as long as that is finite."""
     groups = [
         {"params": [value], "lr": 1e-2 * (2 if name.endswith(".bias") else 1)}
         for name, value in model.named_parameters()
@@ -111,10 +115,14 @@ def take_steps(
         ).loss
         optimizer.zero_grad()
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), float("inf"))
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), bound)
         optimizer.step()
-        told.append({"loss": loss.item(), "gradient": norm.item()} | look(model, pictures, pairs[:4]))
-        print(json.dumps(told[-1]), flush=True)
+        if step + 1 in TOLD_AFTER:
+            seen = {"step": step + 1, "loss": loss.item(), "gradient": norm.item()} | look(model, pictures, pairs[:4])
+            if not all(map(math.isfinite, seen.values())):
+                break
+            told.append(seen)
+            print(json.dumps(seen), flush=True)
     return told
 
 
@@ -124,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("weights", type=Path, help="hed_bsds500.weights.h5")
     parser.add_argument("crops", type=Path, help="Folder with a split train of labeled images.")
     parser.add_argument("--output", type=Path, default=Path("runs/attended_positions.json"))
-    parser.add_argument("--steps", type=int, default=10, help="Of training, in the end (default: 10).")
+    parser.add_argument("--steps", type=int, default=200, help="Of training, in the end (default: 200).")
     options = parser.parse_args(arguments)
     started = time.process_time()
     folder = read_weak_split(options.crops, "train")
@@ -153,10 +161,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             model.backbone = seen
             told["before"].setdefault(str(scale), {})[str(seed)] = look(model.eval(), pictures, pairs)
         print(json.dumps(told["before"]["1.0"][str(seed)]), flush=True)
-    set_seed(1)
-    model = MCISForImageClassification(MCISConfig(num_labels=len(folder.class_names)))
-    model.backbone = seen
-    told["steps"] = take_steps(model.train(), pictures, pairs, labels, options.steps)
+    told["steps"] = {}
+    for name, bound in BOUNDS.items():
+        set_seed(1)
+        model = MCISForImageClassification(MCISConfig(num_labels=len(folder.class_names)))
+        model.backbone = seen
+        told["steps"][name] = take_steps(model.train(), pictures, pairs, labels, options.steps, bound)
     told["cpu_seconds"] = round(time.process_time() - started, 1)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     write_file(options.output, json.dumps(told, indent=1).encode())

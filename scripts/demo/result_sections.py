@@ -31,14 +31,15 @@ def vgg_section(results: Numbers) -> str:
     parts = [
         f"Before the first step a softmax weighs {released:.2f} of {results['positions']} positions: the released "
         f"recipe **{'saturates' if released < 2 else 'does not saturate'}** on VGG-16. {results['pairs']} pairs:",
-        table(("", "attended positions", "standard deviation of P", "norm of F"), found, "lr"),
+        table(("", *VGG_HEADER), found, "lr"),
     ]
     if steps:
-        seen = ", ".join(f"{one['attended_positions']:.2f}" for one in steps)
-        parts.append(
-            f"After each of the first {len(steps)} steps at the released rates (seed 1, backbone fixed, two pairs a "
-            f"step): {seen} positions. The norm of the first gradient is {steps[0]['gradient']:.0f}."
-        )
+        rows = [
+            (name, str(one["step"]), *(f"{one[key]:,.3g}" for key in ("loss", "gradient", *VGG_COLUMNS)))
+            for name, told in steps.items()
+            for one in told
+        ]
+        parts.append(table(("gradient", "after step", "loss", "its norm", *VGG_HEADER), rows, "lr"))
     return "\n\n".join(parts)
 
 
@@ -47,6 +48,7 @@ def over_seeds(values: Sequence[float], digits: int) -> str:
     return spread(mean(values), min(values), max(values), f".{digits}f")
 
 
+VGG_HEADER = ("attended positions", "standard deviation of P", "norm of F")
 VGG_COLUMNS = {"attended_positions": 2, "standard_deviation_of_p": 0, "norm_of_f": 0}
 SECTIONS = {
     "attended_positions": vgg_section,
