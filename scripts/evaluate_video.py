@@ -17,6 +17,7 @@ from a folder (--prototypes), which gets those that it lacks. They are not in th
 With --flow also TC, the mean IoU of each frame's labels with those of the frame before, moved along the optical flow:
 
     --flow raft                         # torchvision's raft_large; its weights are downloaded
+    --flow dis                          # or OpenCV's Dense Inverse Search; needs dense_hf[flow]
     --flow flows                        # files flows/VIDEO/FRAME.flo, from each frame to the one before
 
 TC depends on the flow, so numbers of two flows cannot be compared. That of the release sees 100 videos and is half a
@@ -62,7 +63,7 @@ from dense_hf.methods import method_of
 from dense_hf.options import parse_part
 from dense_hf.reports.video import about_the_speed, class_table, count_parameters, results_row
 from dense_hf.training.video.run import check_once
-from dense_hf.video_segmentation.optical_flow import RaftFlow, normalized
+from dense_hf.video_segmentation.optical_flow import FLOWS, normalized
 
 
 @dataclass
@@ -81,7 +82,7 @@ class EvaluationArguments:
     )
     save_predictions: str | None = field(default=None, metadata={"help": "A folder for label maps as PNG files."})
     flow: str | None = field(
-        default=None, metadata={"help": 'For TC: "raft", or a folder of VIDEO/FRAME.flo. Default: no TC.'}
+        default=None, metadata={"help": 'For TC: "raft", "dis", or a folder of VIDEO/FRAME.flo. Default: no TC.'}
     )
     prototypes: str | None = field(
         default=None, metadata={"help": "For CFFM++: a folder of prototypes. Default: they are made and not kept."}
@@ -124,15 +125,15 @@ def set_frame_offsets(model: Any, offsets: list[int]) -> list[int]:
 
 
 def flow_of(source: str, videos: VideoSet, device: torch.device) -> FlowOf:
-    """The flow of frames: torchvision's RAFT by its name, else that of a folder."""
-    if source != "raft":
+    """The flow of frames: one of `FLOWS` by its name, else that of a folder."""
+    if source not in FLOWS:
         return FlowFolder(source)
-    raft = RaftFlow()
+    measure = FLOWS[source]()
 
     def flow(video: Video, number: int, size: tuple[int, int]) -> np.ndarray:
         pictures = (open_image(video.frames[one].image_path, videos.max_pixels) for one in (number, number - 1))
         current, previous = (normalized(to_tensor(picture)[None].to(device)) for picture in pictures)
-        return raft(current, previous)[0].numpy(force=True)
+        return measure(current, previous)[0].numpy(force=True)
 
     return flow
 

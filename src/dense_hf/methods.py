@@ -290,7 +290,8 @@ _ROWS = (
         "modeling_netwarp",
         converters=dict.fromkeys(("netwarp_psp", "netwarp_ocr"), ".convert_video_baselines:convert_netwarp"),
         limits=(
-            "It needs an optical flow of every frame, by default that of torchvision's RAFT, which is downloaded.",
+            "It needs an optical flow of every frame, by default that of torchvision's RAFT, which is downloaded; "
+            "`flow='dis'` is OpenCV's, `pip install 'dense_hf[flow]'`.",
         ),
     ),
 )

@@ -9,10 +9,16 @@ from torch.testing import assert_close
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 from without_the_package import run_without_the_package
 
-from dense_hf import DilatedVideoImageProcessor, InvalidDataError, convert_original_checkpoint
+from dense_hf import (
+    DilatedVideoImageProcessor,
+    InvalidDataError,
+    NetWarpForVideoSemanticSegmentation,
+    convert_original_checkpoint,
+)
 from dense_hf.convert import _read_parts
 from dense_hf.inference.video_variants import VariantSegmenter, VideoVariant
 from dense_hf.video_segmentation.modeling_tcb import released_references
+from dense_hf.video_segmentation.optical_flow import DisFlow
 from dense_hf.video_segmentation.video_session import reference_frames
 
 CLOSE = {"atol": 1e-4, "rtol": 0}
@@ -176,6 +182,15 @@ def test_warping_is_along_the_flow():
         assert_close(model(video).logits, model(video[:, 1:]).logits)
 
 
+def test_a_saved_model_knows_its_flow(tmp_path):
+    tiny_model("netwarp", flow="dis").save_pretrained(tmp_path)
+    model = NetWarpForVideoSemanticSegmentation.from_pretrained(tmp_path).eval()
+    video = random_clip(num_frames=2, size=(40, 56))
+    along = model(video, flow=DisFlow()(video[:, 1], video[:, 0])).logits
+    assert_close(model(video).logits, along)
+    assert (model(video, flow=torch.zeros(2, 2, 40, 56)).logits - along).abs().max() > 1e-3
+
+
 def test_any_backbone_with_two_maps():
     """One that is not dilated has maps of two sizes."""
     plain = BACKBONE | {"output_stride": 32, "out_indices": [1, 2, 3, 4]}
@@ -197,6 +212,7 @@ def test_any_backbone_with_two_maps():
         ("tcb", {"frame_offsets": [3, 6]}, "frame_offsets must be positive and fall"),
         ("tcb", {"head": "ocr", "frame_weights": "aligned"}, "frame_weights are for head='ppm'"),
         ("netwarp", {"flow_hidden_sizes": []}, "flow_hidden_sizes must be"),
+        ("netwarp", {"flow": "dos"}, "flow must be 'raft' or 'dis', received 'dos'"),
     ],
 )
 def test_settings_that_cannot_work(name, fields, message):

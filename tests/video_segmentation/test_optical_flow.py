@@ -1,5 +1,7 @@
 """Warping, RAFT as a flow, and the loss of ETC against what the released code computed."""
 
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,7 +10,17 @@ from released_dilated import array, case, given_flow
 from torch.testing import assert_close
 from torchvision.models.optical_flow import raft_small
 
-from dense_hf.video_segmentation.optical_flow import RaftFlow, TemporalConsistencyLoss, resize_flow, shades, warp
+from dense_hf import NetWarpConfig
+from dense_hf.video_segmentation.optical_flow import (
+    FLOWS,
+    DisFlow,
+    RaftFlow,
+    TemporalConsistencyLoss,
+    normalized,
+    resize_flow,
+    shades,
+    warp,
+)
 
 CLOSE = {"atol": 1e-5, "rtol": 0}
 
@@ -43,6 +55,51 @@ def test_raft_of_any_size():
     assert seen[0][0].shape == (1, 3, 128, 136)
     assert_close(shades(frames)[0, :, 0, 0], torch.tensor([0.485, 0.456, 0.406]))
     assert not network.training
+
+
+@given(
+    st.tuples(st.integers(32, 90), st.integers(32, 90)),
+    st.tuples(st.integers(-3, 3), st.integers(-3, 3)),
+    st.integers(0, 1000),
+)
+@settings(max_examples=20, deadline=None)
+def test_dense_inverse_search_finds_where_a_pattern_was(size, step, seed):
+    """`warp` along it gives the current frame again."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(2, 3, 14, 14, generator=generator)
+    pattern = torch.nn.functional.interpolate(coarse, size=[side + 6 for side in size], mode="bicubic").clamp(0, 1)
+    current, previous = (
+        normalized(pattern[..., 3 + down :, 3 + right :][..., : size[0], : size[1]])
+        for down, right in ((0, 0), (step[1], step[0]))
+    )
+    flow = DisFlow()(current, previous)
+    assert flow.shape == (2, 2, *size)
+    assert flow.dtype == torch.float32
+    inside = flow[..., 6:-6, 6:-6].flatten(2).median(dim=-1).values
+    assert_close(inside, -torch.tensor(step).float().expand(2, 2), atol=0.3, rtol=0)
+    error = (warp(previous, flow) - current)[..., 6:-6, 6:-6].abs().median()
+    assert error < 0.05 + 0.2 * (current - previous)[..., 6:-6, 6:-6].abs().median()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8, 100), (11, 40), (17, 500)])
+def test_dense_inverse_search_of_small_frames(size):
+    """OpenCV itself ends the process with some of these sizes, and tells no numbers for others."""
+    frames = torch.randn(2, 2, 3, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    flow = DisFlow()(*frames)
+    assert flow.shape == (2, 2, *size)
+    assert flow.dtype == torch.float64
+    assert flow.isfinite().all()
+    assert DisFlow()(frames[0], frames[0]).abs().max() < 0.1
+
+
+def test_a_flow_without_its_library_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(ImportError, match=r"The flow 'dis' needs OpenCV: pip install 'dense_hf\[flow\]'"):
+        DisFlow()(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
+
+
+def test_a_config_takes_every_flow():
+    assert {name: NetWarpConfig(flow=name).flow for name in FLOWS} == {"raft": "raft", "dis": "dis"}
 
 
 def test_the_released_loss():

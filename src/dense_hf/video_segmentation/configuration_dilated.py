@@ -186,18 +186,24 @@ class NetWarpConfig(ClipHeadConfig):
 
     Args:
         flow_hidden_sizes (`list[int]`, defaults to `(16, 32)`): Channels of the layers that correct the flow.
+        flow (`str`, defaults to `"raft"`):
+            Where the optical flow of two frames comes from: `"raft"`, torchvision's RAFT as in the tables, whose
+            weights are downloaded, or `"dis"`, OpenCV's Dense Inverse Search as by the authors of NetWarp.
     """
 
     model_type = "netwarp"
     frame_offsets: ClassVar[tuple[int, ...]] = (1,)
 
     flow_hidden_sizes: list[int] | tuple[int, ...] = (16, 32)
+    flow: str = "raft"
 
     def find_problems(self) -> list[str]:
         """As in the parent; the correction has at least one layer of its own."""
         problems = super().find_problems()
         if not 1 <= len(self.flow_hidden_sizes) <= 16 or min(self.flow_hidden_sizes) < 1:
             problems.append(f"flow_hidden_sizes must be 1 to 16 numbers from 1 on, received {self.flow_hidden_sizes}")
+        if self.flow not in ("raft", "dis"):
+            problems.append(f"flow must be 'raft' or 'dis', received {self.flow!r}")
         return problems
 
 

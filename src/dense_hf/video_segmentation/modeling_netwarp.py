@@ -15,7 +15,7 @@ from transformers import initialization as init
 from .configuration_dilated import NetWarpConfig
 from .heads_dilated import ConvNorm
 from .modeling_dilated import DilatedFeatures, DilatedVideoModel
-from .optical_flow import Flow, RaftFlow, resize_flow, shades, warp
+from .optical_flow import FLOWS, Flow, resize_flow, shades, warp
 from .video_session import State
 
 NUM_FLOW_INPUTS = 11  # flow, both frames and their difference
@@ -47,8 +47,7 @@ class NetWarpForVideoSemanticSegmentation(DilatedVideoModel):
     """NetWarp with the head of PSPNet or OCRNet. A frame without one before it is segmented by that network.
 
     Attributes:
-        flow: a `Flow`; torchvision's RAFT ([`RaftFlow`]) unless another is put in its place. It is no part of the
-            weights.
+        flow: a `Flow`; that of `config.flow` unless another is put in its place. It is no part of the weights.
 
     Example:
 
@@ -70,7 +69,7 @@ class NetWarpForVideoSemanticSegmentation(DilatedVideoModel):
         self.flow_correction = FlowCorrection(config)
         self.feature_weights = nn.Parameter(torch.empty(2, channels[-1]))
         self.mixed_weights = nn.Parameter(torch.empty(2, self.head.num_mixed))
-        self.flow: Flow = RaftFlow()
+        self.flow: Flow = FLOWS[config.flow]()
         self.post_init()
 
     @torch.no_grad()

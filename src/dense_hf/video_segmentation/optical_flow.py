@@ -6,6 +6,7 @@ right and down it is found in the previous one.
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +17,7 @@ Flow = Callable[[Tensor, Tensor], Tensor]
 
 RAFT_SIDE = 128  # pixels below which RAFT has no pyramid
 RAFT_DIVISOR = 8
+DIS_SIDE = 32  # below 12 pixels OpenCV ends the process; between, it was tried from 16 on
 
 
 class RaftFlow:
@@ -41,12 +43,50 @@ class RaftFlow:
             self.network = raft_large(weights=Raft_Large_Weights.DEFAULT)
         network = self.network.eval().to(current.device)
         height, width = current.shape[-2:]
-        missing = [max(-side % RAFT_DIVISOR, RAFT_SIDE - side, 0) for side in (height, width)]
-        pair = [
-            F.pad(2 * shades(frames.float()) - 1, (0, missing[1], 0, missing[0]), mode="replicate")  # as RAFT learned
-            for frames in (current, previous)
-        ]
+        pair = [_continued(2 * shades(one.float()) - 1, RAFT_SIDE, RAFT_DIVISOR) for one in (current, previous)]
         return network(*pair, num_flow_updates=self.num_updates)[-1][..., :height, :width].to(current.dtype)
+
+
+class DisFlow:
+    """OpenCV's Dense Inverse Search (Kroeger et al., 2016) as a `Flow`: no weights, milliseconds a frame, on the CPU.
+
+    The flow that the authors of NetWarp used, while the tables of the thesis have RAFT. It needs
+    `pip install 'dense_hf[flow]'`. Frames are gray for it; small ones are continued by their borders.
+    """
+
+    @torch.no_grad()
+    def __call__(self, current: Tensor, previous: Tensor) -> Tensor:
+        """See `Flow`.
+
+        Raises:
+            ImportError: OpenCV is not installed.
+        """
+        try:
+            import cv2
+        except ImportError as error:
+            raise ImportError("The flow 'dis' needs OpenCV: pip install 'dense_hf[flow]'") from error
+
+        height, width = current.shape[-2:]
+        gray = [_gray(_continued(shades(one.float()), DIS_SIDE)).numpy(force=True) for one in (current, previous)]
+        search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        flows = [search.calc(*pair, np.zeros((*pair[0].shape, 2), np.float32)) for pair in zip(*gray)]
+        return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2)[..., :height, :width].to(current)
+
+
+FLOWS: dict[str, Callable[[], Flow]] = {"raft": RaftFlow, "dis": DisFlow}
+"""What makes a `Flow`, by the names that `NetWarpConfig` and `scripts/evaluate_video.py` have."""
+
+
+def _gray(pixels: Tensor) -> Tensor:
+    """Pixels [N, 3, H, W] in 0 to 1 -> brightness [N, H, W] in whole numbers from 0 to 255 (ITU-R BT.601)."""
+    weights = pixels.new_tensor([0.299, 0.587, 0.114])[:, None, None]
+    return (255 * (weights * pixels).sum(dim=1)).clamp(0, 255).round().byte()
+
+
+def _continued(frames: Tensor, least: int, divisor: int = 1) -> Tensor:
+    """Frames [N, 3, H, W], continued by their borders until both sides are at least that and multiples of that."""
+    bottom, right = (max(-side % divisor, least - side, 0) for side in frames.shape[-2:])
+    return F.pad(frames, (0, right, 0, bottom), mode="replicate")
 
 
 def shades(frames: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ NAMES: dict[str, tuple[str, str]] = {
         "atrous poolings and a decoder, each frame alone; backbone at stride 16",
     ),
     "netwarp": ("NetWarp", "features moved along the flow of torchvision's RAFT, whose weights are downloaded"),
+    "netwarp_dis": ("NetWarp, DIS flow", "the same along OpenCV's flow, which has no weights; needs dense_hf[flow]"),
 }
 DEFAULT_METHODS = ("per_frame", "per_frame_mean3", "static", "static_mean3", "cffm", "mrcfa")
 # rows that learn nothing of their own, or go on from another: they need that one

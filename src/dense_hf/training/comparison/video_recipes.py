@@ -18,6 +18,7 @@ _PYRAMID, _DILATED = (4, 8, 16, 32), (16, 32)  # strides of the maps that a meth
 _CFFM = {"decoder_hidden_size": 64, "frame_offsets": FRAME_OFFSETS, "num_mining_layers": 1, "num_attention_heads": 4}
 _MRCFA = {"decoder_hidden_size": 64, "frame_offsets": FRAME_OFFSETS, "token_selection_ratio": 0.8}
 _TCB = {"hidden_size": 64, "frame_offsets": FRAME_OFFSETS}
+_NETWARP = {"hidden_size": 64, "head": "ppm"}
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ RECIPES: dict[str, VideoRecipe] = {
     "deeplabv3plus": VideoRecipe(
         "deeplabv3plus_video", {"decoder_channels": 64, "decoder_atrous_rates": [3, 6, 9]}, 2e-3
     ),
-    "netwarp": VideoRecipe("netwarp", {"hidden_size": 64, "head": "ppm"}, 2e-3),
+    "netwarp": VideoRecipe("netwarp", _NETWARP, 2e-3),
+    "netwarp_dis": VideoRecipe("netwarp", _NETWARP | {"flow": "dis"}, 2e-3),
 }
 
 

@@ -1,0 +1,40 @@
+"""NetWarp along a flow that has no weights: trained, judged with TC of the same flow, and in the program."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from dense_hf.cli import main
+from dense_hf.inference.checkpoints import load_video_model
+from dense_hf.training.video.options import parse_video_run
+from dense_hf.training.video.run import train_video_model
+from dense_hf.video_segmentation.optical_flow import DisFlow
+
+SMOKE = Path(__file__).parents[3] / "scripts" / "configs" / "dilated" / "smoke.yaml"
+SHORT = ["--max_steps", "2", "--save_steps", "2", "--crop_size", "32", "32", "--scale", "48", "36"]
+SHORT += ["--test_scale", "48", "36", "--samples_per_video", "4", "--disable_tqdm", "true", "--report_to", "none"]
+
+
+@pytest.mark.smoke
+def test_a_training_gives_a_model_that_everything_takes(video_set, tmp_path, run_here, capsys):
+    config, run = tmp_path / "netwarp.yaml", tmp_path / "run"
+    config.write_text(SMOKE.read_text(encoding="utf-8").replace("hidden_size: 32", "hidden_size: 32\n  flow: dis"))
+    words = ["--config", str(config), "--data_dir", str(video_set), "--output_dir", str(run), *SHORT]
+    results = train_video_model(parse_video_run("netwarp", arguments=words))
+    assert isinstance(load_video_model(str(run))[0].flow, DisFlow)
+    capsys.readouterr()
+    numbers = tmp_path / "numbers.json"
+    options = ["--model", run, "--data_dir", video_set, "--quiet", "true", "--output", numbers]
+    run_here("evaluate_video.py", *options, "--flow", "dis")
+    told = json.loads(numbers.read_text(encoding="utf-8"))
+    assert told["mean_iou"] == results["validation"]["mean_iou"]
+    assert told["flow"] == "dis"
+    assert 0 < told["tc"] <= 1
+    assert not math.isclose(told["tc"], told["mean_iou"])
+    assert f"TC: {100 * told['tc']:.2f}, flow dis." in capsys.readouterr().out
+    frames = sorted((video_set / "data").glob("*/origin"))[0]
+    labels = ["--labels-dir", str(tmp_path / "labels"), "--max-frames", "3"]
+    assert main(["segment", str(frames), "--model", str(run), *labels]) == 0
+    assert len(sorted((tmp_path / "labels").rglob("mask/*.png"))) == 3
