@@ -68,7 +68,7 @@ NEIGHBORS = {
 }
 # Below the task folders, for what is not copied beside a checkpoint: reading the authors' files
 CONVERTERS_MAY_IMPORT = {"strict_loading"}
-OPTIONAL_LIBRARIES = {"segmentation_models_pytorch", "skimage"}  # in a `try`
+OPTIONAL_LIBRARIES = {"cv2", "segmentation_models_pytorch", "skimage"}  # in a `try`
 TASK_LIBRARIES = {"huggingface_hub", "numpy", "PIL", "scipy", "timm", "torch", "torchvision", "transformers"}
 
 Graph = dict[str, dict[str, int]]
