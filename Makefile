@@ -46,7 +46,7 @@ test-common: install ## the common tests of transformers against every model
 
 # an environment with other versions than .venv, made anew and removed. NAME of it, PYTHON, and OPTIONS of pip
 OTHER := .venv-$(NAME)
-EXTRAS := tensorboard,demo,video,segmentation-models,test
+EXTRAS := tensorboard,demo,video,segmentation-models,flow,test
 smoke-test: ## every model, pipeline and script once, in a new environment: NAME, PYTHON, OPTIONS of pip
 	rm -rf $(OTHER)
 	$(PYTHON) -m venv $(OTHER)
