@@ -5,6 +5,7 @@ right and down it is found in the previous one.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,20 +53,18 @@ class DisFlow:
 
     The flow that the authors of NetWarp used, while the tables of the thesis have RAFT. It needs
     `pip install 'dense_hf[flow]'`. Frames are gray for it; small ones are continued by their borders.
+
+    Raises:
+        ImportError: OpenCV is not installed.
     """
+
+    def __init__(self):
+        _opencv()  # at once, and not at the second frame of a video
 
     @torch.no_grad()
     def __call__(self, current: Tensor, previous: Tensor) -> Tensor:
-        """See `Flow`.
-
-        Raises:
-            ImportError: OpenCV is not installed.
-        """
-        try:
-            import cv2
-        except ImportError as error:
-            raise ImportError("The flow 'dis' needs OpenCV: pip install 'dense_hf[flow]'") from error
-
+        """See `Flow`."""
+        cv2 = _opencv()
         height, width = current.shape[-2:]
         gray = [_gray(_continued(shades(one.float()), DIS_SIDE)).numpy(force=True) for one in (current, previous)]
         search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -75,6 +74,14 @@ class DisFlow:
 
 FLOWS: dict[str, Callable[[], Flow]] = {"raft": RaftFlow, "dis": DisFlow}
 """What makes a `Flow`, by the names that `NetWarpConfig` and `scripts/evaluate_video.py` have."""
+
+
+def _opencv() -> Any:
+    try:
+        import cv2
+    except ImportError as error:
+        raise ImportError("The flow 'dis' needs OpenCV: pip install 'dense_hf[flow]'") from error
+    return cv2
 
 
 def _gray(pixels: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,15 @@ SHORT = ["--max_steps", "2", "--save_steps", "2", "--crop_size", "32", "32", "--
 SHORT += ["--test_scale", "48", "36", "--samples_per_video", "4", "--disable_tqdm", "true", "--report_to", "none"]
 
 
+def words_of(video_set, folder):
+    config = folder / "netwarp.yaml"
+    config.write_text(SMOKE.read_text(encoding="utf-8").replace("hidden_size: 32", "hidden_size: 32\n  flow: dis"))
+    return ["--config", str(config), "--data_dir", str(video_set), "--output_dir", str(folder / "run"), *SHORT]
+
+
 @pytest.mark.smoke
 def test_a_training_gives_a_model_that_everything_takes(video_set, tmp_path, run_here, capsys):
-    config, run = tmp_path / "netwarp.yaml", tmp_path / "run"
-    config.write_text(SMOKE.read_text(encoding="utf-8").replace("hidden_size: 32", "hidden_size: 32\n  flow: dis"))
-    words = ["--config", str(config), "--data_dir", str(video_set), "--output_dir", str(run), *SHORT]
+    run, words = tmp_path / "run", words_of(video_set, tmp_path)
     results = train_video_model(parse_video_run("netwarp", arguments=words))
     assert isinstance(load_video_model(str(run))[0].flow, DisFlow)
     capsys.readouterr()
@@ -39,3 +44,18 @@ def test_a_training_gives_a_model_that_everything_takes(video_set, tmp_path, run
     labels = ["--labels-dir", str(tmp_path / "labels"), "--max-frames", "3"]
     assert main(["segment", str(frames), "--model", str(run), *labels]) == 0
     assert len(sorted((tmp_path / "labels").rglob("mask/*.png"))) == 3
+
+
+def test_programs_without_the_library_end_with_one_line(video_set, tmp_path, run_here, monkeypatch, capsys):
+    train_video_model(parse_video_run("netwarp", arguments=words_of(video_set, tmp_path)))
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    frames, model = sorted((video_set / "data").glob("*/origin"))[0], str(tmp_path / "run")
+    capsys.readouterr()
+    assert main(["segment", str(frames), "--model", model, "--labels-dir", str(tmp_path / "labels")]) == 2
+    told = capsys.readouterr().err
+    assert "pip install 'dense_hf[flow]'" in told
+    assert "Traceback" not in told
+    again = tmp_path / "again"
+    again.mkdir()
+    with pytest.raises(SystemExit, match=r"pip install 'dense_hf\[flow\]'"):
+        run_here("train_video_baseline.py", "--method", "netwarp", *words_of(video_set, again))
