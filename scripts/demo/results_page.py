@@ -36,7 +36,9 @@ def slim(value: Any) -> Any:
 
 
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Two parts of one comparison; what both have is that of the new one.
+    """Two parts of one comparison, with the columns of the old one.
+
+    What both have is that of the new one, but for rows that learn nothing.
 
     Raises:
         ValueError: they are of other data or another budget.
@@ -44,12 +46,12 @@ def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     for name in ("task", "settings"):
         if old[name] != new[name]:
             raise ValueError(f"Both parts must have the same {name}. Received: {old[name]} and {new[name]}")
-    rows = {name: {**old["rows"].get(name, {}), **row} for name, row in new["rows"].items()}
-    for name, row in rows.items():
-        seeds = old["rows"].get(name, {}).get("seeds", {}) | row["seeds"]
-        row["seeds"] = {seed: seeds[seed] for seed in sorted(seeds, key=lambda one: (len(one), one))}
-    rows = old["rows"] | rows
-    return new | {"rows": dict(sorted(rows.items(), key=lambda row: not row[1]["learns"]))}
+    rows = dict(old["rows"])
+    for name, row in new["rows"].items():
+        if row["learns"] or name not in rows:
+            seeds = rows.get(name, row)["seeds"] | row["seeds"]
+            rows[name] = row | {"seeds": dict(sorted(seeds.items(), key=lambda seed: (len(seed[0]), seed[0])))}
+    return old | {"rows": dict(sorted(rows.items(), key=lambda row: not row[1]["learns"]))}
 
 
 def section(results: dict[str, Any]) -> str:

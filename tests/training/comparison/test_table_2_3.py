@@ -82,7 +82,9 @@ def test_parts_of_a_comparison_become_one(pages):
         return {"task": "counting", "settings": settings, "columns": [], "rows": rows, "failures": {}}
 
     old = part({"steps": 4}, bl=("13", "old"), constant=("0", "old"))
-    found = pages["merged"](old, part({"steps": 4}, bl=("23", "new"), mcnn=("1", "new")))
+    more = part({"steps": 4}, bl=("23", "new"), mcnn=("1", "new"), constant=("0", "of other columns"))
+    found = pages["merged"](old, more | {"columns": ["other"]})
+    assert found["columns"] == []
     assert {name: row["seeds"] for name, row in found["rows"].items()} == {
         "bl": {"1": "old", "2": "new", "3": "new"},
         "mcnn": {"1": "new"},
