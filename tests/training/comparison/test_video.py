@@ -180,7 +180,8 @@ def test_every_recipe_makes_a_model_of_the_package(name):
 
 def test_rows_differ_in_the_model_only():
     """CFFM++ starts with a trained CFFM, so its file has no backbone; clips and steps are the same."""
-    names = ("per_frame", "static", "cffm", "mrcfa", "mrcfa_together", "mrcfa_ref16", "pspnet", "tcb_ocr", "cffm_plus")
+    names = ("per_frame", "static", "cffm", "mrcfa", "mrcfa_together", "mrcfa_ref16", "pspnet", "tcb_ocr", "upernet")
+    names = (*names, "cffm_plus")
     found = {name: sections_of(RECIPES[name], VideoBudget(), num_places=3) for name in names}
     first = found["cffm"]
     plus = found["cffm_plus"]["data"]

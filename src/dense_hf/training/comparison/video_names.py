@@ -15,6 +15,7 @@ NAMES: dict[str, tuple[str, str]] = {
     "ocrnet": ("OCRNet", "object contexts, each frame alone; backbone at stride 8"),
     "tcb_ppm": ("TCB, PPM", "temporal context blending by pyramid pooling; backbone at stride 8"),
     "tcb_ocr": ("TCB, OCR", "temporal context blending by object contexts; backbone at stride 8"),
+    "upernet": ("UperNet of transformers", "a pyramid of poolings and maps, each frame alone"),
     "deeplabv3plus": (
         "DeepLabv3+ of segmentation_models_pytorch",
         "atrous poolings and a decoder, each frame alone; backbone at stride 16",

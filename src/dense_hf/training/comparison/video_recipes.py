@@ -58,17 +58,19 @@ class VideoRecipe:
     Attributes:
         method: its row in `dense_hf.methods`.
         model: fields of its configuration besides the backbone.
-        learning_rate: that fits; of those with SGD the head has ten times as much.
+        sgd: it learns with SGD, the head ten times as fast as the rest; others learn with AdamW.
+        strides: of the maps of the backbone that it reads, before dilation.
     """
 
     method: str
     model: dict[str, Any]
-    learning_rate: float = 1e-3
+    sgd: bool = False
+    strides: tuple[int, ...] = _PYRAMID
 
     @property
-    def is_dilated(self) -> bool:
-        """Whether it reads two maps of a backbone at stride 8."""
-        return "hidden_size" in self.model
+    def learning_rate(self) -> float:
+        """One that fits."""
+        return 2e-3 if self.sgd else 1e-3
 
     @property
     def names_encoder(self) -> bool:
@@ -84,16 +86,17 @@ RECIPES: dict[str, VideoRecipe] = {
     "mrcfa": VideoRecipe("mrcfa", _MRCFA),
     "mrcfa_together": VideoRecipe("mrcfa", _MRCFA | {"affinity_norm": "reference", "affinity_scale": 4.0}),
     "mrcfa_ref16": VideoRecipe("mrcfa", _MRCFA | {"reference_stride": 16}),
-    "pspnet": VideoRecipe("pspnet_video", {"hidden_size": 64}, 2e-3),
-    "ocrnet": VideoRecipe("ocrnet_video", {"hidden_size": 64, "key_size": 32}, 2e-3),
-    "tcb_ppm": VideoRecipe("tcb", _TCB | {"head": "ppm"}, 2e-3),
-    "tcb_ocr": VideoRecipe("tcb", _TCB | {"head": "ocr", "key_size": 32}, 2e-3),
+    "pspnet": VideoRecipe("pspnet_video", {"hidden_size": 64}, sgd=True, strides=_DILATED),
+    "ocrnet": VideoRecipe("ocrnet_video", {"hidden_size": 64, "key_size": 32}, sgd=True, strides=_DILATED),
+    "tcb_ppm": VideoRecipe("tcb", _TCB | {"head": "ppm"}, sgd=True, strides=_DILATED),
+    "tcb_ocr": VideoRecipe("tcb", _TCB | {"head": "ocr", "key_size": 32}, sgd=True, strides=_DILATED),
+    "upernet": VideoRecipe("upernet", {"hidden_size": 64, "use_auxiliary_head": False}, sgd=True),
     # rates for frames of 256 pixels: with those of the library, most of what they reach is outside
     "deeplabv3plus": VideoRecipe(
-        "deeplabv3plus_video", {"decoder_channels": 64, "decoder_atrous_rates": [3, 6, 9]}, 2e-3
+        "deeplabv3plus_video", {"decoder_channels": 64, "decoder_atrous_rates": [3, 6, 9]}, sgd=True
     ),
-    "netwarp": VideoRecipe("netwarp", _NETWARP, 2e-3),
-    "netwarp_dis": VideoRecipe("netwarp", _NETWARP | {"flow": "dis"}, 2e-3),
+    "netwarp": VideoRecipe("netwarp", _NETWARP, sgd=True, strides=_DILATED),
+    "netwarp_dis": VideoRecipe("netwarp", _NETWARP | {"flow": "dis"}, sgd=True, strides=_DILATED),
 }
 
 
@@ -134,8 +137,8 @@ def sections_of(
 
 
 def _backbone(recipe: VideoRecipe, budget: VideoBudget) -> dict[str, Any]:
-    config = timm_backbone(budget.backbone, _DILATED if recipe.is_dilated else _PYRAMID)
-    if recipe.is_dilated:
+    config = timm_backbone(budget.backbone, recipe.strides)
+    if recipe.strides == _DILATED:
         config["output_stride"] = 8
     fields: dict[str, Any] = {"encoder_name": f"tu-{budget.backbone}"}
     if not recipe.names_encoder:
@@ -155,4 +158,4 @@ def _training(recipe: VideoRecipe, budget: VideoBudget) -> dict[str, Any]:
         "save_steps": max(1, budget.steps // 4),
         "save_total_limit": 1,
         "logging_steps": max(1, budget.steps // 20),
-    } | ({} if recipe.is_dilated or recipe.names_encoder else {"head_lr_factor": 1})
+    } | ({} if recipe.sgd else {"head_lr_factor": 1})
