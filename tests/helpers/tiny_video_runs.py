@@ -27,6 +27,9 @@ TRAINING = {
     "logging_steps": 1,
     "disable_tqdm": True,
 }
+# words that make two steps of any file of scripts/configs
+SHORT = ["--max_steps", "2", "--save_steps", "2", "--crop_size", "32", "32", "--scale", "48", "36"]
+SHORT += ["--test_scale", "48", "36", "--samples_per_video", "4", "--disable_tqdm", "true", "--report_to", "none"]
 
 
 def sections(method: str, data_dir: object, **training) -> dict[str, dict]:

@@ -57,16 +57,11 @@ def test_raft_of_any_size():
     assert not network.training
 
 
-@given(
-    st.tuples(st.integers(32, 90), st.integers(32, 90)),
-    st.tuples(st.integers(-3, 3), st.integers(-3, 3)),
-    st.integers(0, 1000),
-)
-@settings(max_examples=20, deadline=None)
-def test_dense_inverse_search_finds_where_a_pattern_was(size, step, seed):
-    """`warp` along it gives the current frame again."""
-    generator = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(2, 3, 14, 14, generator=generator)
+@pytest.mark.parametrize("size", [(64, 90), (91, 97)])
+@pytest.mark.parametrize("step", [(3, -2), (-1, 0), (0, 3), (-3, -3), (0, 0)])
+def test_dense_inverse_search_finds_where_a_pattern_was(size, step):
+    """`warp` along it gives the current frame again. Cells of the pattern are larger than the steps."""
+    coarse = torch.rand(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
     pattern = torch.nn.functional.interpolate(coarse, size=[side + 6 for side in size], mode="bicubic").clamp(0, 1)
     current, previous = (
         normalized(pattern[..., 3 + down :, 3 + right :][..., : size[0], : size[1]])
@@ -76,7 +71,7 @@ def test_dense_inverse_search_finds_where_a_pattern_was(size, step, seed):
     assert flow.shape == (2, 2, *size)
     assert flow.dtype == torch.float32
     inside = flow[..., 6:-6, 6:-6].flatten(2).median(dim=-1).values
-    assert_close(inside, -torch.tensor(step).float().expand(2, 2), atol=0.3, rtol=0)
+    assert_close(inside, -torch.tensor(step).float().expand(2, 2), atol=0.1, rtol=0)
     error = (warp(previous, flow) - current)[..., 6:-6, 6:-6].abs().median()
     assert error < 0.05 + 0.2 * (current - previous)[..., 6:-6, 6:-6].abs().median()
 

@@ -18,7 +18,7 @@ Flow = Callable[[Tensor, Tensor], Tensor]
 
 RAFT_SIDE = 128  # pixels below which RAFT has no pyramid
 RAFT_DIVISOR = 8
-DIS_SIDE = 32  # below 12 pixels OpenCV ends the process; between, it was tried from 16 on
+DIS_SIDE = 32  # OpenCV fails or ends the process below 12 pixels; it was tried from 16 on
 
 
 class RaftFlow:

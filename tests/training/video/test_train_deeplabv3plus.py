@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_video_runs import SHORT
 
 from dense_hf import DeepLabV3PlusForVideoSemanticSegmentation
 from dense_hf.cli import main
@@ -16,8 +17,6 @@ from dense_hf.training.video.options import parse_video_run
 from dense_hf.training.video.run import train_video_model
 
 CONFIGS = Path(__file__).parents[3] / "scripts" / "configs" / "deeplabv3plus"
-SHORT = ["--max_steps", "2", "--save_steps", "2", "--crop_size", "32", "32", "--scale", "48", "36"]
-SHORT += ["--test_scale", "48", "36", "--samples_per_video", "4", "--disable_tqdm", "true", "--report_to", "none"]
 
 
 def words_of(video_set, output):

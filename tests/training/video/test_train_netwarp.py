@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_video_runs import SHORT
 
 from dense_hf.cli import main
 from dense_hf.inference.checkpoints import load_video_model
@@ -14,8 +15,6 @@ from dense_hf.training.video.run import train_video_model
 from dense_hf.video_segmentation.optical_flow import DisFlow
 
 SMOKE = Path(__file__).parents[3] / "scripts" / "configs" / "dilated" / "smoke.yaml"
-SHORT = ["--max_steps", "2", "--save_steps", "2", "--crop_size", "32", "32", "--scale", "48", "36"]
-SHORT += ["--test_scale", "48", "36", "--samples_per_video", "4", "--disable_tqdm", "true", "--report_to", "none"]
 
 
 def words_of(video_set, folder):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_video_runs import SHORT
 from transformers import UperNetForSemanticSegmentation
 
 from dense_hf.cli import main
@@ -19,9 +20,7 @@ CONFIG = Path(__file__).parents[3] / "scripts" / "configs" / "upernet" / "smoke.
 @pytest.mark.smoke
 def test_a_training_gives_a_model_that_everything_takes(video_set, tmp_path, run_here):
     words = ["--config", str(CONFIG), "--data_dir", str(video_set), "--output_dir", str(tmp_path / "run")]
-    short = ["--max_steps", "2", "--save_steps", "2", "--crop_size", "32", "32", "--scale", "48", "36"]
-    short += ["--test_scale", "48", "36", "--samples_per_video", "4", "--disable_tqdm", "true"]
-    results = train_video_model(parse_video_run("upernet", arguments=[*words, *short, "--report_to", "none"]))
+    results = train_video_model(parse_video_run("upernet", arguments=[*words, *SHORT]))
     card = (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
     assert "not the network of Tables 4.1 and 5.6" in card
     assert type(load_video_model(str(tmp_path / "run"))[0]) is UperNetForSemanticSegmentation
