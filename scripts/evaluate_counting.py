@@ -101,14 +101,12 @@ def main() -> None:
         raise InvalidDataError(arguments.data_dir, expected, f"only {', '.join(found)} images")
     prepare_output(arguments.output)
     settings = describe_maker(arguments.model, model, processor) | {
-        "threshold": arguments.threshold,
+        "threshold": processor.threshold_for(arguments.threshold),
         "images": {
             split: hash_of((item.path.name, item.points.tolist()) for item in items)
             for split, items in examples.items()
         },
     }
-    if arguments.threshold is None:
-        settings["threshold"] = getattr(processor, "threshold", None)
     if arguments.bf16:
         settings["bf16"] = True
     if arguments.distances:

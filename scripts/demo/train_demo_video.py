@@ -11,6 +11,9 @@ Nothing is selected by the test frames: learning rate, batch and frame size were
 trainings, most of them of CFFM, are listed in the card of cffm-street), and every run ends with its last weights. The
 checkpoint that is bundled is that of CFFM with seed 1, decided before any result was seen.
 
+They are judged on the frames as they are and with every fourth one lost (black), as when a camera drops it. Averaging
+the probabilities of three frames needs no method at all, so SegFormer is judged with that, too.
+
 Beside the models stands what no model is: the label that each pixel has most often in training, for every frame. It is
 perfectly steady and has no people, so VC without mIoU says little.
 
@@ -21,6 +24,7 @@ checkpoints/. What is finished is not done again; an interrupted run goes on whe
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,9 +38,17 @@ import dense_hf  # noqa: F401  AutoConfig knows its models from here on
 from dense_hf.data import VideoSet, open_image, read_mask, read_video_folder, write_file
 from dense_hf.inference.checkpoints import load_video_model
 from dense_hf.inference.video_label_maps import segment_video
+from dense_hf.inference.video_variants import VideoVariant
 from dense_hf.reports.video import count_parameters
 
-METHODS = {"segformer": "SegFormer", "cffm": "CFFM", "mrcfa": "MRCFA"}
+METHODS = ("segformer", "cffm", "mrcfa")
+ROWS = {  # title, method that is trained, frames whose probabilities are averaged
+    "segformer": ("SegFormer", "segformer", 1),
+    "segformer_mean3": ("SegFormer, mean of three frames", "segformer", 3),
+    "cffm": ("CFFM", "cffm", 1),
+    "mrcfa": ("MRCFA", "mrcfa", 1),
+}
+LOST = VideoVariant(damage="black", damage_every=4)
 BUNDLED = "cffm_seed_1"
 NUMBERS = ("mean_iou", "vc8", "vc16")
 # colors of road, grass, building, car, post and person in pictures; `dense-hf segment` looks for them in the config
@@ -51,26 +63,36 @@ def train(street: Path, output: Path, method: str, seed: int) -> float | None:
     )
 
 
-def evaluate(run: Path, videos: VideoSet) -> dict[str, Any]:
-    """The numbers of a finished run on the test frames, in both protocols; they are kept in its folder.
+def evaluate(run: Path, videos: VideoSet, average_frames: int = 1) -> dict[str, Any]:
+    """The numbers of a finished run on the test frames; they are kept in its folder.
+
+    Returns:
+        What `judge` does, and that of the released protocol with every fourth frame lost, as "lost".
 
     Raises:
         InvalidDataError: a frame or a mask that cannot be used.
         OSError: there is no checkpoint.
     """
-    kept = run / "test_numbers.json"
+    kept = run / f"test_numbers_{average_frames}.json"
     if not kept.is_file():
         model, processor = load_video_model(str(run))
         (video,) = videos.splits["test"]
-        frames = segment_video(model, processor, videos, video, range(len(video.frames)), {})
-        maps = {number: labels for number, labels, _ in tqdm(frames, desc=run.name, total=len(video.frames))}
-        numbers = judge(videos, video, maps) | {"parameters": count_parameters(model)}
+
+        def judge_variant(variant: VideoVariant) -> dict[str, Any]:
+            frames = segment_video(model, processor, videos, video, range(len(video.frames)), {}, variant)
+            bar = tqdm(frames, desc=f"{run.name}, {variant.damage or 'as it is'}", total=len(video.frames))
+            return judge(videos, video, {number: labels for number, labels, _ in bar})
+
+        clean, lost = (
+            judge_variant(replace(variant, average_frames=average_frames)) for variant in (VideoVariant(), LOST)
+        )
+        numbers = clean | {"lost": lost["released"], "parameters": count_parameters(model)}
         write_file(kept, json.dumps(numbers, indent=2).encode())
     return runs.read_json(kept)
 
 
 def judge_most_frequent(videos: VideoSet) -> dict[str, Any]:
-    """The numbers of a map that never changes: at each pixel the label that it has most often in the training frames.
+    """As `evaluate`, of a map that never changes: at each pixel the label it has most often in the training frames.
 
     Pixels that never have one get label 0; they are not judged unless the test frames have a label there.
     """
@@ -81,21 +103,22 @@ def judge_most_frequent(videos: VideoSet) -> dict[str, Any]:
         counts += read_mask(path, size, videos.rule) == np.arange(videos.rule.num_labels)[:, None, None]
     constant = counts.argmax(axis=0).astype(np.uint8)
     (video,) = videos.splits["test"]
-    return judge(videos, video, dict.fromkeys(range(len(video.frames)), constant))
+    numbers = judge(videos, video, dict.fromkeys(range(len(video.frames)), constant))
+    return numbers | {"lost": numbers["released"]}
 
 
 def summarize(per_run: Mapping[str, Mapping[int, dict[str, Any]]], constant: dict[str, Any]) -> dict[str, Any]:
     """Numbers of all runs, their spread over the seeds, and the differences to SegFormer, seed by seed.
 
     Args:
-        per_run: method to seed to what `evaluate` returned.
+        per_run: row to seed to what `evaluate` returned.
         constant: of `judge_most_frequent`.
     """
     methods: dict[str, Any] = {}
     for method, seeds in per_run.items():
         first = next(iter(seeds.values()))
-        rows: dict[str, Any] = {"title": METHODS[method], "parameters": first["parameters"]}
-        for protocol in PROTOCOLS:
+        rows: dict[str, Any] = {"title": ROWS[method][0], "parameters": first["parameters"]}
+        for protocol in (*PROTOCOLS, "lost"):
             rows[protocol] = {key: runs.over_seeds([run[protocol][key] for run in seeds.values()]) for key in NUMBERS}
             rows[f"{protocol}_minus_segformer"] = {
                 key: runs.over_seeds(
@@ -120,7 +143,8 @@ def train_and_judge(street: Path, output: Path, jobs: int) -> dict[str, Any]:
     videos = read_video_folder(street / SEEN)
     runs.run_all(partial(train, videos.directory, output), METHODS, jobs)
     per_run = {
-        method: {seed: evaluate(output / f"{method}_seed_{seed}", videos) for seed in runs.SEEDS} for method in METHODS
+        row: {seed: evaluate(output / f"{method}_seed_{seed}", videos, frames) for seed in runs.SEEDS}
+        for row, (_, method, frames) in ROWS.items()
     }
     return summarize(per_run, judge_most_frequent(videos))
 

@@ -89,6 +89,7 @@ def build(model: str) -> gr.Blocks:
     start = start if isinstance(start, float) else THRESHOLD  # one slider, also where each class has a threshold
     # IOCFormer may lack either; of another counter, what it has shows with the first picture
     has_points, has_density = (getattr(counter.config, f"{name}_branch", True) for name in ("regression", "density"))
+    by_threshold = has_points and processor.threshold_for(None) is not None  # else the density says how many
 
     def look(path: str | None, progress=gr.Progress()):  # noqa: B008  how Gradio is asked for one
         """Run the network on a picture."""
@@ -104,7 +105,7 @@ def build(model: str) -> gr.Blocks:
             result = processor.count_objects(
                 counter,
                 image,
-                threshold=LOWEST_THRESHOLD if has_points else None,
+                threshold=LOWEST_THRESHOLD if by_threshold else None,
                 return_density_map=None,  # if the model has one
                 on_batch=advance,
             )
@@ -123,9 +124,9 @@ def build(model: str) -> gr.Blocks:
         if counted is None:
             return None, "", None, gr.DownloadButton(interactive=False)
         if not has_points:
-            words = range_in_words(counted, counted.points, None, processor)
+            words = range_in_words(counted, None, None, processor)
             return in_words(counted.count, names, counted.class_counts), words, None, gr.DownloadButton()
-        sure = counted.scores >= threshold
+        sure = counted.scores >= (threshold if by_threshold else 0)
         points, scores = counted.points[sure], counted.scores[sure]
         picture = draw_points(counted.image, points, f"{len(points)} object{'' if len(points) == 1 else 's'}")
         labels = [(names[number],) if names else () for number in counted.classes[sure].tolist()]
@@ -137,7 +138,8 @@ def build(model: str) -> gr.Blocks:
         table = saved_download(download, "points.csv", csv_bytes(columns, lines))
         number = in_words(len(points), names, [labels.count((name,)) for name in names])
         download_table = gr.DownloadButton(value=table, interactive=True)
-        return number, range_in_words(counted, points, threshold, processor), shown(picture), download_table
+        words = range_in_words(counted, points, threshold if by_threshold else None, processor)
+        return number, words, shown(picture), download_table
 
     plain = {"show_label": False, "interactive": False, "height": 480, "buttons": ["download", "fullscreen"]}
     with space("Count objects") as app, tempfile.TemporaryDirectory() as folder:
@@ -155,7 +157,7 @@ def build(model: str) -> gr.Blocks:
                     step=0.01,
                     label="Threshold",
                     info="The least score that counts",
-                    visible=has_points,
+                    visible=by_threshold,
                     elem_id="threshold",
                 )
                 examples = example_pictures(Path(folder))
@@ -194,23 +196,24 @@ def in_words(count: int, names: Sequence[str], of_classes: Sequence[int]) -> str
     return f"{count} ({classes})" if names else str(count)
 
 
-def range_in_words(counted: Counted, points: np.ndarray, threshold: float | None, processor: Any) -> str:
+def range_in_words(counted: Counted, points: np.ndarray | None, threshold: float | None, processor: Any) -> str:
     """The range around a count, and in what the picture is unlike those of the calibration; "" without one.
 
     Args:
         counted: what the network said.
-        points: those that are counted.
-        threshold: of them; a calibration is for one. None of a network without points.
+        points: those that are counted; None of a network without points.
+        threshold: of them, if the page has one; a calibration is for one.
         processor: of the model.
     """
     if (widths := widths_of(processor, None, threshold)) is None:
         return ""
+    found = counted.points if points is None else points
     result = ObjectCount(
-        count=counted.count if threshold is None else len(points),
-        exact_count=counted.density_count if threshold is None else float(len(points)),
-        has_points=threshold is not None,
-        points=torch.from_numpy(points),
-        scores=torch.zeros(len(points)),
+        count=counted.count if points is None else len(points),
+        exact_count=counted.density_count if points is None else float(len(points)),
+        has_points=points is not None,
+        points=torch.from_numpy(found),
+        scores=torch.zeros(len(found)),
         density_count=counted.density_count,
         tile_counts=torch.zeros(0),
         crowded_tiles=0,

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -66,6 +67,20 @@ def test_tables_say_what_the_library_counts(counter_checkpoint, survey, tmp_path
         np.testing.assert_allclose([[p["x"], p["y"]] for p in entry["points"]], own_points)
     assert (document["threshold"], document["tile_size"], document["errors"]) == (0.4, 64, [])
     assert f"{survey / files[1]}: {images[1]['count']}" in capsys.readouterr().out
+
+
+def test_a_model_whose_density_says_how_many(counter_checkpoint, survey, tmp_path):
+    shutil.copytree(counter_checkpoint, tmp_path / "model")
+    IOCFormerImageProcessor.from_pretrained(counter_checkpoint, count_by="density").save_pretrained(tmp_path / "model")
+    words = ["count", str(survey / "monday/1.jpg"), "--model", str(tmp_path / "model"), "--no-overlays"]
+    assert main([*words, "--output", str(tmp_path / "out")]) == 0
+    document, [image], points = results(tmp_path / "out")
+    assert (document["threshold"], document["count_by"]) == (None, "density")
+    assert int(image["count"]) == len(points) == min(12, round(float(image["density_count"])))  # of 12 queries
+    assert main([*words, "--output", str(tmp_path / "sure"), "--threshold", "0.4"]) == 0
+    document, _, sure = results(tmp_path / "sure")
+    assert (document["threshold"], "count_by" in document) == (0.4, False)
+    assert min(float(point["score"]) for point in sure) >= 0.4
 
 
 def test_overlays_have_the_size_of_the_image_and_do_not_meet(counter_checkpoint, survey, tmp_path):

@@ -334,6 +334,8 @@ def test_round_trip_and_bad_settings(tmp_path):
         IOCFormerImageProcessor(tile_size=64, tile_overlap=64)
     with pytest.raises(ValueError, match="tile"):
         IOCFormerImageProcessor()(Image.new("RGB", (8, 8)), tile_size=0)
+    with pytest.raises(ValueError, match=r"count_by must be one of threshold, density\. Received: hand"):
+        IOCFormerImageProcessor(count_by="hand")
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dense_hf.counting.tile_merging import TileMerger, merge_tiles
-from dense_hf.counting.tiling import TileLayout
+from dense_hf.counting.tiling import TileLayout, density_of_tiles
 
 
 def outputs_of(num_tiles, num_classes=1, queries=50, sure=0.02, seed=0):
@@ -37,6 +37,58 @@ def test_tiles_in_any_batches(num_classes, overlap, with_points):
     torch.testing.assert_close(torch.cat(strips), whole["density_map"], rtol=0, atol=0)
     if with_points:
         assert result["count"] > 10
+
+
+@pytest.mark.parametrize(("num_classes", "overlap"), [(1, 0), (1, 8), (3, 8)])
+@pytest.mark.parametrize("batch", [1, 5, 100])
+def test_the_density_says_how_many_points(num_classes, overlap, batch):
+    """Tile by tile: so many that all up to there are the rounded density up to there, the best ones."""
+    layout = TileLayout(70, 90, 32, overlap)
+    generator = torch.Generator().manual_seed(num_classes + overlap)
+    logits = torch.randn(len(layout), 50, num_classes + 1, generator=generator)
+    points = torch.rand(len(layout), 50, 3, generator=generator)
+    density = 0.3 * torch.rand(len(layout), num_classes, 4, 4, generator=generator)
+    merger = TileMerger(layout, None)
+    for first in range(0, len(layout), batch):
+        merger.add(*(one[first : first + batch] for one in (logits, points, density)))
+    result = merger.merge()
+
+    expected, sums, given = [], [0.0] * num_classes, [0] * num_classes
+    in_image, owned = layout.to_image(points[..., :2])
+    of_tiles = density_of_tiles(density, layout)
+    for tile in range(len(layout)):
+        for kind in range(num_classes):
+            sums[kind] += float(of_tiles[tile, kind])
+            number, given[kind] = round(sums[kind]) - given[kind], round(sums[kind])
+            scores = logits[tile].sigmoid()[:, 1:]
+            own = [q for q in range(50) if owned[tile, q] and int(scores[q].argmax()) == kind]
+            best = sorted(own, key=lambda q: -float(scores[q, kind]))[:number]
+            expected += [(*in_image[tile, q].tolist(), float(scores[q, kind]), kind) for q in best]
+    found = zip(*result["points"].T.tolist(), result["scores"].tolist(), result["classes"].tolist())
+    assert sorted(found) == sorted(expected)
+    assert result["count"] == len(expected) > 10
+    if num_classes == 1:
+        assert result["count"] == round(result["density_count"])
+
+
+def test_points_by_density_in_tiles_with_less_than_half_an_object():
+    """Sums are rounded, not tiles."""
+    layout = TileLayout(32, 32 * 10, 32)
+    logits, points, _ = outputs_of(10, sure=0)
+    result = merge_tiles(layout, logits, points, torch.full((10, 1, 4, 4), 0.4 / 16), threshold=None)
+    assert (result["count"], result["tile_counts"].max()) == (4, 1)
+    assert merge_tiles(layout, logits, points, torch.zeros(10, 1, 4, 4), threshold=None)["count"] == 0
+
+
+def test_more_density_than_queries_is_said(caplog):
+    result = merge_tiles(TileLayout(32, 32, 32), *outputs_of(1)[:2], torch.full((1, 1, 4, 4), 10.0), threshold=None)
+    assert (result["count"], result["crowded_tiles"]) == (50, 1)
+    assert result["density_count"] == 160
+
+
+def test_points_by_density_need_a_density():
+    with pytest.raises(ValueError, match="density branch"):
+        merge_tiles(TileLayout(32, 32, 32), *outputs_of(1)[:2], None, threshold=None)
 
 
 def held(merger):

@@ -15,6 +15,7 @@ from dense_hf import CFFMConfig, CFFMForVideoSemanticSegmentation, InvalidDataEr
 from dense_hf.data import VideoReader, read_video_folder
 from dense_hf.inference.checkpoints import load_video_model
 from dense_hf.inference.video_label_maps import evaluate_videos
+from dense_hf.inference.video_variants import VideoVariant
 from dense_hf.training.video.options import parse_video_run
 from dense_hf.video_segmentation.image_processing_clip import CFFMImageProcessor
 
@@ -121,7 +122,9 @@ def test_the_three_runs_differ_in_the_method_alone():
 def numbers(mean_iou, vc8, person):
     """As `evaluate` returns them."""
     row = {"mean_iou": mean_iou, "vc8": vc8, "vc16": vc8 - 0.01}
-    return {"released": row, "thesis": row, "per_class_iou": {"road": 0.9, "person": person}, "parameters": 1_234_567}
+    shares = {"road": 0.9, "person": person}
+    lost = {"mean_iou": mean_iou - 0.2, "vc8": vc8 - 0.3, "vc16": vc8 - 0.4}
+    return {"released": row, "thesis": row, "lost": lost, "per_class_iou": shares, "parameters": 1_234_567}
 
 
 def test_the_table_of_three_seeds(script):
@@ -136,6 +139,7 @@ def test_the_table_of_three_seeds(script):
     assert cffm["thesis_minus_segformer"]["vc8"]["lowest"] == pytest.approx(0.01)
     table = script("tables").street_table(results)
     assert "| SegFormer | 1.23 M | 60.0 (50.0 to 70.0) | 92.0 (90.0 to 94.0) |" in table
+    assert "| 40.0 (30.0 to 50.0) | 62.0 (60.0 to 64.0) |\n" in table, "frames lost"
     assert "| CFFM | +0.67 (-1.00 to +2.00) | +2.67 (+1.00 to +5.00) |" in table
     assert "| most frequent label of each pixel, no model | - | 40.0 | 100.0 | 99.0 |" in table
     assert "| SegFormer | 90.0 (90.0 to 90.0) | 30.0 (20.0 to 40.0) |" in table
@@ -175,14 +179,22 @@ def test_nine_runs_are_judged_and_one_is_bundled(demo_training, street, tmp_path
     assert trained == [(method, seed) for seed in (1, 2, 3) for method in METHODS]
     results = json.loads((output / "results.json").read_text())
     constant = results["most_frequent_label"]
-    assert constant["released"]["vc8"] == constant["thesis"]["vc16"] == 1
+    assert constant["released"]["vc8"] == constant["thesis"]["vc16"] == constant["lost"]["vc8"] == 1
     assert constant["per_class_iou"]["road"] > 0.5
     # seeds are the same models for all methods here
     assert results["methods"]["mrcfa"]["released_minus_segformer"]["vc8"]["highest"] == 0
     videos = read_video_folder(street / "street")
     model, processor = load_video_model(str(output / "cffm_seed_2"))
-    expected = evaluate_videos(model, processor, videos, videos.splits["test"], "released", progress=False)
-    assert results["methods"]["cffm"]["seeds"][1]["released"]["mean_iou"] == expected["mean_iou"]
+    for row, part, variant in (
+        ("cffm", "released", VideoVariant()),
+        ("cffm", "lost", VideoVariant(damage="black", damage_every=4)),
+        ("segformer_mean3", "lost", VideoVariant(damage="black", damage_every=4, average_frames=3)),
+    ):
+        expected = evaluate_videos(
+            model, processor, videos, videos.splits["test"], "released", progress=False, variant=variant
+        )
+        found = results["methods"][row]["seeds"][1][part]
+        assert found == {key: expected[key] for key in ("mean_iou", "vc8", "vc16")}, (row, part)
 
     bundled = output / "cffm-street"
     assert sorted(path.name for path in bundled.iterdir()) == [

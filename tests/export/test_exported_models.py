@@ -123,6 +123,8 @@ class Program:
     ("name", "options", "threshold"),
     [
         ("iocformer", {"tile_overlap": 10}, 0.45),
+        ("iocformer", {"tile_overlap": 10, "count_by": "density"}, None),
+        ("iocformer", {"tile_overlap": 10, "count_by": "density"}, 0.45),
         ("mcnn", {}, None),
         ("man", {"max_part_side": 48}, None),
         ("dssinet", {}, None),
@@ -138,7 +140,7 @@ def test_counting_without_torch_is_counting(name, options, threshold, tmp_path, 
     for size in ((130, 97), (64, 150)):
         image = noise(*size, size[0])
         ours = processor.count_objects(model, image, threshold=threshold, batch_size=3)
-        theirs = rules(Program(graph), np.asarray(image), rules.threshold if threshold is None else threshold, 3)
+        theirs = rules(Program(graph), np.asarray(image), threshold, 3)
         assert theirs["count"] == ours["count"]
         if ours["density_count"] is None:
             assert theirs["density_count"] is None

@@ -237,6 +237,14 @@ def test_pipeline_reports_range_and_level(calibrated, counter_checkpoint, survey
     with pytest.raises(ValueError, match=r"settings that were calibrated\. Received: threshold 0.9 for"):
         counter(photo, level=0.9, threshold=0.9)
     assert "range" not in counter(photo, threshold=0.9)
+    processor.count_by = "density"
+    with pytest.raises(ValueError, match=r"Received: count_by density for threshold"):
+        counter(photo, level=0.9)
+    calibration = processor.count_calibration
+    processor.count_calibration = calibration | {"settings": calibration["settings"] | {"count_by": "density"}}
+    assert counter(photo, level=0.9)["level"] == 0.9
+    with pytest.raises(ValueError, match=r"count_by threshold for density"):
+        counter(photo, level=0.9, threshold=processor.threshold)
     plain_model, plain = load_counter(counter_checkpoint)
     with pytest.raises(ValueError, match="dense-hf calibrate"):
         ObjectCountingPipeline(model=plain_model, image_processor=plain)(photo, level=0.9)

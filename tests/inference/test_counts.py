@@ -14,6 +14,8 @@ from dense_hf import CounterImageProcessor, IOCFormerImageProcessor
 from dense_hf.counting.count_ranges import describe_count
 from dense_hf.inference.checkpoints import load_counter
 from dense_hf.inference.counts import choose_threshold, evaluate_counting
+from dense_hf.training.counting.options import parse_counting_run
+from dense_hf.training.counting.run import train_counter
 
 MODEL = SimpleNamespace(config=SimpleNamespace())  # of one class
 
@@ -116,3 +118,43 @@ def test_a_training_chooses_and_the_processor_keeps_it(tiny_set, tiny_model, run
     assert row in capsys.readouterr().out
     assert numbers["test"]["mae"] == results["test"]["mae"]
     assert numbers["test"]["f1@6"] == results["test"]["f1@6"]
+
+
+def test_a_training_whose_density_says_how_many(tiny_set, tiny_model, run_here, tmp_path):
+    sections = {
+        "model": tiny_model,
+        "data": {"data_dir": str(tiny_set), "count_by": "density"},
+        "training": {"num_train_epochs": 1, "lr_milestones": [1], "eval_strategy": "no"},
+    }
+    (tmp_path / "run.json").write_text(json.dumps(sections))
+    words = ("--config", tmp_path / "run.json", "--output_dir", tmp_path / "run", "--disable_tqdm", "true")
+    run_here("train_iocformer.py", *words, "--load_best_model_at_end", "false")
+    _, processor = load_counter(str(tmp_path / "run"), "cpu")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert processor.count_by == results["count_by"] == "density"
+    assert "no threshold" in (tmp_path / "run" / "README.md").read_text()
+    words = ("--model", tmp_path / "run", "--data_dir", tiny_set, "--quiet", "--output", tmp_path / "numbers.json")
+    run_here("evaluate_counting.py", *words)
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    assert numbers["test"]["mae"] == results["test"]["mae"]
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "message"),
+    [
+        ({"count_by": "hand"}, {}, "count_by must be one of threshold, density, received hand"),
+        ({"count_by": "density", "threshold": 0.4}, {}, "needs no threshold, received a threshold of 0.4"),
+        ({"count_by": "density", "choose_threshold": True}, {}, "needs no threshold, received choose_threshold"),
+        ({"count_by": "density"}, {"density_branch": False}, "both branches.*Received: CLTR"),
+    ],
+)
+def test_trainings_that_cannot_count_by_density(tiny_set, tiny_model, tmp_path, data, model, message):
+    sections = {"model": tiny_model | model, "data": {"data_dir": str(tiny_set)} | data}
+    (tmp_path / "run.json").write_text(json.dumps(sections))
+    with pytest.raises(ValueError, match=message):
+        train_counter(
+            parse_counting_run(
+                "iocformer",
+                arguments=["--config", str(tmp_path / "run.json"), "--output_dir", str(tmp_path / "run")],
+            )
+        )

@@ -168,7 +168,8 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(
             f"--threshold is for models with points, this one has a density map only. Received: {given}"
         )
-    threshold = getattr(processor, "threshold", 0.35) if given is None and has_points else given
+    threshold = processor.threshold_for(given) if has_points else None
+    by_density = has_points and threshold is None
     names = counted_classes(model.config)
     if isinstance(threshold, list) and len(threshold) != max(1, len(names)):
         raise CommandError(f"--threshold is one score, or one of each of {max(1, len(names))}. Received: {threshold}")
@@ -192,6 +193,7 @@ def run(args: argparse.Namespace) -> int:
             "bands": args.bands,
             "nodata": None if args.nodata is None else repr(args.nodata),
             "part_side": args.part_side,
+            "count_by": "density" if by_density else None,
             "bf16": args.bf16 or None,
             "regions": region_settings(args.region) or None,
         }.items()

@@ -31,6 +31,7 @@ logger = logging.get_logger(__name__)
 # settings of processors that change counts; a calibration is one of a model with these
 COUNT_SETTINGS = (
     "threshold",
+    "count_by",
     "tile_size",
     "tile_overlap",
     "size_divisor",
@@ -105,12 +106,15 @@ def widths_of(processor: Any, level: float | None, threshold: Any = None) -> Map
             "A range needs a model calibrated on annotated pictures: dense-hf calibrate MODEL DATA. Received: "
             f"level={level} for a model that was not"
         )
-    now = {name: getattr(processor, name, None) for name in calibration["settings"]}
+    known = dict(calibration["settings"])
+    if hasattr(processor, "count_by"):
+        known.setdefault("count_by", "threshold")  # calibrations of before there was another way
+    now = {name: getattr(processor, name, None) for name in known}
     if threshold is not None and "threshold" in now:
         now["threshold"] = threshold
-    if changed := [
-        f"{name} {now[name]} for {value}" for name, value in calibration["settings"].items() if now[name] != value
-    ]:
+        if "count_by" in now:
+            now["count_by"] = "threshold"
+    if changed := [f"{name} {now[name]} for {value}" for name, value in known.items() if now[name] != value]:
         if level is None:
             logger.warning_once(f"No range: the model was calibrated with other settings ({', '.join(changed)}).")
             return None

@@ -53,6 +53,11 @@ class CounterImageReader(TorchvisionBackend):
 
     do_convert_rgb = True
     count_calibration = None
+    threshold: float | list[float] = 0.5
+
+    def threshold_for(self, threshold: float | Sequence[float] | None) -> float | Sequence[float] | None:
+        """The least score that counts if the caller says this; `None` where something else says how many points."""
+        return self.threshold if threshold is None else threshold
 
     def fetch_images(self, image_url_or_urls: Any) -> Any:
         """Open paths and URLs with Pillow, not with torchvision: a path then counts like the image opened by hand."""
@@ -201,7 +206,6 @@ class CounterImageProcessor(CounterImageReader):
     max_short_side = None
     parts_per_side = 1
     max_part_side = None
-    threshold: float | list[float] = 0.5
 
     def __init__(self, **kwargs: Unpack[CounterImageProcessorKwargs]):
         check_settings(type(self), kwargs)

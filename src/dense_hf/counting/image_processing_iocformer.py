@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     pass
 
 logger = logging.get_logger(__name__)
+COUNT_BY = ("threshold", "density")
 
 
 class IOCFormerImageProcessorKwargs(CounterReaderKwargs, total=False):
@@ -41,11 +42,14 @@ class IOCFormerImageProcessorKwargs(CounterReaderKwargs, total=False):
         Pixels that neighbouring tiles share. 0 is the released tiling; each point has one owner with any value.
     threshold (`float` or `list[float]`, *optional*, defaults to `self.threshold`):
         The least score that counts, of all classes or of each, where the caller names none. 0.35 is released.
+    count_by (`str`, *optional*, defaults to `self.count_by`):
+        What says how many points there are: `"threshold"` (released) or `"density"`.
     """
 
     tile_size: int
     tile_overlap: int
     threshold: float | list[float]
+    count_by: str
 
 
 class IOCFormerImageProcessor(CounterImageReader):
@@ -57,6 +61,9 @@ class IOCFormerImageProcessor(CounterImageReader):
         tile_overlap (`int`, defaults to 0): Pixels that neighbouring tiles share.
         threshold (`float` or `list[float]`, defaults to 0.35): The least score that counts, of all classes or of each.
             A training may choose another.
+        count_by (`str`, defaults to `"threshold"`): Where the caller names no threshold, points count from `threshold`
+            on, as released; or, with `"density"`, each tile has as many points as its density, those with the best
+            scores. A deviation, see `tile_merging.py`; it needs both branches.
         do_rescale (`bool`, defaults to `True`): Whether pixels are multiplied by `rescale_factor`.
         rescale_factor (`float`, defaults to `1/255`): From bytes to [0, 1].
         do_normalize (`bool`, defaults to `True`): Whether `image_mean` and `image_std` are applied.
@@ -77,6 +84,7 @@ class IOCFormerImageProcessor(CounterImageReader):
     tile_size = 256
     tile_overlap = 0
     threshold: float | list[float] = 0.35
+    count_by = "threshold"
     do_convert_rgb = True
     do_rescale = True
     rescale_factor = 1 / 255
@@ -89,11 +97,19 @@ class IOCFormerImageProcessor(CounterImageReader):
         super().__init__(**kwargs)
         self._validate_preprocess_kwargs(tile_size=self.tile_size, tile_overlap=self.tile_overlap)
         check_threshold(self.threshold)
+        if self.count_by not in COUNT_BY:
+            raise ValueError(f"count_by must be one of {', '.join(COUNT_BY)}. Received: {self.count_by}")
         check_calibration(self.count_calibration)
 
     def _validate_preprocess_kwargs(self, *args: Any, tile_size: int = 256, tile_overlap: int = 0, **kwargs: Any):
         tile_spans(1, tile_size, tile_overlap)
         super()._validate_preprocess_kwargs(*args, **kwargs)
+
+    def threshold_for(self, threshold: float | Sequence[float] | None) -> float | Sequence[float] | None:
+        """The least score that counts if the caller says this; `None` where the density says how many points."""
+        if threshold is not None:
+            return threshold
+        return None if self.count_by == "density" else self.threshold
 
     def tile_layout(self, height: int, width: int) -> TileLayout:
         """Where the tiles of an image of this size lie."""
@@ -186,7 +202,7 @@ class IOCFormerImageProcessor(CounterImageReader):
                 attributes or keys, for all tiles of all images in order. What the model has no branch for is `None`.
             target_sizes: [N, 2] (height, width) of the images, as in `original_sizes`. Without it, each row is an
                 image of one tile.
-            threshold: the least score that counts; None is that of the processor (released: 0.35).
+            threshold: the least score that counts; None is what the processor says (released: 0.35).
             return_density_map: adds "density_map" [height, width] to each result.
 
         Returns:
@@ -208,7 +224,7 @@ class IOCFormerImageProcessor(CounterImageReader):
                 f"{len(layouts)} images of these sizes have {sum(map(len, layouts))} tiles of {self.tile_size} pixels "
                 f"with an overlap of {self.tile_overlap}. Received: outputs of {rows} tiles"
             )
-        threshold = self.threshold if threshold is None else threshold
+        threshold = self.threshold_for(threshold)
         results, first = [], 0
         for layout in layouts:
             own = {
@@ -253,7 +269,7 @@ def count_image(
             during the call.
         processor: cuts the image and merges the outputs.
         image: anything that the processor takes.
-        threshold: the least score that counts; None is that of the processor (released: 0.35).
+        threshold: the least score that counts; None is what the processor says (released: 0.35).
         batch_size: tiles per forward pass.
         return_density_map: adds "density_map" to the result; `None`: if the model has one.
         on_batch: called with the number of tiles after each forward pass, for a progress bar.
@@ -265,7 +281,7 @@ def count_image(
             finite, or a level that was not calibrated.
     """
     widths = widths_of(processor, level, threshold)
-    threshold = processor.threshold if threshold is None else threshold
+    threshold = processor.threshold_for(threshold)
     parameter = next(model.parameters(), torch.empty(0))
     pixels = processor.to_pixels(image)
     layout = processor.tile_layout(height=pixels.shape[-2], width=pixels.shape[-1])

@@ -7,6 +7,11 @@ threshold are counted. So one query can count twice, and a point in the padding 
 Of a model with several classes, for which nothing is released, a query counts once, as the class of its best channel,
 and channel 0, "no object", never.
 
+A deviation that processors may choose (`count_by="density"`): the density branch says how many, the points where. Each
+tile has as many points as its density says, those with the best scores, whatever these are. In the thesis the density
+branch only guides the queries. Which score is the right threshold differs from picture to picture; the order of the
+scores is what a picture can be asked for (docs/results.md has what it is worth).
+
 Shape letters: T tiles of one image; Q queries; n points; g cells of the density map of one tile; K classes.
 """
 
@@ -48,7 +53,7 @@ class ObjectCount(_Count, total=False):
     - **exact_count** (`float`): The same before rounding, which is what errors are measured of.
     - **has_points** (`bool`): Whether objects are counted by their points; else `count` is that of the density map.
     - **points** (float32 `[n, 2]`): (x, y) in pixels of the image, best score first; in [0, width) and [0, height).
-    - **scores** (float32 `[n]`): in [threshold, 1].
+    - **scores** (float32 `[n]`): in [threshold, 1], or [0, 1] of points by density.
     - **density_count** (`float` or `None`): Sum of the density map; `None` for a model without the density branch.
     - **tile_counts** (int64 `[T]`): Objects per tile, row by row. They sum to `count` where points are counted.
     - **crowded_tiles** (`int`): Tiles where at least 90 % of the queries found something: their count may be too low.
@@ -124,7 +129,7 @@ def merge_tiles(
     logits: torch.Tensor | None,
     pred_points: torch.Tensor | None,
     density_map: torch.Tensor | None,
-    threshold: float | Sequence[float] = 0.35,
+    threshold: float | Sequence[float] | None = 0.35,
     return_density_map: bool | None = False,
 ) -> ObjectCount:
     """Put the outputs for all tiles of one image together.
@@ -134,12 +139,12 @@ def merge_tiles(
         logits: [T, Q, K + 1], or `None` for a model without the regression branch.
         pred_points: [T, Q, >= 2] (x, y, ...) as fractions of the tile; given together with `logits`.
         density_map: [T, K, g, g], or `None` for a model without the density branch.
-        threshold: the least score that counts, of all classes or of each.
+        threshold: the least score that counts, of all classes or of each; `None`: as many points as the density says.
         return_density_map: whether the map of the whole image is wanted; `None`: if there is one.
 
     Raises:
         ValueError: a threshold outside [0, 1]; outputs that are not finite, not of `len(layout)` tiles, or all absent;
-            a map wanted of a model that has none.
+            a map wanted, or points by density, of a model that has none.
     """
     merger = TileMerger(layout, threshold, keep_maps=return_density_map is not False)
     merger.add(logits, pred_points, density_map)
@@ -154,21 +159,23 @@ class TileMerger:
 
     Args:
         layout: where the T tiles lie.
-        threshold: the least score that counts, of all classes or of each.
+        threshold: the least score that counts, of all classes or of each; `None`: as many points as the density says.
         keep_maps: whether the density map of the image will be wanted, which are g x g cells a tile.
 
     Raises:
         ValueError: a threshold outside [0, 1].
     """
 
-    def __init__(self, layout: TileLayout, threshold: float | Sequence[float] = 0.35, keep_maps: bool = False):
-        check_threshold(threshold)
+    def __init__(self, layout: TileLayout, threshold: float | Sequence[float] | None = 0.35, keep_maps: bool = False):
+        if threshold is not None:
+            check_threshold(threshold)
         self._layout, self._threshold, self._keep_maps = layout, threshold, keep_maps
         self._tiles = self._crowded = self._num_queries = self._num_classes = 0
         self._given: list[str] = []
         self._found: list[tuple[torch.Tensor, ...]] = []  # points, scores, classes, tiles
         self._densities: list[torch.Tensor] = []  # [t, K]
         self._maps: list[torch.Tensor] = []  # [t, 1, g, g]
+        self._density_so_far: torch.Tensor | None = None  # float64 [K], of all tiles before
 
     def add(
         self, logits: torch.Tensor | None, pred_points: torch.Tensor | None, density_map: torch.Tensor | None
@@ -176,7 +183,8 @@ class TileMerger:
         """Take the outputs for the next t tiles, row by row; see `merge_tiles`.
 
         Raises:
-            ValueError: outputs that are not finite, of different numbers of tiles, or too few kinds of them.
+            ValueError: outputs that are not finite, of different numbers of tiles, or too few kinds of them; no map
+                for points by density.
         """
         outputs = {"logits": logits, "pred_points": pred_points, "density_map": density_map}
         self._given = [name for name, values in outputs.items() if values is not None]
@@ -187,32 +195,68 @@ class TileMerger:
             if values is not None and len(values) != number:
                 raise ValueError(f"{name} must have one row for each of {number} tiles. Received: {len(values)}")
             check_finite(name, values)
+        densities = None
         if density_map is not None:
             density_map = density_map.detach().cpu().float()
-            self._densities.append(density_of_tiles(density_map, self._layout, self._tiles))
+            densities = density_of_tiles(density_map, self._layout, self._tiles)
+            self._densities.append(densities)
             if self._keep_maps:
                 self._maps.append(density_map.sum(dim=1, keepdim=True))
         if logits is not None and pred_points is not None:
-            self._add_points(logits.detach().cpu(), pred_points.detach().cpu())
+            self._add_points(logits.detach().cpu(), pred_points.detach().cpu(), densities)
         self._tiles += number
 
-    def _add_points(self, logits: torch.Tensor, pred_points: torch.Tensor) -> None:
-        num_tiles, num_queries, num_channels = logits.shape
-        self._num_queries, self._num_classes = num_queries, num_channels - 1
+    def _add_points(self, logits: torch.Tensor, pred_points: torch.Tensor, densities: torch.Tensor | None) -> None:
+        num_queries = logits.shape[1]
+        self._num_queries, self._num_classes = num_queries, logits.shape[2] - 1
         scores = logits.float().sigmoid()  # [t, Q, K + 1]
-        if self._num_classes == 1:
-            counts = scores >= thresholds_of(self._threshold, 1)
-            kinds = torch.zeros(num_tiles, num_queries, dtype=torch.long)
-        else:
-            counts, scores, kinds = (one[..., None] for one in best_classes(scores, self._threshold, at_least=True))
-            kinds, num_channels = kinds[..., 0], 1
-        found = counts.any(dim=-1).sum(dim=-1)  # [t]
-        self._crowded += int((found >= CROWDED_SHARE * num_queries).sum())
         points, owned = self._layout.to_image(pred_points[..., :2].float(), self._tiles)
+        if self._threshold is None:
+            counts, scores, kinds, crowded = self._by_density(scores, owned, densities)
+        else:
+            counts, scores, kinds = self._by_threshold(scores, self._threshold)
+            crowded = counts.any(dim=-1).sum(dim=-1) >= CROWDED_SHARE * num_queries
+        self._crowded += int(crowded.sum())
         chosen = (counts & owned[..., None]).flatten().nonzero()[:, 0]
-        query = chosen // num_channels
+        query = chosen // scores.shape[-1]
         tiles = query // num_queries + self._tiles
         self._found.append((points.flatten(0, 1)[query], scores.flatten()[chosen], kinds.flatten()[query], tiles))
+
+    def _by_threshold(
+        self, scores: torch.Tensor, threshold: float | Sequence[float]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Of scores [t, Q, K + 1] which count and what they are, [t, Q, c] of c channels that may; classes [t, Q]."""
+        if self._num_classes == 1:
+            return scores >= thresholds_of(threshold, 1), scores, torch.zeros(scores.shape[:2], dtype=torch.long)
+        counts, best, kinds = best_classes(scores, threshold, at_least=True)
+        return counts[..., None], best[..., None], kinds
+
+    def _by_density(
+        self, scores: torch.Tensor, owned: torch.Tensor, densities: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As `_by_threshold` for points by density, each query once; and which tiles have hardly enough queries, [t].
+
+        Sums are rounded, not tiles: a hundred tiles with 0.4 objects each have 40 points.
+
+        Args:
+            scores: [t, Q, K + 1]
+            owned: [t, Q], which points are the tile's.
+            densities: [t, K], or `None` of a model without maps.
+        """
+        if densities is None:
+            raise ValueError("Points by density need a model with a density branch. Received: density_branch=False")
+        before = torch.zeros_like(densities[0]) if self._density_so_far is None else self._density_so_far
+        sums = torch.cat([before[None], densities]).cumsum(dim=0)
+        self._density_so_far = sums[-1].clone()
+        wanted = sums.round().long().diff(dim=0)  # [t, K]
+        best, kinds = scores[..., 1:].max(dim=-1)
+        counts = torch.zeros_like(owned)
+        for kind in range(self._num_classes):
+            candidates = owned & (kinds == kind)
+            order = best.masked_fill(~candidates, -1).sort(dim=1, descending=True, stable=True).indices
+            counts |= candidates & (order.argsort(dim=1) < wanted[:, kind, None])
+        number = wanted.sum(dim=-1)
+        return counts[..., None], best[..., None], kinds, (number > 0) & (number >= CROWDED_SHARE * owned.sum(dim=-1))
 
     def merge(
         self,

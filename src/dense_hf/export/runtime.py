@@ -95,7 +95,6 @@ class ExportedCounter(ExportedModel):
             raise InvalidDataError(self.folder / EXPORT_FILE, "a model that counts", self.document.get("task"))
         settings = self.document["processor"]
         self._rules = TileCounting(settings) if "tile_size" in settings else PartCounting(settings)
-        self.threshold: float = self._rules.threshold
 
     def count(
         self, image: Image.Image | np.ndarray, threshold: float | None = None, batch_size: int = 8
@@ -104,7 +103,7 @@ class ExportedCounter(ExportedModel):
 
         Args:
             image: of Pillow, or uint8 [height, width, 3].
-            threshold: the least score that counts; by default the model's.
+            threshold: the least score that counts; by default what the model's processor says.
             batch_size: tiles, or parts of one size, at a time.
 
         Raises:
@@ -113,8 +112,11 @@ class ExportedCounter(ExportedModel):
         pixels = np.asarray(image.convert("RGB") if isinstance(image, Image.Image) else image)
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
             raise ValueError(f"An image must be uint8 [height, width, 3]. Received: {pixels.dtype} {pixels.shape}")
-        chosen = self.threshold if threshold is None else threshold
-        return self._rules(lambda batch: self.run("model", pixel_values=batch), pixels, chosen, batch_size)
+        return self._rules(lambda batch: self.run("model", pixel_values=batch), pixels, threshold, batch_size)
+
+    def threshold_for(self, threshold: float | None) -> float | None:
+        """The least score that counts if the caller says this; `None` where the density says how many points."""
+        return self._rules.threshold_for(threshold)
 
 
 class ExportedVideo(ExportedModel):
@@ -208,7 +210,7 @@ def count_files(
             "model": os.fspath(folder),
             "source": counter.document["source"],
             "precision": counter.document["precision"],
-            "threshold": counter.threshold if threshold is None else threshold,
+            "threshold": counter.threshold_for(threshold),
         }
         tables.finish(rows, failures, settings)
     return rows

@@ -61,8 +61,8 @@ class _Counting:
 class TileCounting(_Counting):
     """Tiles of one size: IOCFormer and CLTR."""
 
-    def __call__(self, run: Run, pixels: np.ndarray, threshold: float, batch_size: int) -> ExportedCount:
-        """Count an image uint8 [height, width, 3]."""
+    def __call__(self, run: Run, pixels: np.ndarray, threshold: float | None, batch_size: int) -> ExportedCount:
+        """Count an image uint8 [height, width, 3]; without a threshold in the processor's way."""
         size = self.settings["tile_size"]
         layout = TileLayout(pixels.shape[0], pixels.shape[1], size, self.settings["tile_overlap"])
         outputs: dict[str, list[np.ndarray]] = {}
@@ -76,30 +76,35 @@ class TileCounting(_Counting):
             for name, values in run(tiles).items():
                 outputs.setdefault(name, []).append(values)
         merged = {name: _finite(name, np.concatenate(values)) for name, values in outputs.items()}
-        density = self._density(layout, merged["density_map"]) if "density_map" in merged else None
+        densities = self._densities(layout, merged["density_map"]) if "density_map" in merged else None
         if "logits" not in merged:
-            return _of_density(density or 0.0)
-        return self._points(layout, merged["logits"], merged["pred_points"], density, threshold)
+            return _of_density(0.0 if densities is None else float(densities.sum()))
+        return self._points(layout, merged["logits"], merged["pred_points"], densities, self.threshold_for(threshold))
 
-    def _density(self, layout: TileLayout, maps: np.ndarray) -> float:
-        """Sum over the cells [T, 1, h, w] that tiles own."""
+    def threshold_for(self, threshold: float | None) -> float | None:
+        """The least score that counts if the caller says this; `None` where the density says how many points."""
+        if threshold is not None:
+            return threshold
+        return None if self.settings.get("count_by") == "density" else self.threshold
+
+    def _densities(self, layout: TileLayout, maps: np.ndarray) -> np.ndarray:
+        """Sums [T] over the cells [T, 1, h, w] that tiles own."""
         rows, columns = (
             np.stack([_owned(span, spans, cells, layout.tile_size) for span in spans])
             for spans, cells in zip((layout.rows, layout.columns), maps.shape[-2:])
         )
         maps = maps[:, 0].astype(np.float64).reshape(layout.num_rows, layout.num_columns, *maps.shape[-2:])
-        return float(np.einsum("rcij,ri,cj->", maps, rows.astype(float), columns.astype(float)))
+        return np.einsum("rcij,ri,cj->rc", maps, rows.astype(float), columns.astype(float)).ravel()
 
     def _points(
         self,
         layout: TileLayout,
         logits: np.ndarray,
         points: np.ndarray,
-        density: float | None,
-        threshold: float,
+        densities: np.ndarray | None,
+        threshold: float | None,
     ) -> ExportedCount:
         scores = _sigmoid(logits)  # [T, Q, 2]: both channels count, as released
-        found = (scores >= threshold).any(axis=-1).sum(axis=-1)
         starts = np.array([(column.start, row.start) for row in layout.rows for column in layout.columns], float)
         places = points[..., :2].astype(np.float64) * layout.tile_size + starts[:, None]
         owned = np.ones(places.shape[:2], bool)
@@ -111,7 +116,18 @@ class TileCounting(_Counting):
                 x, y = places[tile].T
                 owned[tile] = (x >= inner_x[column]) & (x < inner_x[column + 1])
                 owned[tile] &= (y >= inner_y[row]) & (y < inner_y[row + 1])
-        chosen = np.flatnonzero((scores >= threshold) & owned[..., None])
+        if threshold is None:
+            if densities is None:
+                raise ValueError("Points by density need a model with a density branch. Received: one without")
+            scores = scores[..., 1:]
+            wanted = np.diff(np.cumsum([0.0, *densities]).round()).astype(int)
+            order = np.argsort(-np.where(owned, scores[..., 0], -1), axis=1, kind="stable")
+            counts = (np.argsort(order, axis=1) < wanted[:, None])[..., None]
+            crowded = (wanted > 0) & (wanted >= CROWDED_SHARE * owned.sum(axis=1))
+        else:
+            counts = scores >= threshold
+            crowded = counts.any(axis=-1).sum(axis=-1) >= CROWDED_SHARE * scores.shape[1]
+        chosen = np.flatnonzero(counts & owned[..., None])
         order = np.argsort(-scores.ravel()[chosen], kind="stable")[: scores.shape[0] * scores.shape[1]]
         chosen = chosen[order]
         inside = _inside(places.astype(np.float32), layout.width, layout.height)
@@ -120,16 +136,21 @@ class TileCounting(_Counting):
             exact_count=float(len(chosen)),
             points=inside.reshape(-1, 2)[chosen // scores.shape[2]],
             scores=scores.ravel()[chosen],
-            density_count=density,
-            crowded_tiles=int((found >= CROWDED_SHARE * scores.shape[1]).sum()),
+            density_count=None if densities is None else float(densities.sum()),
+            crowded_tiles=int(crowded.sum()),
         )
 
 
 class PartCounting(_Counting):
     """Whole images, or parts of them that are added up: the other counters."""
 
-    def __call__(self, run: Run, pixels: np.ndarray, threshold: float, batch_size: int) -> ExportedCount:
-        """Count an image uint8 [height, width, 3]."""
+    def threshold_for(self, threshold: float | None) -> float:
+        """The least score that counts, if the caller says this."""
+        return self.threshold if threshold is None else threshold
+
+    def __call__(self, run: Run, pixels: np.ndarray, threshold: float | None, batch_size: int) -> ExportedCount:
+        """Count an image uint8 [height, width, 3]; without a threshold with the processor's."""
+        threshold = self.threshold_for(threshold)
         given = {name: self.settings[name] for name in PART_SETTINGS if name in self.settings}  # without None
         layout = PartLayout(pixels.shape[0], pixels.shape[1], **given)
         if layout.resized != pixels.shape[:2]:

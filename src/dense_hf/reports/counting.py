@@ -56,6 +56,11 @@ def write_counting_card(output_dir: Path, run: RunDescription) -> None:
             f"{results.get('threshold_chosen_on', 'training')} images are best. It belongs to the processor and need "
             "not be given."
         )
+    if results.get("count_by") == "density":
+        parts.append(
+            "The density branch says how many points there are, their scores which: no threshold needs to be given. "
+            "With one, what scores at least that counts, as in the thesis."
+        )
     eval_results = measured("object-counting", run.dataset, splits, names)
     tags = ["object-counting", run.tag]
     # the Hub knows its own tasks only, and this is the nearest: objects, and where they are

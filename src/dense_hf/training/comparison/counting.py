@@ -145,12 +145,12 @@ class CountingTask:
         seconds = before + time.process_time() - started
         write_json(folder / "seconds.json", {"training": seconds})
         model, processor = load_counter(folder / "model")
-        if self.choose and _has_scores(model.config):
+        if self._chooses(model, processor):
             processor.threshold = choose_threshold(model, processor, validation, batch_size=self.batch_size)
             processor.save_pretrained(folder / "model")
         return {
             "validation": self._count(model, processor, "validation"),
-            "threshold": getattr(processor, "threshold", None),
+            "threshold": processor.threshold_for(None),
             "training_seconds": seconds,
             **parameters_of(type(model)(model.config)),  # one that is loaded does not know what was not trained
             "curve": logged(folder / "model", "loss"),
@@ -168,11 +168,15 @@ class CountingTask:
         plain = {"validation": training["validation"], "test": judged}
         plain = {split: {key: value for key, value in one.items() if key != "counts"} for split, one in plain.items()}
         threshold = {}
-        if self.choose and _has_scores(model.config):
+        if self._chooses(model, processor):
             threshold = {"threshold": training["threshold"], "threshold_chosen_on": "validation"}
         write_results(folder / "model", read_results(folder / "model") | plain | threshold)
         write_counting_card(folder / "model", describe_data(self._run(entry, seed, folder), dict(self.examples)))
         return judged
+
+    def _chooses(self, model: Any, processor: Any) -> bool:
+        """Whether the validation pictures choose a threshold for this model."""
+        return self.choose and _has_scores(model.config) and processor.threshold_for(None) is not None
 
     def is_judged(self, numbers: Mapping[str, Any]) -> bool:
         """A row that was judged is."""

@@ -3,6 +3,7 @@
 # name -> title in the table, and what it is
 NAMES: dict[str, tuple[str, str]] = {
     "iocformer": ("IOCFormer, local readout", "points by queries that start with what is at their place"),
+    "iocformer_by_density": ("IOCFormer, local readout, points by density", "its density branch says how many"),
     "iocformer_thesis": ("IOCFormer", "points by queries, as in the thesis"),
     "regression": ("IOCFormer without its density branch", "with local readout"),
     "cltr": ("CLTR", "points by queries"),

@@ -62,6 +62,7 @@ class Recipe:
         learning_rate: that fits.
         training: other options of its training.
         options: of its section `model` that are no fields.
+        data: other options of its data and processor.
     """
 
     method: str
@@ -70,6 +71,7 @@ class Recipe:
     learning_rate: float = 5e-4
     training: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 _SMALL_TRANSFORMER: dict[str, Any] = {
@@ -110,6 +112,13 @@ RECIPES: dict[str, Recipe] = {
         _SMALL_TRANSFORMER | _READOUT,
         training=_SLOW_DENSITY,
         options=_AT_MEAN,
+    ),
+    "iocformer_by_density": Recipe(
+        "iocformer",
+        _SMALL_TRANSFORMER | _READOUT,
+        training=_SLOW_DENSITY,
+        options=_AT_MEAN,
+        data={"count_by": "density"},
     ),
     "iocformer_thesis": Recipe(
         "iocformer",
@@ -222,7 +231,7 @@ def sections_of(
             model["backbone_weights"] = budget.backbone_weights
     steps = steps or budget.steps or MEASURED_STEPS[0]
     crops = num_images * data["samples_per_image"]
-    return {"model": model, "data": data, "training": _training(recipe, budget, steps, crops)}
+    return {"model": model, "data": data | recipe.data, "training": _training(recipe, budget, steps, crops)}
 
 
 def _crops(budget: Budget, num_images: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
+from ...counting.image_processing_iocformer import COUNT_BY
 from ...inference.point_source_options import PointSourceArguments
 from ...options import option, refuse_ignored
 from ..calendar_trainer import CalendarArguments
@@ -55,6 +56,11 @@ class CountingDataArguments(PointSourceArguments, ImageArguments):
     choose_threshold: bool = option(
         False, "At the end, take the threshold that counts best on the training images. For few images."
     )
+    count_by: str | None = option(
+        None,
+        "What says how many points there are: threshold (released), or density, the sum of the density branch, which "
+        "needs no threshold (a deviation). Default: as model_name_or_path, else threshold.",
+    )
     distances: list[float] = option(
         [], "Also report the F1 of points that may be so many pixels from the annotated ones."
     )
@@ -91,6 +97,11 @@ class CountingDataArguments(PointSourceArguments, ImageArguments):
                 problems.append(f"{name} must be in [0, 1], received {value}")
         if self.threshold is not None and self.choose_threshold:
             problems.append(f"threshold must not be given with choose_threshold, received {self.threshold}")
+        if self.count_by not in (None, *COUNT_BY):
+            problems.append(f"count_by must be one of {', '.join(COUNT_BY)}, received {self.count_by}")
+        if self.count_by == "density" and (self.choose_threshold or self.threshold is not None):
+            given = "choose_threshold" if self.choose_threshold else f"a threshold of {self.threshold}"
+            problems.append(f"count_by=density needs no threshold, received {given}")
         if not all(distance > 0 for distance in self.distances) or len(set(self.distances)) < len(self.distances):
             problems.append(f"distances must be positive and all different, received {self.distances}")
         if self.feature_cache and not self.fixed_crops:
@@ -108,8 +119,8 @@ class CountingDataArguments(PointSourceArguments, ImageArguments):
         return CropRule(self.crop_size, self.crop_share, self.crop_multiple, self.least_visible, self.corner_crops)
 
     def processor_options(self) -> dict[str, Any]:
-        """As in the parent, with the overlap of tiles and the threshold."""
-        own = {"tile_overlap": self.tile_overlap, "threshold": self.threshold}
+        """As in the parent, with the overlap of tiles and which points count."""
+        own = {"tile_overlap": self.tile_overlap, "threshold": self.threshold, "count_by": self.count_by}
         return super().processor_options() | {name: value for name, value in own.items() if value is not None}
 
 

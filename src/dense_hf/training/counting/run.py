@@ -40,6 +40,10 @@ def train_counter(run: TrainingRun, judged: Sequence[str] = ("validation", "test
     if run.data.choose_threshold and not (run.config.regression_branch and hasattr(run.config, "num_queries")):
         expected = "a threshold is chosen for a counter with queries, as IOCFormer has"
         raise ValueError(f"choose_threshold: {expected}. Received: {run.method.title_of(run.config)}")
+    branches = (getattr(run.config, f"{name}_branch", False) for name in ("density", "regression"))
+    if run.data.count_by == "density" and not all(branches):
+        expected = "points by density are those of a counter with both branches, as IOCFormer has"
+        raise ValueError(f"count_by: {expected}. Received: {run.method.title_of(run.config)}")
     if run.data.threshold is not None and not getattr(run.config, "regression_branch", True):
         title = run.method.title_of(run.config)
         raise ValueError(f"threshold: a score of points, of which {title} has none. Received: {run.data.threshold}")
@@ -65,6 +69,8 @@ def train_counter(run: TrainingRun, judged: Sequence[str] = ("validation", "test
     with cached_features(getattr(model, run.method.encoder)) if run.data.feature_cache else nullcontext():
         trainer.train(resume_from_checkpoint=checkpoint)
     about: dict[str, Any] = {} if names is None else {"class_names": list(names)}
+    if processor.threshold_for(None) is None:
+        about["count_by"] = processor.count_by
     if run.data.choose_threshold:
         about["threshold"] = processor.threshold = choose_threshold(
             trainer.accelerator.unwrap_model(trainer.model),
