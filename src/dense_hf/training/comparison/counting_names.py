@@ -24,4 +24,4 @@ NAMES: dict[str, tuple[str, str]] = {
     "lcfcn": ("LCFCN", "a blob on each object; narrow, from random weights"),
 }
 # quick ones, of each kind
-DEFAULT_METHODS = ("iocformer", "cltr", "density_branch", "p2pnet", "dmcount", "bl")
+DEFAULT_METHODS = ("iocformer_by_density", "cltr", "density_branch", "p2pnet", "dmcount", "bl")
