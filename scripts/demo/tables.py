@@ -8,8 +8,8 @@ from typing import Any
 
 from dense_hf.markdown import percent, spread, table
 
-COLUMNS = ("count", "mae_count", "density_sum", "mae_density")
-HEAD = ("", "count (points)", "MAE", "density sum", "MAE")
+COLUMNS = {"count": ".1f", "mae_count": ".2f", "f1@12": ".3f", "density_sum": ".1f", "mae_density": ".2f"}
+HEAD = ("", "count (points)", "MAE", "F1 at 12 px", "density sum", "MAE")
 CONSTANTS = {"train_density": "density of the training area", "test_mean": "mean of the test squares (not knowable)"}
 
 
@@ -78,12 +78,12 @@ def _range(values: Sequence[float]) -> str:
 
 
 def _counts(name: str, row: dict[str, Any], annotated: int) -> list[str]:
-    numbers = (f"{row['mae_count']:.2f}", f"{row['density_sum']:.1f}", f"{row['mae_density']:.2f}")
+    numbers = (f"{row[column]:{form}}" for column, form in COLUMNS.items() if column != "count")
     return [name, f"{row['count']} of {annotated}", *numbers]
 
 
 def _spread(values: list[float], column: str) -> str:
-    return spread(mean(values), min(values), max(values), ".2f" if column.startswith("mae") else ".1f")
+    return spread(mean(values), min(values), max(values), COLUMNS[column])
 
 
 def _percent(numbers: Mapping[str, float] | float | None) -> str:

@@ -39,7 +39,7 @@ def summarize(trees: Path, output: Path) -> dict[str, Any]:
         seed: evaluate(output / f"seed_{seed}", trees, output / f"seed_{seed}_pictures") for seed in runs.SEEDS
     }
     first = per_seed[runs.SEEDS[0]]
-    fields = ("count", "density_sum", "mae_count", "mae_density")
+    fields = ("count", "density_sum", "mae_count", "mae_density", "f1@12")
     other_place = output / "other_place"
     elsewhere = count_folder(
         IOCFormerForObjectCounting.from_pretrained(other_place).eval(),

@@ -89,7 +89,8 @@ def build(model: str) -> gr.Blocks:
     start = start if isinstance(start, float) else THRESHOLD  # one slider, also where each class has a threshold
     # IOCFormer may lack either; of another counter, what it has shows with the first picture
     has_points, has_density = (getattr(counter.config, f"{name}_branch", True) for name in ("regression", "density"))
-    by_threshold = has_points and processor.threshold_for(None) is not None  # else the density says how many
+    by_density = has_points and processor.threshold_for(None) is None
+    lowest = 0.0 if by_density else LOWEST_THRESHOLD
 
     def look(path: str | None, progress=gr.Progress()):  # noqa: B008  how Gradio is asked for one
         """Run the network on a picture."""
@@ -105,7 +106,7 @@ def build(model: str) -> gr.Blocks:
             result = processor.count_objects(
                 counter,
                 image,
-                threshold=LOWEST_THRESHOLD if by_threshold else None,
+                threshold=LOWEST_THRESHOLD if has_points and not by_density else None,
                 return_density_map=None,  # if the model has one
                 on_batch=advance,
             )
@@ -120,13 +121,13 @@ def build(model: str) -> gr.Blocks:
     def choose(counted: Counted | None, threshold: float):
         """Points, their number and their table for a threshold; no network."""
         with refusals():
-            threshold = number_between(threshold, LOWEST_THRESHOLD, HIGHEST_THRESHOLD)
+            threshold = number_between(threshold, lowest, HIGHEST_THRESHOLD)
         if counted is None:
             return None, "", None, gr.DownloadButton(interactive=False)
         if not has_points:
             words = range_in_words(counted, None, None, processor)
             return in_words(counted.count, names, counted.class_counts), words, None, gr.DownloadButton()
-        sure = counted.scores >= (threshold if by_threshold else 0)
+        sure = counted.scores >= threshold
         points, scores = counted.points[sure], counted.scores[sure]
         picture = draw_points(counted.image, points, f"{len(points)} object{'' if len(points) == 1 else 's'}")
         labels = [(names[number],) if names else () for number in counted.classes[sure].tolist()]
@@ -138,7 +139,7 @@ def build(model: str) -> gr.Blocks:
         table = saved_download(download, "points.csv", csv_bytes(columns, lines))
         number = in_words(len(points), names, [labels.count((name,)) for name in names])
         download_table = gr.DownloadButton(value=table, interactive=True)
-        words = range_in_words(counted, points, threshold if by_threshold else None, processor)
+        words = range_in_words(counted, points, None if by_density and threshold == 0 else threshold, processor)
         return number, words, shown(picture), download_table
 
     plain = {"show_label": False, "interactive": False, "height": 480, "buttons": ["download", "fullscreen"]}
@@ -151,13 +152,15 @@ def build(model: str) -> gr.Blocks:
                 gr.Markdown(f"At most {MAX_FILE_SIZE[:-2]} MB and {MAX_PIXELS // 10**6} megapixels.")
                 run = gr.Button("Count", variant="primary", elem_id="run")
                 slider = gr.Slider(
-                    LOWEST_THRESHOLD,
+                    lowest,
                     HIGHEST_THRESHOLD,
-                    min(max(LOWEST_THRESHOLD, start), HIGHEST_THRESHOLD),
+                    lowest if by_density else min(max(lowest, start), HIGHEST_THRESHOLD),
                     step=0.01,
                     label="Threshold",
-                    info="The least score that counts",
-                    visible=by_threshold,
+                    info="Of as many points as the density says, the least score that counts"
+                    if by_density
+                    else "The least score that counts",
+                    visible=has_points,
                     elem_id="threshold",
                 )
                 examples = example_pictures(Path(folder))

@@ -153,8 +153,8 @@ def clone(tmp_path):
 
 def tree_results() -> dict:
     """As the training of the demo writes them."""
-    seed = {"seed": 1, "count": 101, "density_sum": 104.26, "mae_count": 1.5, "mae_density": 1.254}
-    harder = {"name": "OSBS_029", "annotated": 61, "count": 30, "density_sum": 31.6, "mae_count": 31.0}
+    seed = {"seed": 1, "count": 101, "density_sum": 104.26, "mae_count": 1.5, "mae_density": 1.254, "f1@12": 0.4321}
+    harder = {"name": "OSBS_029", "annotated": 61, "count": 30, "density_sum": 31.6, "mae_count": 31.0, "f1@12": 0.5}
     return {
         "checkpoint": "iocformer-trees",
         "held_out": {
@@ -182,10 +182,10 @@ def test_new_results_are_kept_and_replace_the_old_ones_everywhere(cards, clone):
     assert [before, after] == parts((ROOT / PAGE).read_text(encoding="utf-8"), "trees")[::2]
     card = (clone / "checkpoints/iocformer-trees/README.md").read_text(encoding="utf-8")
     for place in (section, card):
-        assert "| seed 1 | 101 of 109 | 1.50 | 104.3 | 1.25 |" in place
-        assert "| mean (lowest to highest) | 106.5 (101.0 to 112.0) | 2.00 (1.50 to 2.50) |" in place
+        assert "| seed 1 | 101 of 109 | 1.50 | 0.432 | 104.3 | 1.25 |" in place
+        assert "| mean (lowest to highest) | 106.5 (101.0 to 112.0) | 2.00 (1.50 to 2.50) | 0.432 (" in place
         assert "| density of the training area | 59.0 | 6.25 |" in place
-        assert "| OSBS_029 | 30 of 61 | 31.00 | 31.6 | 29.40 |" in place
+        assert "| OSBS_029 | 30 of 61 | 31.00 | 0.500 | 31.6 | 29.40 |" in place
         assert "count of points is off by -7 to +3 %" in " ".join(place.split())
     assert "| test | 1 | 8.00 | 8.00 | 0.07 |" in card
     assert "commit 0123456789ab, started 2026-01-02 03:04 UTC; Python 3.11.7." in card
