@@ -5,13 +5,13 @@
 
 The images and their annotations are real (see dataset_scripts/tree_crowns.py). The model is a small IOCFormer that
 scripts/train_iocformer.py trained on the same forest; scripts/configs/iocformer/tree_crowns.yaml is its recipe, and
-`make train-demo` repeats it. The count is that of the points; how many there are, the density branch says, which is not
-so in the thesis (`count_by`). The exact sum of that branch stands beside it.
+`make train-demo` repeats it. The count is that of the points; how many there are, the density branch says, which is
+not so in the thesis (`count_by`). The exact sum of that branch stands beside it.
 
-The held-out part is judged in squares of 256 pixels: MAE is the mean error of a square's count. F1 is of points at most
-12 pixels from an annotated one, each with its own. Two constants are the baselines: the density of the training images,
-and the held-out squares' own mean (the best that a constant can do, and nothing that a user could know). Then come
-harder pictures, of forests that the model has never seen.
+The held-out part is judged in squares of 256 pixels: MAE is the mean error of a square's count. F1 is of points that
+are at most 12 pixels from an annotated one, each with its own. Two constants are the baselines: the density of the
+training images, and the held-out squares' own mean (the best that a constant can do, and nothing that a user could
+know). Then come harder pictures, of forests that the model has never seen.
 
 OUTPUT gets results.json and, for each picture, the annotated and the found points beside each other, and the density.
 """

@@ -22,7 +22,7 @@ from dense_hf.training.counting.options import parse_counting_run
 
 pytestmark = pytest.mark.no_cover
 
-METHODS = ("p2pnet", "density_branch")
+METHODS = ("p2pnet", "density_branch", "iocformer_by_density")
 
 
 def words_of(data, output, *more):
@@ -43,7 +43,7 @@ def test_it_writes_a_table_curves_and_pictures(done):
     assert code == 0
     results = json.loads((output / "results.json").read_text(encoding="utf-8"))
     assert list(results["rows"]) == [*METHODS, "constant", "ridge"]
-    assert [len(row["seeds"]) for row in results["rows"].values()] == [2, 2, 1, 1]
+    assert [len(row["seeds"]) for row in results["rows"].values()] == [2, 2, 2, 1, 1]
     text = (output / "README.md").read_text(encoding="utf-8")
     for part in ("P2PNet", "Best constant", "Ridge regression", "F1 at 6 px", "one to take", "curves.svg"):
         assert part in text
@@ -68,6 +68,9 @@ def test_numbers_are_those_of_the_models_that_it_leaves(done, tiny_set):
     assert "counts of the validation images are best" in (output / "p2pnet/seed_2/model/README.md").read_text()
     model, processor = load_counter(output / "p2pnet" / "seed_2" / "model")
     assert processor.threshold == results["rows"]["p2pnet"]["seeds"]["2"]["training"]["threshold"]
+    model, processor = load_counter(output / "iocformer_by_density" / "seed_2" / "model")
+    assert processor.count_by == "density"
+    assert results["rows"]["iocformer_by_density"]["seeds"]["2"]["training"]["threshold"] is None
 
 
 def test_what_is_done_is_not_done_again(done, tiny_set):
