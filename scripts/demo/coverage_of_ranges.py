@@ -25,6 +25,7 @@ from dense_hf.counting.count_ranges import (
     describe_picture,
     find_unlike,
     range_around,
+    second_opinion,
     spread_of,
 )
 from dense_hf.data import write_file
@@ -52,7 +53,7 @@ def looked_at(model: Any, processor: Any, folder: str, splits: list[str], square
             pixels = processor.to_pixels(image.crop(box))
             result = processor.count_objects(model, pixels)
             described = describe_count(result)
-            density_count = result["density_count"] if "disagreement" in described else None
+            density_count = second_opinion(result)
             inside = ((example.points >= box[:2]) & (example.points < box[2:])).all(axis=1)
             found.append(
                 {

@@ -220,6 +220,7 @@ def range_in_words(counted: Counted, points: np.ndarray | None, threshold: float
         density_count=counted.density_count,
         tile_counts=torch.zeros(0),
         crowded_tiles=0,
+        by_density=points is not None and threshold is None,
     )
     add_range(result, processor.to_pixels(counted.image), widths, processor)
     low, high = result["range"]

@@ -17,7 +17,14 @@ from PIL import Image
 
 from dense_hf import CounterImageProcessor, IOCFormerImageProcessor
 from dense_hf.cli import main
-from dense_hf.counting.count_ranges import describe_picture, find_unlike, range_around, spread_of
+from dense_hf.counting.count_ranges import (
+    describe_count,
+    describe_picture,
+    find_unlike,
+    range_around,
+    second_opinion,
+    spread_of,
+)
 from dense_hf.counting.tiling import PartLayout, TileLayout
 from dense_hf.errors import InvalidDataError
 from dense_hf.inference.calibration import conformal_quantile, expected_span, pictures_needed, tile_of
@@ -243,6 +250,10 @@ def test_pipeline_reports_range_and_level(calibrated, counter_checkpoint, survey
     calibration = processor.count_calibration
     processor.count_calibration = calibration | {"settings": calibration["settings"] | {"count_by": "density"}}
     assert counter(photo, level=0.9)["level"] == 0.9
+    by_density, sure = (processor.count_objects(model, photo, threshold=one) for one in (None, processor.threshold))
+    assert second_opinion(by_density) is None, "points and density are one opinion"
+    assert second_opinion(sure) == by_density["density_count"]
+    assert set(describe_count(sure)) - set(describe_count(by_density)) == {"disagreement"}
     with pytest.raises(ValueError, match=r"count_by threshold for density"):
         counter(photo, level=0.9, threshold=processor.threshold)
     plain_model, plain = load_counter(counter_checkpoint)

@@ -136,9 +136,8 @@ def add_range(result: ObjectCount, pixels: Tensor, widths: Mapping[str, float], 
         widths: see `widths_of`.
         processor: with `count_calibration`.
     """
-    count, density_count = result["exact_count"], result["density_count"]
-    spread = spread_of(count, density_count if result["has_points"] else None)
-    result["range"] = range_around(count, spread, widths["image"])
+    spread = spread_of(result["exact_count"], second_opinion(result))
+    result["range"] = range_around(result["exact_count"], spread, widths["image"])
     result["level"] = widths["level"]
     tiles = [range_around(tile, spread_of(tile), widths["tile"]) for tile in result["tile_counts"].tolist()]
     result["tile_ranges"] = torch.tensor(tiles)
@@ -147,11 +146,16 @@ def add_range(result: ObjectCount, pixels: Tensor, widths: Mapping[str, float], 
         logger.warning(f"A picture unlike those of the calibration, so its range may not hold: {result['unlike'][0]}.")
 
 
+def second_opinion(result: ObjectCount) -> float | None:
+    """The density count of points that do not come from it; else `None`."""
+    return result["density_count"] if result["has_points"] and not result.get("by_density") else None
+
+
 def describe_count(result: ObjectCount) -> dict[str, float]:
     """The count, and how far the density map differs from it for its size, as numbers that vary alike."""
-    count, density_count = result["exact_count"], result["density_count"]
+    count, density_count = result["exact_count"], second_opinion(result)
     numbers = {"count": count}
-    if density_count is not None and result["has_points"]:
+    if density_count is not None:
         numbers["disagreement"] = abs(count - density_count) / spread_of(count)
     return numbers
 
@@ -198,6 +202,7 @@ __all__ = [
     "describe_count",
     "describe_picture",
     "range_around",
+    "second_opinion",
     "spread_of",
     "widths_of",
 ]

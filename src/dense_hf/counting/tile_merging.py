@@ -60,12 +60,14 @@ class ObjectCount(_Count, total=False):
     - **classes** (int64 `[n]`): of each point, from 0 to K - 1.
     - **class_counts** (K of `int`): Objects of each class; they sum to `count` where points are counted.
     - **class_density_counts** (K of `float`, or `None`): The same of the density map.
+    - **by_density** (`bool`, absent means not): The density says how many points there are: both are one opinion.
     - **density_map** (float32 `[height, width]`, only if asked for): Objects per pixel; it sums to `density_count`.
     - **range** (`tuple[int, int]`), **level** (`float`), **tile_ranges** (int64 `[T, 2]`), **unlike** (`list[str]`),
       only of a calibrated model: which numbers of objects are within the range of that level, of the image and of
       each tile, and in what the picture differs from those of the calibration. See `count_ranges.py`.
     """
 
+    by_density: bool
     density_map: torch.Tensor
     range: tuple[int, int]
     level: float
@@ -282,6 +284,8 @@ class TileMerger:
         of_classes = None if densities is None else densities.sum(dim=0).tolist()
         if densities is None or self._found:
             result = self._merge_points(None if densities is None else density_count)
+            if self._threshold is None:
+                result["by_density"] = True
         else:
             result = ObjectCount(
                 count=round(density_count),

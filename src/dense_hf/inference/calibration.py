@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 from tqdm.auto import tqdm
 
-from ..counting.count_ranges import COUNT_SETTINGS, describe_count, describe_picture, spread_of
+from ..counting.count_ranges import COUNT_SETTINGS, describe_count, describe_picture, second_opinion, spread_of
 from ..counting.tiling import PartLayout, TileLayout
 from ..data.files import read_bytes, write_file
 from ..errors import InvalidDataError
@@ -123,7 +123,7 @@ def calibrate_counts(
             result = processor.count_objects(model, pixels, batch_size=batch_size)
             require_finite(result["exact_count"])
         described = describe_count(result)
-        density_count = result["density_count"] if "disagreement" in described else None
+        density_count = second_opinion(result)
         error = abs(len(example.points) - result["exact_count"])
         images.append(np.array([error / spread_of(result["exact_count"], density_count)]))
         layout = processor.tile_layout(pixels.shape[-2], pixels.shape[-1])
