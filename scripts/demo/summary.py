@@ -110,6 +110,8 @@ def street_lines(results: Mapping[str, Any]) -> Iterator[Line]:
         ("cffm", "lost", "mean_iou", "mIoU"),
         ("mrcfa", "released", "vc8", "VC8"),
     ):
+        if part not in methods[name]:  # results of before 2026-12
+            continue
         row, best = methods[name], max(plain, key=lambda one: one[part][key]["mean"])
         data = "street, pseudo labels" + ", every 4th frame lost" * (part == "lost")
         method = f"**{row['title']}, bundled**" if name == "cffm" else row["title"]
