@@ -164,8 +164,7 @@ def street_table(results: Mapping[str, Any]) -> str:
     shares = {method["title"]: method["per_class_iou"] for method in methods.values()}
     parts = [
         f"Frames 600 to 794, against pseudo labels, in percent: mean of {seeds} seeds (lowest to highest). VC in the "
-        "released protocol,\nthen in that of the thesis' text"
-        + ("; last with every fourth frame black." if "lost" in constant else "."),
+        f"released protocol,\nthen in that of the thesis' text{last}",
         table(("", "parameters", *titles.values()), rows),
         "Minus SegFormer, seed by seed:",
         table(("", *titles.values()), gains),
