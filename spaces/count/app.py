@@ -45,7 +45,7 @@ SHOWN_SIDE = 1600  # pixels of the pictures on the page; numbers and the table a
 LOWEST_THRESHOLD, THRESHOLD, HIGHEST_THRESHOLD = 0.1, 0.35, 0.9
 
 INTRODUCTION = """# Count objects
-Upload a picture. The model says where it sees an object, and its density branch gives a second opinion.
+Upload a picture. The model says where it sees an object, and its density branch how many there are.
 """
 
 

@@ -59,8 +59,8 @@ examples:
     dense-hf count "survey/**/*.jpg" --no-overlays --threshold 0.5 --model checkpoints/iocformer
 
 files in the output folder:
-  counts.csv    one line per image: file, width, height, count, density_count (the second opinion of the density
-                branch), mean_score, crowded_tiles (where the count may be too low); of a model that was calibrated
+  counts.csv    one line per image: file, width, height, count, density_count (the sum of the density
+                map), mean_score, crowded_tiles (where the count may be too low); of a model that was calibrated
                 (`dense-hf calibrate`) range_low, range_high, level and unlike: so large a share of pictures like
                 those of the calibration has a number of objects in the range, and in what this one is unlike them;
                 of a model with several classes a column count_NAME for each

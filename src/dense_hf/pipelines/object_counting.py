@@ -166,7 +166,7 @@ class ObjectCountingPipeline(ImageProcessorPipeline):
               right, y down. Empty for a model that only has a density branch.
             - **class_counts** (`dict[str, int]`, of a model with several classes): The number of objects of each, by
               its name; points have their "label" then.
-            - **density_count** (`float` or `None`): The second opinion of the density branch.
+            - **density_count** (`float` or `None`): The sum of the density map.
             - **density_map** (float32 array `[height, width]`, if asked for): Objects per pixel. The sum over a region
               is the number of objects in it.
             - **regions** (`list`, if given): One `{"name", "count", "density_count"}` per region.

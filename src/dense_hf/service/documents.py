@@ -93,7 +93,7 @@ class Count(BaseModel):
 
     count: int
     points: list[Point] = Field(description="best score first; none of a model with a density map only")
-    density_count: float | None = Field(description="second opinion of the density branch")
+    density_count: float | None = Field(description="sum of the density map")
     class_counts: dict[str, int] = Field({}, description="of a model with several classes")
     range: tuple[int | float, int | float] = Field((0, 0), description="of a calibrated model, around the count")
     level: float = Field(0, description="share of pictures whose number of objects is in the range")
