@@ -326,7 +326,7 @@ def _count_file(
     read: Callable[[Path], "OpenedPicture"],
     model: Any,
     processor: "IOCFormerImageProcessor",
-    threshold: float | list[float] | None,
+    threshold: float | Sequence[float] | None,
     batch_size: int,
     options: Mapping[str, Any],
     names: Sequence[str],
