@@ -90,7 +90,9 @@ def build(model: str) -> gr.Blocks:
     # IOCFormer may lack either; of another counter, what it has shows with the first picture
     has_points, has_density = (getattr(counter.config, f"{name}_branch", True) for name in ("regression", "density"))
     by_density = has_points and processor.threshold_for(None) is None
-    lowest = 0.0 if by_density else LOWEST_THRESHOLD
+    lowest, about = LOWEST_THRESHOLD, "The least score that counts"
+    if by_density:
+        lowest, about = 0.0, "The least score that counts, of as many points as the density says"
 
     def look(path: str | None, progress=gr.Progress()):  # noqa: B008  how Gradio is asked for one
         """Run the network on a picture."""
@@ -157,9 +159,7 @@ def build(model: str) -> gr.Blocks:
                     lowest if by_density else min(max(lowest, start), HIGHEST_THRESHOLD),
                     step=0.01,
                     label="Threshold",
-                    info="Of as many points as the density says, the least score that counts"
-                    if by_density
-                    else "The least score that counts",
+                    info=about,
                     visible=has_points,
                     elem_id="threshold",
                 )

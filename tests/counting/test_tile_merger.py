@@ -80,7 +80,7 @@ def test_points_by_density_in_tiles_with_less_than_half_an_object():
     assert merge_tiles(layout, logits, points, torch.zeros(10, 1, 4, 4), threshold=None)["count"] == 0
 
 
-def test_more_density_than_queries_is_said(caplog):
+def test_more_density_than_queries_is_told():
     result = merge_tiles(TileLayout(32, 32, 32), *outputs_of(1)[:2], torch.full((1, 1, 4, 4), 10.0), threshold=None)
     assert (result["count"], result["crowded_tiles"]) == (50, 1)
     assert result["density_count"] == 160

@@ -137,6 +137,20 @@ def test_a_training_whose_density_says_how_many(tiny_set, tiny_model, run_here, 
     run_here("evaluate_counting.py", *words)
     numbers = json.loads((tmp_path / "numbers.json").read_text())
     assert numbers["test"]["mae"] == results["test"]["mae"]
+    words = ("--model_name_or_path", tmp_path / "run", "--data_dir", tiny_set, "--disable_tqdm", "true")
+    words += (
+        "--num_train_epochs",
+        1,
+        "--lr_milestones",
+        1,
+        "--eval_strategy",
+        "no",
+        "--load_best_model_at_end",
+        "false",
+    )
+    for name, more, expected in (("on", (), "density"), ("sure", ("--threshold", 0.4), "threshold")):
+        run_here("train_iocformer.py", *words, *more, "--output_dir", tmp_path / name)
+        assert load_counter(str(tmp_path / name), "cpu")[1].count_by == expected
 
 
 @pytest.mark.parametrize(

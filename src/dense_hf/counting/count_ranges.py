@@ -106,15 +106,15 @@ def widths_of(processor: Any, level: float | None, threshold: Any = None) -> Map
             "A range needs a model calibrated on annotated pictures: dense-hf calibrate MODEL DATA. Received: "
             f"level={level} for a model that was not"
         )
-    known = dict(calibration["settings"])
+    settings = dict(calibration["settings"])
     if hasattr(processor, "count_by"):
-        known.setdefault("count_by", "threshold")  # calibrations of before there was another way
-    now = {name: getattr(processor, name, None) for name in known}
+        settings.setdefault("count_by", "threshold")  # calibrations of before there was another way
+    now = {name: getattr(processor, name, None) for name in settings}
     if threshold is not None and "threshold" in now:
         now["threshold"] = threshold
         if "count_by" in now:
             now["count_by"] = "threshold"
-    if changed := [f"{name} {now[name]} for {value}" for name, value in known.items() if now[name] != value]:
+    if changed := [f"{name} {now[name]} for {value}" for name, value in settings.items() if now[name] != value]:
         if level is None:
             logger.warning_once(f"No range: the model was calibrated with other settings ({', '.join(changed)}).")
             return None

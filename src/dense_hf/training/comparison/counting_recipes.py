@@ -8,7 +8,7 @@ and LCFCN are networks of their own, which start from random weights, and are na
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...counting.configuration_density_counter import METHODS
@@ -106,20 +106,10 @@ def _density(name: str, **fields: Any) -> Recipe:
     return Recipe("density_counter", model | fields, training=training)
 
 
+_IOCFORMER = Recipe("iocformer", _SMALL_TRANSFORMER | _READOUT, training=_SLOW_DENSITY, options=_AT_MEAN)
 RECIPES: dict[str, Recipe] = {
-    "iocformer": Recipe(
-        "iocformer",
-        _SMALL_TRANSFORMER | _READOUT,
-        training=_SLOW_DENSITY,
-        options=_AT_MEAN,
-    ),
-    "iocformer_by_density": Recipe(
-        "iocformer",
-        _SMALL_TRANSFORMER | _READOUT,
-        training=_SLOW_DENSITY,
-        options=_AT_MEAN,
-        data={"count_by": "density"},
-    ),
+    "iocformer": _IOCFORMER,
+    "iocformer_by_density": replace(_IOCFORMER, data={"count_by": "density"}),
     "iocformer_thesis": Recipe(
         "iocformer",
         _SMALL_TRANSFORMER,

@@ -54,6 +54,8 @@ def train_counter(run: TrainingRun, judged: Sequence[str] = ("validation", "test
     if run.model.start_at_mean_density:
         start_at_mean_density(model, examples["train"])
     processor, train_set = build_data(run, examples["train"])
+    if hasattr(processor, "count_by") and (run.data.choose_threshold or run.data.threshold is not None):
+        processor.count_by = "threshold"  # also where the model that this one goes on from had none
     card = describe_data(run, examples)
     trainer = CountingTrainer(
         model=model,
