@@ -10,6 +10,7 @@ variable WEAK_LABELS_MODEL names the model.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -76,16 +77,17 @@ def build(model: str) -> gr.Blocks:
         class_name: str,
         references: int,
         background_score: float,
+        score_alone: float,
         progress=gr.Progress(),  # noqa: B008
     ):
         """Maps and masks of all images, and how large the masks are."""
         with refusals():
             class_id = class_names.index(class_name)
             num_references = int(number_between(references, *REFERENCES))
-            background_score = number_between(background_score, *BACKGROUND_SCORES)
+            scores = [number_between(score, *BACKGROUND_SCORES) for score in (score_alone, background_score)]
 
-        def mask_of(attention: dict[int, np.ndarray]) -> np.ndarray:
-            return make_pseudo_label(attention, None, len(class_names), background_score=background_score)
+        def mask_of(attention: dict[int, np.ndarray], score: float) -> np.ndarray:
+            return make_pseudo_label(attention, None, len(class_names), background_score=score)
 
         paths = {f"{number}. {Path(path).name}": path for number, (path, _) in enumerate(gallery or (), start=1)}
         pictures, rows = [], []
@@ -99,7 +101,7 @@ def build(model: str) -> gr.Blocks:
                 for name in progress.tqdm(paths, unit="images"):
                     image = group.read_image(name)
                     before, after = alone.attention(name), together.attention(name)
-                    masks = [mask_of(attention) for attention in (before, after)]
+                    masks = [mask_of(attention, score) for attention, score in zip((before, after), scores)]
                     shares = [round(100 * float(np.isin(mask, class_id + 1).mean()), 2) for mask in masks]
                     rows.append([name, *shares])
                     drawn = np.where(masks[1] == class_id + 1, class_id, len(class_names))
@@ -135,13 +137,9 @@ def build(model: str) -> gr.Blocks:
                 references = gr.Slider(
                     *REFERENCES, 3, step=1, label="References", info="Others that each image is compared with"
                 )
-                background = gr.Slider(
-                    *BACKGROUND_SCORES,
-                    float(np.clip(round(default_background_score(classifier.config), 2), *BACKGROUND_SCORES)),
-                    step=0.05,
-                    label="Background score",
-                    info="A mask is where the evidence is stronger; higher makes it smaller",
-                    elem_id="background",
+                background = slider_of_score(classifier.config, REFERENCES[0], "Background score", "background")
+                background_alone = slider_of_score(
+                    classifier.config, 0, "Background score, image alone", "background-alone"
                 )
                 run = gr.Button("Find it", variant="primary", elem_id="run")
                 if examples := example_images(class_names):
@@ -168,8 +166,22 @@ def build(model: str) -> gr.Blocks:
                     interactive=False,
                     elem_id="shares",
                 )
-        run.click(look, [upload, what, references, background], [results, shares])
+        run.click(look, [upload, what, references, background, background_alone], [results, shares])
     return app
+
+
+def slider_of_score(config: Any, num_references: int, label: str, elem_id: str) -> gr.Slider:
+    """From the score that the model has for such maps on."""
+    low, high = BACKGROUND_SCORES
+    return gr.Slider(
+        low,
+        high,
+        min(max(round(default_background_score(config, num_references), 2), low), high),
+        step=0.05,
+        label=label,
+        info="A mask is where the evidence is stronger; higher makes it smaller",
+        elem_id=elem_id,
+    )
 
 
 def too_small(mask: np.ndarray) -> str:

@@ -66,7 +66,7 @@ NAMES = {
     r"contrastive_start_epoch": (0, 1_000_000),
     r"hidden_size|head_hidden_size|resnet_embedding_size": (1, 16_384),
     r"scale_views|equivariance_scale": (0, 3),
-    r"background_score": (0, 1),
+    r"(single_round_)?background_score": (0, 1),
     r"affinity_scale|feature_scale": (0, 1e6),
     r"(decoder_)?atrous_rates|multi_grid|(encoder_)?output_stride": (-1024, 1024),
     # all

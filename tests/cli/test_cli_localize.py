@@ -233,7 +233,8 @@ def test_what_cannot_be_done(localize, tmp_path, capsys, options, message):
 
 def test_the_score_of_the_checkpoint_and_masks_that_decide_nothing(photos, table, tmp_path, capsys):
     """Without an option, the background has the score that belongs to the classifier; who decides nothing says so."""
-    tiny_model(id2label=dict(enumerate(CLASSES)), background_score=1.0).save_pretrained(tmp_path / "strict")
+    scores = {"background_score": 1.0, "single_round_background_score": 0.25}
+    tiny_model(id2label=dict(enumerate(CLASSES)), **scores).save_pretrained(tmp_path / "strict")
     PROCESSOR.save_pretrained(tmp_path / "strict")
     arguments = ["localize", str(photos), "--labels", str(table), "--model", str(tmp_path / "strict")]
     assert main([*arguments, "--output", str(tmp_path / "out")]) == 0
@@ -250,6 +251,8 @@ def test_the_score_of_the_checkpoint_and_masks_that_decide_nothing(photos, table
     document = json.loads((tmp_path / "given" / "areas.json").read_text())
     assert document["background_score"] == 0
     assert "5 masks decide nothing" not in capsys.readouterr().err
+    assert main([*arguments, "--output", str(tmp_path / "alone"), "--num-references", "0", "--no-overlays"]) == 0
+    assert json.loads((tmp_path / "alone" / "areas.json").read_text())["background_score"] == 0.25
 
 
 def test_no_readable_image_is_nothing_done(localize, photos, tmp_path, capsys):

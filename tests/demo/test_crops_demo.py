@@ -24,6 +24,7 @@ from dense_hf.training.comparison.weak_baselines import judge_labels
 from dense_hf.training.segmenter.options import parse_segmenter_run
 from dense_hf.weak_segmentation import LocalizationSettings, PseudoLabelSettings
 from dense_hf.weak_segmentation.image_processing_mcis import MCISImageProcessor
+from dense_hf.weak_segmentation.pseudo_labels import default_background_score
 
 pytestmark = pytest.mark.no_cover
 
@@ -128,7 +129,10 @@ def test_rows_are_what_their_titles_say_and_all_scripts_can_read_them(script, tm
     localization = LocalizationSettings(**settings["localization"])
     assert localization.num_references == (0 if name in ("basic", "single_round") else 3)
     assert localization.use_contrastive == (name == "contrastive_maps")
-    assert PseudoLabelSettings(**settings["pseudo_labels"]).crf is False
+    labels = PseudoLabelSettings(**settings["pseudo_labels"])
+    assert labels.crf is False
+    if name != "basic":  # the scores that the bundled model keeps are those that its rows were measured with
+        assert labels.background_score == default_background_score(run.config, localization.num_references)
 
 
 @pytest.fixture

@@ -96,6 +96,23 @@ def test_averaging_three_frames_is_a_baseline_too(script):
     ]
 
 
+def test_masks_from_labels_stand_beside_the_best_classifier_of_single_images(script):
+    def row(*pairs):
+        seeds = [{"training": {"validation": {"mean_iou": one}}, "test": {"mean_iou": two}} for one, two in pairs]
+        return {"title": f"{pairs}", "learns": True, "seeds": dict(enumerate(seeds))}
+
+    rows = {
+        "basic": row((0.2, 0.2), (0.2, 0.2)),
+        "basic_scaled": row((0.1, 0.3)),
+        "mcis": row((0.3, 0.2), (0.3, 0.3)),
+        "mcis_multi": row((0.2, 0.4), (0.2, 0.4)),
+        "mcis_gate": row((0.9, 0.9)),
+    }
+    ((_, method, _, share, baseline, its_share),) = script("summary").weak_lines({"rows": rows})
+    assert (method, share) == (rows["mcis"]["title"], "25.0 (20.0 to 30.0)")
+    assert (baseline, its_share) == (rows["basic_scaled"]["title"] + ", one seed", "30.0")
+
+
 def test_the_methods_of_the_thesis_where_frames_are_lost(script):
     found = {"per_frame": [0.3, 0.3], "cffm": [0.4, 0.5], "mrcfa": [0.35], "pspnet": [0.2]}
     rows = camvid_rows("mean_iou@black:4+video=0016E5_dense", **found)

@@ -46,9 +46,19 @@ def test_parts_are_those_of_the_released_maps(program, data, model):
     settings = program.LocalizationSettings(num_references=0), program.LocalizationSettings()
     parts = program.parts_of(*(program.Localizer(loaded, processor, group, one) for one in settings))
     name = images.images[0].name
-    alone, own, others, views, everything = (part(name) for part in parts.values())
+    alone, second, own, others, views, everything, own_by_first, all_by_first = (part(name) for part in parts.values())
+    swapped, _ = program.load_mcis(model)
+    swapped.common_classifier = swapped.classifier
+    of_swapped = program.parts_of(*(program.Localizer(swapped, processor, group, one) for one in settings))
     for class_id, maps in everything.items():
         assert (alone[class_id].shape[0], own[class_id].shape[0]) == (1, 1)
         assert maps[-1:].equal(others[class_id])
         assert maps[:-1].equal(views[class_id])
+        for found, part in (
+            (own_by_first, "with itself"),
+            (all_by_first, "all, as released"),
+            (alone, "alone, second layer"),
+        ):
+            assert found[class_id].equal(of_swapped[part](name)[class_id])
+        assert not second[class_id].equal(alone[class_id])
         assert not own[class_id].equal(others[class_id]) or len(group.members(class_id)) == 1

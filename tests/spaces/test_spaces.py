@@ -163,8 +163,9 @@ def test_weak_labels(addresses, open_page, tmp_path):
     page = open_page(addresses["weak_labels"])
     upload(page, *paths)
     page.wait_for_function("document.querySelectorAll('#upload img').length >= 3")
-    page.fill("#background input[type=number]", "0.3")
-    page.press("#background input[type=number]", "Tab")
+    for slider, score in (("background", "0.3"), ("background-alone", "0.2")):
+        page.fill(f"#{slider} input[type=number]", score)
+        page.press(f"#{slider} input[type=number]", "Tab")
     page.click("#run")
 
     checkpoint = ROOT / "checkpoints" / "mcis-crops"
@@ -173,10 +174,10 @@ def test_weak_labels(addresses, open_page, tmp_path):
     images = {f"{place}. {path.name}": open_image(path) for place, path in enumerate(paths, start=1)}
     group = ImageGroup({name: [0] for name in images}, images.__getitem__)
     expected = [[name] for name in images]
-    for references in (0, 3):
+    for references, score in ((0, 0.2), (3, 0.3)):
         with Localizer(model, processor, group, LocalizationSettings(num_references=references)) as localizer:
             for row in expected:
-                mask = make_pseudo_label(localizer.attention(row[0]), None, 3, background_score=0.3)
+                mask = make_pseudo_label(localizer.attention(row[0]), None, 3, background_score=score)
                 row.append(round(100 * float((mask == 1).mean()), 2))
     page.wait_for_function("document.querySelectorAll('#results img').length >= 9", timeout=120_000)
     assert [[name, float(alone), float(together)] for name, alone, together in cells(page, 3)] == expected

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from tiny_mcis import picture, random_labels, random_pixels, tiny_config, tiny_model
 from transformers import Trainer, TrainingArguments, pipeline
 
@@ -53,12 +54,14 @@ def test_partners_may_still_be_given_by_position():
 
 
 def test_the_score_of_the_background_belongs_to_the_checkpoint(tmp_path):
-    tiny_model(background_score=0.45).save_pretrained(tmp_path)
+    tiny_model(background_score=0.45, single_round_background_score=0.3).save_pretrained(tmp_path)
     MCISImageProcessor(size={"height": 64, "width": 64}).save_pretrained(tmp_path)
     assert MCISConfig.from_pretrained(tmp_path).background_score == 0.45
     segmenter = pipeline("weakly-supervised-segmentation", model=str(tmp_path), device="cpu")
     images, labels = [picture(0), picture(1)], [[0], [0, 2]]
-    for chosen, score in (({}, 0.45), ({"background_score": 0.7}, 0.7)):
+    alone = {"num_references": 0}
+    cases = (({}, 0.45), ({"background_score": 0.7}, 0.7), (alone, 0.3), (alone | {"background_score": 0.7}, 0.7))
+    for chosen, score in cases:
         for result, ids in zip(segmenter(images, labels, **chosen), labels):
             names = [
                 MCISForImageClassification.from_pretrained(tmp_path).config.id2label[class_id] for class_id in ids
@@ -68,24 +71,30 @@ def test_the_score_of_the_background_belongs_to_the_checkpoint(tmp_path):
                 result["segmentation"], make_pseudo_label(maps, None, 5, background_score=score)
             )
     for score in (-0.1, 1.1):
-        with pytest.raises(ValueError, match="background_score"):
-            tiny_config(background_score=score)
+        for name in ("background_score", "single_round_background_score"):
+            with pytest.raises(ValueError, match=rf"\b{name} must be"):
+                tiny_config(**{name: score})
 
 
 def test_maps_of_a_data_set_tell_the_score_of_their_classifier(tmp_path):
     picture(0).save(tmp_path / "a.png")
-    model = tiny_model(background_score=0.45)
+    model = tiny_model(background_score=0.45, single_round_background_score=0.0)
     images = WeakFolder(tuple(model.config.id2label.values()), (WeakImage("a", tmp_path / "a.png", (1,)),))
     processor = MCISImageProcessor(size={"height": 64, "width": 64})
-    make_maps(model, processor, images, tmp_path / "maps", LocalizationSettings(), "tiny", progress=False)
-    assert background_score_of(tmp_path / "maps") == 0.45
+    for number, score in ((3, 0.45), (0, 0.0)):
+        folder, settings = tmp_path / f"maps_{number}", LocalizationSettings(num_references=number)
+        make_maps(model, processor, images, folder, settings, "tiny", progress=False)
+        assert background_score_of(folder) == score
     assert background_score_of(tmp_path) == 0.2  # not of make_maps.py
 
 
 def test_the_bundled_model_has_its_own():
-    """Of maps of several rounds; its training chose it, see scripts/configs/mcis/crops.yaml."""
+    """For both kinds of maps; training crops chose them, see scripts/configs/mcis/crops.yaml."""
+    recipe = yaml.safe_load((ROOT / "scripts/configs/mcis/crops.yaml").read_text())["classifier"]["model"]
     config = json.loads((ROOT / "checkpoints/mcis-crops/config.json").read_text())
-    assert config["background_score"] == 0.6
+    names = ("background_score", "single_round_background_score", "affinity", "affinity_scale", "feature_scale")
+    names += ("shared_class_head",)
+    assert {name: config[name] for name in names} == {name: recipe[name] for name in names}
     assert MCISConfig().background_score == 0.2
 
 

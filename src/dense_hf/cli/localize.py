@@ -143,7 +143,8 @@ def run(args: argparse.Namespace) -> int:
         with loading(args.model):
             model, processor = load_mcis(args.model, args.device or part.device or best_device())
         if not given:
-            rules = replace(rules, background_score=default_background_score(model.config))
+            score = default_background_score(model.config, localization.num_references)
+            rules = replace(rules, background_score=score)
         class_names = [name for _, name in sorted((model.config.id2label or {}).items())]
         earlier = listed_files(args.output / RECORD) | part.excluded()
         images, errors = list_images(args.folder, args.labels, class_names, earlier)

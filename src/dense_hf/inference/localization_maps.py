@@ -137,7 +137,8 @@ def make_maps(
         claim_folder(Path(directory), maker, SETTINGS_FILE, "maps", resume),
     ):
         write_maps(directory, images, lambda image: localizer.attention(image.name), "Maps", progress)
-        summary = {**maker, "background_score": default_background_score(model.config), **_counts(images)}
+        score = default_background_score(model.config, settings.num_references)
+        summary = {**maker, "background_score": score, **_counts(images)}
         finish_folder(directory, SUMMARY_FILE, summary)
     return summary
 

@@ -83,7 +83,7 @@ class WeaklySupervisedSegmentationPipeline(ImageProcessorPipeline):
                 itself.
             seed (`int`, *optional*, defaults to 0): Of the references.
             background_score (`float`, *optional*): Without saliency: what a class must exceed. By default the score in
-                the model's configuration.
+                the model's configuration, which may have one of its own for `num_references=0`.
             background_power (`float`, *optional*): Without saliency, instead of the score: the background's is
                 (1 - highest score of a class) ^ `background_power`.
             crf (`bool`, *optional*, defaults to `False`): Without saliency: whether masks follow the image's edges.

@@ -86,10 +86,17 @@ def class_cells(results: Results) -> tuple[list[str], list[list[str]]]:
 
 
 def best_on_validation(results: Results) -> str | None:
-    """The title of the row that a user should take, by the first column of validation: without a look at the test."""
+    """The title of the row that a user should take, by the first column of validation: without a look at the test.
+
+    Rows that learn and have fewer seeds than another one are left out: one seed may be a lucky one.
+    """
     judged = ((key, less) for key, (_, _, less) in results["columns"].items() if key.startswith("validation_"))
     key, less = next(judged, ("validation_mae", True))
-    known = {row["title"]: fmean(values) for row in results["rows"].values() if (values := numbers_of(row).get(key))}
+    found = {name: values for name, row in results["rows"].items() if (values := numbers_of(row).get(key))}
+    rows = {name: results["rows"][name] for name in found}
+    most = max((len(found[name]) for name, row in rows.items() if row["learns"]), default=0)
+    told = (name for name, row in rows.items() if len(found[name]) == most or not row["learns"])
+    known = {rows[name]["title"]: fmean(found[name]) for name in told}
     return (min if less else max)(known, key=lambda title: known[title], default=None)
 
 

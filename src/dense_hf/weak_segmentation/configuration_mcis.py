@@ -37,7 +37,8 @@ class MCISConfig(BoundedConfig):
             Whether what pairs do not share is classified too (Table 3.4, second row: not).
         shared_class_head (`bool`, defaults to `False`):
             `True` is the thesis: one layer phi makes all class maps. `False` is the released code: a second layer,
-            without bias, reads the co-attentive and the contrastive features.
+            without bias, reads the co-attentive and the contrastive features. On small real sets one layer, with a
+            cosine affinity, made better maps of several images than of one; two made worse ones (docs/results.md).
         loss_reduction (`str`, defaults to `"mean"`):
             Over the two images of a pair, in the basic and the co-attention loss. `"sum"` is Eq. 3.1 and 3.5;
             `"mean"`, half of it, is the released code. The contrastive loss (Eq. 3.9) is a sum in both.
@@ -53,7 +54,7 @@ class MCISConfig(BoundedConfig):
             How positions of two images are compared. `"bilinear"` is Eq. 3.2. `"cosine"`, a deviation from the thesis
             and the released code, is the cosine of their features: Eq. 3.2 of features of length 1 with W_P = I.
         affinity_scale (`float`, defaults to 1.0):
-            A factor of the affinities before the softmax (Eq. 3.3). A cosine needs about 20.
+            A factor of the affinities before the softmax (Eq. 3.3). A cosine needs 20 to 100.
         feature_scale (`float`, defaults to 1.0):
             A factor of the backbone's features before the three convolutions. Where they are large, the softmax of a
             bilinear affinity is one-hot from the first step on, and training cannot change it: each position copies
@@ -74,6 +75,8 @@ class MCISConfig(BoundedConfig):
             What the score of a class must exceed at a pixel, where nothing else says what is background (section
             3.4.4): the default of pipeline, programs and pages for this model. How strong its maps are depends on how
             it was trained, so choose it on a few images.
+        single_round_background_score (`float`, *optional*):
+            The same for maps of single images (`num_references=0`), which are not as wide. None: `background_score`.
     """
 
     model_type = "mcis"
@@ -120,6 +123,7 @@ class MCISConfig(BoundedConfig):
     equivariance_weight: float = 0.0
     equivariance_scale: float = 0.3
     background_score: float = 0.2
+    single_round_background_score: float | None = None
 
     def __post_init__(self, **kwargs):
         self.backbone_config = resolve_resnet38(self.backbone_config)
@@ -160,8 +164,11 @@ class MCISConfig(BoundedConfig):
         names = {str(name).strip().casefold() for name in (self.id2label or {}).values()}
         if "background" in names:
             problems.append("a class must not be called background, which masks have beside the classes")
-        if not 0 <= self.background_score <= 1:
-            problems.append(f"background_score must be in [0, 1], received {self.background_score}")
+        problems += [
+            f"{name} must be in [0, 1], received {score}"
+            for name in ("background_score", "single_round_background_score")
+            if (score := getattr(self, name)) is not None and not 0 <= score <= 1
+        ]
         if problems:
             raise ValueError("; ".join(problems))
 

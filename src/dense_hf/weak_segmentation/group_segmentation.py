@@ -77,7 +77,7 @@ def segment_group(
     known = {field.name for field in fields(LocalizationSettings)}
     localization = LocalizationSettings(**{name: value for name, value in settings.items() if name in known})
     given: Any = {name: value for name, value in settings.items() if name not in known}
-    given.setdefault("background_score", default_background_score(model.config))
+    given.setdefault("background_score", default_background_score(model.config, localization.num_references))
     rules = PseudoLabelSettings(**given)
     if saliency is not None:
         rules.check_with_saliency()

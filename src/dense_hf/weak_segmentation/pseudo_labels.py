@@ -156,8 +156,16 @@ def _check_arrays(arrays: Mapping[str, np.ndarray]) -> None:
             )
 
 
-def default_background_score(config: Any) -> float:
-    """The score that belongs to a classifier; the released one for a configuration without it."""
+def default_background_score(config: Any, num_references: int) -> float:
+    """The score that belongs to a classifier and its maps; the released one for a configuration without it.
+
+    Args:
+        config: of the classifier.
+        num_references: with which the maps are made; 0 are those of single images.
+    """
+    single_round = None if num_references else getattr(config, "single_round_background_score", None)
+    if single_round is not None:
+        return single_round
     return getattr(config, "background_score", PseudoLabelSettings.background_score)
 
 

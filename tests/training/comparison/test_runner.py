@@ -1,5 +1,6 @@
 """What `compare` promises of any task: nothing is done twice, the test is looked at once, and last."""
 
+import copy
 import json
 
 import pytest
@@ -110,6 +111,9 @@ def test_the_report_has_means_and_spreads_and_escapes_what_it_is_given(tmp_path)
     assert "1,234" in comparison_table(results)
     assert comparison_table(results, ["mae"]).splitlines()[0] == "| | seeds | MAE |"
     assert best_on_validation(results) == "Bad | worse"
+    one_seed = copy.deepcopy(results)
+    del one_seed["rows"]["bad"]["seeds"]["3"]
+    assert best_on_validation(one_seed) == "Flat"  # and not the 0.4 of one seed
     write_comparison(results, tmp_path / "out", "dense-hf compare <data>")
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     assert "dense-hf compare &lt;data&gt;" in page

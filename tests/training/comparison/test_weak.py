@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from training_fixtures import REPOSITORY
 
+from dense_hf import MCISConfig
 from dense_hf.cli import main
 from dense_hf.data import generate_miniature_weak, read_weak_split
 from dense_hf.data.weak_source import mask_rule, read_weak_mask
@@ -115,6 +116,13 @@ def test_the_score_is_the_best_one_on_validation(done, images, tmp_path):
     known = results_of(done)["rows"]["mcis"]["seeds"]["1"]["training"]
     assert known["validation"]["mean_iou"] == max(found.values())
     assert found[known["background_score"]] == max(found.values())
+
+
+def test_the_model_has_the_score_of_each_kind_of_maps(done):
+    rows = results_of(done)["rows"]
+    chosen = {name: rows[name]["seeds"]["1"]["training"]["background_score"] for name in METHODS}
+    config = MCISConfig.from_pretrained(done / "mcis" / "seed_1" / "model")
+    assert (config.single_round_background_score, config.background_score) == (chosen["mcis"], chosen["mcis_multi"])
 
 
 def test_rows_without_a_model_are_what_they_say(done, images):
@@ -250,10 +258,11 @@ def test_rows_that_build_on_another_have_its_classifier():
 
 def test_the_recipe_is_that_of_the_crops():
     file = read_yaml(REPOSITORY / "scripts" / "configs" / "mcis" / "crops.yaml")
-    ours = sections_of(RECIPES["mcis_multi"], WeakBudget(segmenter_steps=200), 270, (128, 128), 0.6)
+    ours = sections_of(RECIPES["mcis_one_head_multi"], WeakBudget(segmenter_steps=200), 270, (128, 128), 0.4)
     for part in ("localization", "pseudo_labels", "evaluation"):
         assert ours[part] == file[part]
-    of_the_set = {"background_score", "dataset_name", "image_cache_size", "eval_window", "eval_stride"}
+    of_the_set = {"dataset_name", "image_cache_size", "eval_window", "eval_stride"}
+    of_the_set |= {"background_score", "single_round_background_score"}
     of_the_budget = {"num_train_epochs", "save_steps", "logging_steps"}
     for part in ("classifier", "segmenter"):
         for section, known in file[part].items():

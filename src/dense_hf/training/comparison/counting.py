@@ -37,7 +37,7 @@ from ..run_options import TrainingRun
 from .counting_baselines import best_constant, fit_ridge, frozen_backbone, parameters_of, predict, summed_features
 from .counting_names import NAMES
 from .counting_recipes import MEASURED_STEPS, RECIPES, Budget, sections_of
-from .log import logged, seconds_before
+from .log import logged, timed
 from .runner import MAX_BYTES, Row
 
 FOUND = ("mae", "mse", "nae")
@@ -139,11 +139,7 @@ class CountingTask:
             judged = self._judge_baseline(row, folder, "validation")
             return {"validation": judged, "training_seconds": time.process_time() - started}
         entry = next(one for one in self.entries if one.row == row)
-        started = time.process_time()
-        before = seconds_before(folder)
-        results = train_counter(self._run(entry, seed, folder), judged=())
-        seconds = before + time.process_time() - started
-        write_json(folder / "seconds.json", {"training": seconds})
+        results, seconds = timed(folder, partial(train_counter, self._run(entry, seed, folder), judged=()))
         model, processor = load_counter(folder / "model")
         if self._chooses(model, processor):
             processor.threshold = choose_threshold(model, processor, validation, batch_size=self.batch_size)

@@ -5,11 +5,10 @@ its model, so that any row can be trained alone. Two of the rows learn nothing: 
 frames of another row, and one class for every pixel. The last weights count.
 """
 
-import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -44,7 +43,7 @@ from ..video.cffm_plus import train_cffm_plus
 from ..video.options import parse_video_run
 from ..video.run import train_video_model
 from .counting_baselines import parameters_of
-from .log import logged, seconds_before
+from .log import logged, timed
 from .method_names import check_methods
 from .runner import MAX_BYTES, TEST, Row
 from .video_conditions import CLEAN, Condition, parse_conditions
@@ -177,16 +176,11 @@ class VideoTask:
 
     def _train(self, name: str, seed: int, folder: Path) -> dict[str, Any]:
         run = self._run(name, seed, folder)
-        before, started = seconds_before(folder), time.process_time()
+        train = train_cffm_plus if name in BASES else train_video_model
         try:
-            if name in BASES:
-                train_cffm_plus(run, judged=())
-            else:
-                train_video_model(run, judged=())
+            _, seconds = timed(folder, partial(train, run, judged=()))
         except URLError as error:
             raise ValueError(f"{NAMES[name][0]} needs weights that could not be downloaded: {error}") from error
-        seconds = before + time.process_time() - started
-        write_json(folder / "seconds.json", {"training": seconds})
         return {"training_seconds": seconds, "curve": logged(folder / "model", "loss")}
 
     def _run(self, name: str, seed: int, folder: Path) -> TrainingRun:

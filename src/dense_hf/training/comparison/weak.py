@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ from ..classifier.run import train_classifier
 from ..segmenter.options import parse_segmenter_run
 from ..segmenter.run import train_segmenter
 from .counting_baselines import parameters_of
-from .log import logged, seconds_before
+from .log import logged, timed
 from .method_names import check_methods
 from .runner import MAX_BYTES, TRAINING, Row
 from .weak_baselines import all_background, judge_labels, read_masks, scores_of, whole_picture
@@ -132,6 +133,7 @@ class WeakTask:
         score = max(of_scores, key=lambda one: of_scores[one]["mean_iou"])
         numbers = of_scores[score]
         self._write_recipe(row, folder, score)
+        self._keep_score(row, folder, score)
         if self.budget.segmenter_steps:
             self._train_segmenter(row, seed, folder, score)
             numbers |= self._judge_segmenter(folder, "validation")
@@ -180,10 +182,7 @@ class WeakTask:
 
     def _train_classifier(self, row: Row, seed: int, folder: Path) -> dict[str, Any]:
         words = ["--config", str(self._write_recipe(row, folder)), *self._training_words(seed, folder / "model")]
-        before, started = seconds_before(folder), time.process_time()
-        train_classifier(parse_mcis_run(arguments=words), judged=())
-        seconds = before + time.process_time() - started
-        write_json(folder / "seconds.json", {"training": seconds})
+        _, seconds = timed(folder, partial(train_classifier, parse_mcis_run(arguments=words), judged=()))
         attended = logged(folder / "model", ATTENDED)
         last = {ATTENDED: attended[-1][1], "attended": attended} if attended else {}
         return {"training_seconds": seconds, "curve": logged(folder / "model", "loss"), **last}
@@ -207,6 +206,14 @@ class WeakTask:
         sections = sections_of(RECIPES[row.name], self.budget, len(train), self._image_size, score)
         write_file(path, yaml.safe_dump(sections, sort_keys=False).encode())
         return path
+
+    def _keep_score(self, row: Row, folder: Path, score: float) -> None:
+        """In the model's configuration, where programs and pages look for it; they make no contrastive maps."""
+        maps = LocalizationSettings(**RECIPES[row.name].localization)
+        if not maps.use_contrastive:
+            path = self._model_of(row, folder) / "config.json"
+            name = "background_score" if maps.num_references else "single_round_background_score"
+            write_json(path, read_json(path, MAX_BYTES) | {name: score})
 
     @property
     def _image_size(self) -> tuple[int, int]:

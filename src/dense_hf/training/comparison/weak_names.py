@@ -16,8 +16,13 @@ NAMES: dict[str, tuple[str, str]] = {
     "mcis_gate_multi": ("MCIS, gate, multi-round", "the classifier of mcis_gate"),
     "mcis_cosine_gate": ("MCIS, cosine and gate, single-round", "mcis_cosine with co_attention_gate=similarity"),
     "mcis_cosine_gate_multi": ("MCIS, cosine and gate, multi-round", "the classifier of mcis_cosine_gate"),
+    "mcis_one_head": (
+        "MCIS, cosine and one head, single-round",
+        "one layer makes all class maps, as in the thesis: shared_class_head, affinity_scale=100, else mcis_cosine",
+    ),
+    "mcis_one_head_multi": ("MCIS, cosine and one head, multi-round", "the classifier of mcis_one_head"),
 }
-DEFAULT_METHODS = ("basic", "co_attention", "mcis", "mcis_multi", "mcis_cosine", "mcis_cosine_multi")
+DEFAULT_METHODS = ("basic", "co_attention", "mcis", "mcis_multi", "mcis_one_head", "mcis_one_head_multi")
 # rows that make other maps with the classifier of another row: they need that one
 BASES = {
     "mcis_multi": "mcis",
@@ -26,4 +31,5 @@ BASES = {
     "mcis_cosine_multi": "mcis_cosine",
     "mcis_gate_multi": "mcis_gate",
     "mcis_cosine_gate_multi": "mcis_cosine_gate",
+    "mcis_one_head_multi": "mcis_one_head",
 }

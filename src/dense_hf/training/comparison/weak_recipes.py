@@ -71,12 +71,15 @@ class WeakRecipe:
 _BASIC = {"use_co_attention": False, "use_contrastive_co_attention": False}
 _COSINE = {"affinity": "cosine", "affinity_scale": 20.0}
 _GATE = {"co_attention_gate": "similarity"}
+# Chosen by masks of validation crops of CamVid, seed 1, multi-round: 28.6 mIoU; a scale of 20 has 27.1
+_ONE_HEAD = {"affinity": "cosine", "affinity_scale": 100.0, "shared_class_head": True}
 _FULL = {
     "mcis": WeakRecipe(),
     "mcis_scaled": WeakRecipe(scaled=True),
     "mcis_cosine": WeakRecipe(_COSINE, scaled=True),
     "mcis_gate": WeakRecipe(_GATE),
     "mcis_cosine_gate": WeakRecipe(_COSINE | _GATE, scaled=True),
+    "mcis_one_head": WeakRecipe(_ONE_HEAD, scaled=True),
 }
 RECIPES: dict[str, WeakRecipe] = {
     "basic": WeakRecipe(_BASIC),
