@@ -1,11 +1,13 @@
 """Why are masks of several pictures worse than those of one? The maps of a trained MCIS, part by part.
 
-    python scripts/demo/parts_of_maps.py data/camvid_crops "cosine, seed 2=runs/camvid_crops/mcis_cosine/seed_2/model"
+    python scripts/demo/parts_of_maps.py data/camvid_crops "cosine, seed 1=runs/camvid_crops/mcis_cosine/seed_1/model"
 
-Masks of the validation pictures, as `dense-hf compare` makes them with a background score of 0, of maps that come from
-the picture alone, from its co-attention with itself, with other pictures of its class, with its own mirror image and
-other sizes, and of all that are put together as released. Their mIoU in percent, and how uneven a map is: its standard
-deviation over positions by its mean. results_page.py makes a table of --output.
+Masks of the validation pictures, as `dense-hf compare` makes them with a background score of 0, of maps that come
+from the picture alone, from its co-attention with itself, with other pictures of its class, with its own mirror image
+and other sizes, and of all that are put together as released. A released MCIS has two layers that make maps, the
+second for co-attention: also of the second one for the picture alone, and of the first one for co-attention. Their
+mIoU in percent, and how uneven a map is: its standard deviation over positions by its mean. results_page.py makes a
+table of --output.
 """
 
 import argparse
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -40,12 +43,32 @@ def parts_of(alone: Localizer, together: Localizer) -> dict[str, Callable[[str],
         own = {class_id: [name] for class_id in together.group.labels[name]}
         return {class_id: maps[-1:] for class_id, maps in together.maps(name, references=own).items()}
 
+    def by_second_layer(name: str) -> Maps:
+        model, pixels = alone.model, alone.processor(alone.group.read_image(name), return_tensors="pt")
+        with torch.no_grad():
+            maps = model.common_maps(model.extract_features(pixels["pixel_values"].to(model.device)))[0]
+        return {class_id: maps[class_id, None] for class_id in alone.group.labels[name]}
+
+    def by_first_layer(maps_of: Callable[[str], Maps]) -> Callable[[str], Maps]:
+        def maps(name: str) -> Maps:
+            config, kept = together.model.config, together.model.config.shared_class_head
+            config.shared_class_head = True
+            try:
+                return maps_of(name)
+            finally:
+                config.shared_class_head = kept
+
+        return maps
+
     return {
         "picture alone": alone.maps,
+        "alone, second layer": by_second_layer,
         "with itself": with_itself,
         "with others": lambda name: {class_id: maps[-1:] for class_id, maps in together.maps(name).items()},
         "with its views": lambda name: {class_id: maps[:-1] for class_id, maps in together.maps(name).items()},
         "all, as released": together.maps,
+        "with itself, first layer": by_first_layer(with_itself),
+        "all, first layer": by_first_layer(together.maps),
     }
 
 

@@ -1,5 +1,7 @@
 """Sections of docs/results.md that are not tables of `dense-hf compare`: that of attended_positions.py, and of others.
 
+crops_released_affinity is what train_demo_weak.py wrote while its crops.yaml had the released affinity.
+
 `results_page.py` makes them of the files of docs/results/ that are named as in `SECTIONS`.
 """
 
@@ -11,6 +13,7 @@ import coverage_of_ranges
 import moved_references
 import parts_of_maps
 import simulate_ranking
+from tables import crops_table
 
 from dense_hf.markdown import spread, table
 
@@ -53,6 +56,7 @@ VGG_COLUMNS = {"attended_positions": 2, "standard_deviation_of_p": 0, "norm_of_f
 SECTIONS = {
     "attended_positions": vgg_section,
     "coverage_of_ranges": coverage_of_ranges.section,
+    "crops_released_affinity": crops_table,
     "moved_references": moved_references.section,
     "parts_of_maps": parts_of_maps.section,
     "ranking": simulate_ranking.section,
