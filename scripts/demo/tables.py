@@ -23,9 +23,7 @@ def counting_table(results: dict[str, Any]) -> str:
     annotated, seeds = held_out["annotated"], held_out["seeds"]
     rows = [_counts(f"seed {row['seed']}", row, annotated) for row in seeds]
     if len(seeds) > 1:
-        rows.append(
-            ["mean (lowest to highest)", *(_spread([row[column] for row in seeds], column) for column in COLUMNS)]
-        )
+        rows.append(_mean("mean (lowest to highest)", seeds))
     constants = [
         (CONSTANTS.get(name, name), f"{row['total']:.1f}", f"{row['mae']:.2f}")
         for name, row in held_out["baselines"].items()
@@ -38,7 +36,11 @@ def counting_table(results: dict[str, Any]) -> str:
         table(("", "total", "MAE"), constants),
     ]
     if results["harder"]:
-        harder = [_counts(row["name"], row, row["annotated"]) for row in results["harder"]]
+        harder = []
+        for row in results["harder"]:
+            harder.append(_counts(row["name"], row, row["annotated"]))
+            if len(row.get("seeds", ())) > 1:
+                harder.append(_mean(f"{row['name']}, mean of the seeds", row["seeds"]))
         parts += ["Harder pictures, of places that it was not trained on:", table(HEAD, harder)]
     return "\n\n".join(parts)
 
@@ -80,6 +82,10 @@ def _range(values: Sequence[float]) -> str:
 def _counts(name: str, row: dict[str, Any], annotated: int) -> list[str]:
     numbers = (f"{row[column]:{form}}" for column, form in COLUMNS.items() if column != "count")
     return [name, f"{row['count']} of {annotated}", *numbers]
+
+
+def _mean(name: str, rows: Sequence[Mapping[str, float]]) -> list[str]:
+    return [name, *(_spread([row[column] for row in rows], column) for column in COLUMNS)]
 
 
 def _spread(values: list[float], column: str) -> str:

@@ -34,7 +34,7 @@ def train(trees: Path, output: Path, place: str, seed: int) -> float | None:
 
 
 def summarize(trees: Path, output: Path) -> dict[str, Any]:
-    """The three seeds side by side, and the harder rows of the first."""
+    """The three seeds side by side, also on other forests, and the first on the place that it did not learn from."""
     per_seed = {
         seed: evaluate(output / f"seed_{seed}", trees, output / f"seed_{seed}_pictures") for seed in runs.SEEDS
     }
@@ -58,7 +58,12 @@ def summarize(trees: Path, output: Path) -> dict[str, Any]:
             "baselines": first["held_out"]["baselines"],
         },
         "harder": [
-            {name: row[name] for name in ("name", "annotated", *fields)} for row in [*elsewhere, *first["harder"]]
+            *({name: row[name] for name in ("name", "annotated", *fields)} for row in elsewhere),
+            *(
+                {name: rows[0][name] for name in ("name", "annotated", *fields)}
+                | {"seeds": [{name: row[name] for name in fields} for row in rows]}
+                for rows in zip(*(results["harder"] for results in per_seed.values()), strict=True)
+            ),
         ],
         "run": runs.read_json(output / f"seed_{runs.SEEDS[0]}" / "results.json"),
     }

@@ -155,6 +155,7 @@ def tree_results() -> dict:
     """As the training of the demo writes them."""
     seed = {"seed": 1, "count": 101, "density_sum": 104.26, "mae_count": 1.5, "mae_density": 1.254, "f1@12": 0.4321}
     harder = {"name": "OSBS_029", "annotated": 61, "count": 30, "density_sum": 31.6, "mae_count": 31.0, "f1@12": 0.5}
+    harder |= {"mae_density": 29.4}
     return {
         "checkpoint": "iocformer-trees",
         "held_out": {
@@ -162,7 +163,10 @@ def tree_results() -> dict:
             "seeds": [seed, {**seed, "seed": 2, "count": 112, "mae_count": 2.5, "mae_density": 3.5}],
             "baselines": {"train_density": {"total": 59.0, "mae": 6.25}, "test_mean": {"total": 109.0, "mae": 2.28}},
         },
-        "harder": [{**harder, "mae_density": 29.4}],
+        "harder": [
+            {**harder, "name": "second_orthophoto"},
+            {**harder, "seeds": [harder, {**harder, "count": 40, "mae_count": 20.0}]},
+        ],
         "run": {"test": {"mae": 8.0, "mse": 8.0, "nae": 0.07}, "best_epoch": 16.0, "epochs": 16.0, "seed": 1},
         "made": {"commit": "0123456789ab", "started": "2026-01-02 03:04 UTC", "python": "3.11.7"},
     }
@@ -186,6 +190,8 @@ def test_new_results_are_kept_and_replace_the_old_ones_everywhere(cards, clone):
         assert "| mean (lowest to highest) | 106.5 (101.0 to 112.0) | 2.00 (1.50 to 2.50) | 0.432 (" in place
         assert "| density of the training area | 59.0 | 6.25 |" in place
         assert "| OSBS_029 | 30 of 61 | 31.00 | 0.500 | 31.6 | 29.40 |" in place
+        assert "| OSBS_029, mean of the seeds | 35.0 (30.0 to 40.0) | 25.50 (20.00 to 31.00) | 0.500 " in place
+        assert "second_orthophoto, mean" not in place
         assert "count of points is off by -7 to +3 %" in " ".join(place.split())
     assert "| test | 1 | 8.00 | 8.00 | 0.07 |" in card
     assert "commit 0123456789ab, started 2026-01-02 03:04 UTC; Python 3.11.7." in card
