@@ -22,7 +22,16 @@ NAMES: dict[str, tuple[str, str]] = {
     ),
     "mcis_one_head_multi": ("MCIS, cosine and one head, multi-round", "the classifier of mcis_one_head"),
 }
-DEFAULT_METHODS = ("basic", "co_attention", "mcis", "mcis_multi", "mcis_one_head", "mcis_one_head_multi")
+# basic_scaled has the features of mcis_one_head: without it those would be taken for what comparing pictures gains
+DEFAULT_METHODS = (
+    "basic",
+    "basic_scaled",
+    "co_attention",
+    "mcis",
+    "mcis_multi",
+    "mcis_one_head",
+    "mcis_one_head_multi",
+)
 # rows that make other maps with the classifier of another row: they need that one
 BASES = {
     "mcis_multi": "mcis",
