@@ -3,7 +3,10 @@
 # name -> title in the table, and what it is
 NAMES: dict[str, tuple[str, str]] = {
     "basic": ("Basic classifier, single-round", "class maps of a classifier that sees each picture alone"),
-    "basic_scaled": ("Basic classifier, scaled features", "the same with feature_scale"),
+    "basic_scaled": (
+        "Basic classifier, scaled features",
+        "the same with feature_scale, which is known for the weights of the package; with others it is basic",
+    ),
     "co_attention": ("Co-attention, multi-round", "without the contrastive loss; maps of what pictures share"),
     "mcis": ("MCIS, single-round", "the full classifier; maps of each picture alone"),
     "mcis_multi": ("MCIS, multi-round", "the classifier of mcis; maps of what pictures share"),
