@@ -10,6 +10,7 @@ from statistics import mean
 from typing import Any
 
 import coverage_of_ranges
+import errors_by_picture
 import moved_references
 import parts_of_maps
 import simulate_ranking
@@ -57,6 +58,7 @@ SECTIONS = {
     "attended_positions": vgg_section,
     "coverage_of_ranges": coverage_of_ranges.section,
     "crops_released_affinity": crops_table,
+    "errors_by_picture": errors_by_picture.section,
     "moved_references": moved_references.section,
     "parts_of_maps": parts_of_maps.section,
     "ranking": simulate_ranking.section,

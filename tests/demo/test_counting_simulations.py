@@ -119,3 +119,41 @@ def test_the_rule_is_chosen_without_the_test_pictures(script, monkeypatch):
     assert "| 1 | 40 | 7.00 | 40 (100%) | missed |" in text
     assert "| 1 | 100 | 6.00 | not with as many | missed |" in text
     assert "met in 2 of 2 cases" in simulation.section(results | {"diversity": 0.1})
+
+
+def counted(title, *seeds, annotated=(10, 20, 30, 40, 50)):
+    def run(errors):
+        return {"counts": [[f"{n}.png", n, n + error] for n, error in zip(annotated, errors)]}
+
+    runs = {str(seed): {"training": {"validation": run(errors)}, "test": run(errors)} for seed, errors in seeds}
+    return {"title": title, "seeds": runs}
+
+
+def test_counters_are_compared_picture_by_picture(script, tmp_path):
+    program, output = script("errors_by_picture"), tmp_path / "out.json"
+    first = counted("first", (1, (1, -1, 1, 1, 7)), (2, (1, -1, -1, 1, 9)))
+    rows = {"bad": counted("bad", (1, (3, 3, 3, -3, 10))), "first": first}
+    files = [tmp_path / f"{name}.json" for name in rows]
+    for file, (name, row) in zip(files, rows.items()):
+        file.write_text(json.dumps({"rows": {name: row}}))
+    words = ["first", *map(str, files), "--output", str(output)]
+    assert program.main(words) == 0
+    results = json.loads(output.read_text())
+    named, other = results["parts"]["test"]
+    assert (named["title"], named["pictures"], named["mae"][0]) == ("first", 5, (1 + 1 + 1 + 1 + 8) / 5)
+    assert (named["crowded"], named["others"]) == (8, 1)  # the fifth with most objects is the last one
+    assert 1 <= named["mae"][1] < named["mae"][0] < named["mae"][2] <= 8
+    assert other["difference"] == [-2, -2, -2]  # in every picture, whichever are drawn
+    assert other["correlation"] == pytest.approx(1)
+    assert results["parts"]["validation"] == results["parts"]["test"]
+    assert "| bad | 4.40 (3.00 to 7.20) | -2.00 (-2.00 to -2.00) | 10.00 | 3.00 | 1.00 |" in program.section(results)
+
+
+def test_only_the_same_pictures_are_compared(script, tmp_path, capsys):
+    program, file = script("errors_by_picture"), tmp_path / "results.json"
+    rows = {"a": counted("a", (1, (1, 1))), "b": counted("b", (1, (1, 1)), annotated=(10, 30))}
+    file.write_text(json.dumps({"rows": rows}))
+    for name, message in (("a", "'b' and 'a' have counted other pictures"), ("c", "'c'")):
+        assert program.main([name, str(file), "--output", str(tmp_path / "out.json")]) == 1
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out.json").exists()
