@@ -30,7 +30,7 @@ HEAD = ("", "MAE (95 %)", "the first row minus this (95 %)", "MAE, crowded", "MA
 def interval(values: np.ndarray) -> list[float]:
     """The mean of [n], and the least and the largest of 95 % of the means of n values drawn anew."""
     found = bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(0)).confidence_interval
-    return [float(values.mean()), float(found.low), float(found.high)]
+    return [round(float(number), 4) for number in (values.mean(), found.low, found.high)]
 
 
 def errors_of(row: dict[str, Any], part: str) -> tuple[np.ndarray, np.ndarray]:
@@ -66,12 +66,12 @@ def compared(rows: dict[str, dict[str, Any]], name: str) -> dict[str, list[dict[
                 "title": row["title"],
                 "pictures": len(errors),
                 "mae": interval(errors),
-                "crowded": float(errors[crowded].mean()),
-                "others": float(errors[~crowded].mean()),
+                "crowded": round(float(errors[crowded].mean()), 4),
+                "others": round(float(errors[~crowded].mean()), 4),
             }
             if row is not rows[name]:
                 line["difference"] = interval(reference - errors)
-                line["correlation"] = float(np.corrcoef(reference, errors)[0, 1])
+                line["correlation"] = round(float(np.corrcoef(reference, errors)[0, 1]), 4)
             lines.setdefault(part, []).append(line)
     return lines
 
@@ -95,15 +95,6 @@ def section(results: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def rounded(value: Any) -> Any:
-    """Numbers with four digits."""
-    if isinstance(value, dict):
-        return {key: rounded(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [rounded(one) for one in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -120,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, KeyError) as error:
         print(f"errors_by_picture.py: {error}", file=sys.stderr)
         return 1
-    write_file(options.output, (json.dumps({"parts": rounded(parts)}, indent=1) + "\n").encode())
+    write_file(options.output, (json.dumps({"parts": parts}, indent=1) + "\n").encode())
     return 0
 
 
