@@ -22,14 +22,14 @@ def training(script, monkeypatch):
         forests = [picture("near", number), picture("far", number + 10)]
         return {"held_out": picture("held out", number) | {"baselines": {}}, "harder": forests}
 
-    class Any:
+    class Loaded:
         def eval(self):
             return self
 
     monkeypatch.setattr(module, "evaluate", evaluate)
     monkeypatch.setattr(module, "count_folder", lambda *given: [picture("second", 7)])
     for kind in (IOCFormerForObjectCounting, IOCFormerImageProcessor):
-        monkeypatch.setattr(kind, "from_pretrained", lambda path: Any())
+        monkeypatch.setattr(kind, "from_pretrained", lambda path: Loaded())
     monkeypatch.setattr(module, "PointFolder", lambda path: None)
     return module
 
