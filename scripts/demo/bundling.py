@@ -11,23 +11,32 @@ from typing import Any
 import torch
 import transformers
 from make_model_cards import checkpoint_card
+from safetensors.torch import load_file, save_file
 
 from dense_hf.data import write_file
 
 ROOT = Path(__file__).parents[2]
+WEIGHTS = "model.safetensors"
 
 
-def bundle(run: Path, folder: Path, results: dict[str, Any], **config: Any) -> None:
+def bundle(run: Path, folder: Path, results: dict[str, Any], half: bool = False, **config: Any) -> None:
     """Weights, configuration and processor of a run, without copies of our code; results and card.
 
     Args:
         run: folder of the run.
         folder: what will be checkpoints/NAME; made if needed.
         results: of all runs, for results.json.
+        half: Whether weights are stored in half precision, for a file of half the size. The configuration still says
+            what they are loaded as.
         config: what config.json has besides.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(run / "model.safetensors", folder / "model.safetensors")
+    if half:
+        weights = load_file(run / WEIGHTS)
+        rounded = {name: one.half() if one.is_floating_point() else one for name, one in weights.items()}
+        save_file(rounded, folder / WEIGHTS, metadata={"format": "pt"})
+    else:
+        shutil.copyfile(run / WEIGHTS, folder / WEIGHTS)
     for name, more in (("config.json", config), ("preprocessor_config.json", {})):
         content = json.loads((run / name).read_text(encoding="utf-8")) | more
         content.pop("auto_map", None)

@@ -64,9 +64,9 @@ def run_training(
     arguments: list[str] | None,
     make: Callable[[Namespace], Results],
     bundled: str,
-    **config: Any,
+    **options_of_bundle: Any,
 ) -> int:
-    """Train and judge, given the options; keep the results, bundle one run; returns the exit status."""
+    """Train and judge, given the options; keep the results, `bundle` one run; returns the exit status."""
     parser.add_argument("--jobs", type=int, default=2, help="Runs at a time, one thread each (default: 2).")
     options = parser.parse_args(arguments)
     output = options.output
@@ -75,7 +75,7 @@ def run_training(
     try:
         results = make(options) | {"made": made}
         write_file(output / "results.json", json.dumps(results, indent=2).encode())
-        bundle(output / bundled, output / results["checkpoint"], results, **config)
+        bundle(output / bundled, output / results["checkpoint"], results, **options_of_bundle)
     except (ImportError, OSError, ValueError) as error:
         return _say(error)
     print(f"\n{describe(results)['table']}\n\nresults.json and {results['checkpoint']}/ are in {output}")

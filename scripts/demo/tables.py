@@ -149,9 +149,6 @@ def street_table(results: Mapping[str, Any]) -> str:
         ("lost", "mean_iou"): "mIoU, frames lost",
         ("lost", "vc8"): "VC8, frames lost",
     }
-    last = "; last with every fourth frame black."
-    if "lost" not in constant:  # results of before 2026-12
-        titles, last = {key: title for key, title in titles.items() if key[0] != "lost"}, "."
     rows = [
         [
             method["title"],
@@ -163,16 +160,16 @@ def street_table(results: Mapping[str, Any]) -> str:
     cells = (_percent(constant[protocol][key]) for protocol, key in titles)
     rows.append(["most frequent label of each pixel, no model", "-", *cells])
     gains = [
-        [method["title"], *(_points(method[f"{protocol}_minus_segformer"][key]) for protocol, key in titles)]
+        [method["title"], *(_points(method[f"{protocol}_minus_per_frame"][key]) for protocol, key in titles)]
         for name, method in methods.items()
-        if name != "segformer"
+        if name != "per_frame"
     ]
     shares = {method["title"]: method["per_class_iou"] for method in methods.values()}
     parts = [
         f"Frames 600 to 794, against pseudo labels, in percent: mean of {seeds} seeds (lowest to highest). VC in the "
-        f"released protocol,\nthen in that of the thesis' text{last}",
+        "released protocol,\nthen in that of the thesis' text; last with every fourth frame black.",
         table(("", "parameters", *titles.values()), rows),
-        "Minus SegFormer, seed by seed:",
+        "Minus the model that sees each frame alone, seed by seed:",
         table(("", *titles.values()), gains),
         _class_table("IoU", shares | {"most frequent label": constant["per_class_iou"]}),
     ]

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import load_file
 from tiny_video_runs import sections
 
 from dense_hf import CFFMConfig, CFFMForVideoSemanticSegmentation, InvalidDataError
@@ -20,7 +21,7 @@ from dense_hf.training.video.options import parse_video_run
 from dense_hf.video_segmentation.image_processing_clip import CFFMImageProcessor
 
 ROOT = Path(__file__).parents[2]
-METHODS = ("segformer", "cffm", "mrcfa")
+METHODS = {"per_frame": "cffm", "cffm": "cffm", "mrcfa": "mrcfa"}  # the training script of each
 FRAMES = 40
 
 
@@ -103,20 +104,22 @@ def test_no_street_at_all(script, tmp_path, capsys):
     assert "street_video.py" in capsys.readouterr().err
 
 
-def test_the_three_runs_differ_in_the_method_alone():
-    """Same encoder, clips, steps, batches and rates; that the comparison is fair hangs on it."""
-    files = {method: ROOT / "scripts" / "configs" / method / "street.yaml" for method in METHODS}
+def test_the_three_runs_differ_in_the_method_alone(script):
+    """Same backbone, clips, steps, batches and rates; that the comparison is fair hangs on it."""
+    known = script("train_demo_video").METHODS
+    files = {method: ROOT / "scripts" / "configs" / folder / file for method, (folder, file) in known.items()}
+    assert {method: path.parent.name for method, path in files.items()} == METHODS
     content = {method: yaml.safe_load(path.read_text(encoding="utf-8")) for method, path in files.items()}
-    runs = {
-        method: parse_video_run(method, arguments=["--config", str(path), "--output_dir", "unused"])
-        for method, path in files.items()
-    }
-    encoders = [getattr(run.config, "encoder_config", run.config) for run in runs.values()]
-    for key in ("hidden_sizes", "depths", "num_attention_heads", "sr_ratios", "mlp_ratios"):
-        assert len({tuple(getattr(encoder, key)) for encoder in encoders}) == 1
-    assert len({run.config.decoder_hidden_size for run in runs.values()}) == 1
     for section in ("data", "training"):
-        assert content["cffm"][section] == content["mrcfa"][section] == content["segformer"][section]
+        assert content["cffm"][section] == content["mrcfa"][section] == content["per_frame"][section]
+    of_the_method = {"num_mining_layers", "token_selection_ratio"}
+    models = [
+        {key: value for key, value in file["model"].items() if key not in of_the_method} for file in content.values()
+    ]
+    assert models[0] == models[1] == models[2]
+    assert content["per_frame"]["model"]["num_mining_layers"] == 0
+    for method, path in files.items():
+        parse_video_run(METHODS[method], arguments=["--config", str(path), "--output_dir", "unused"])
 
 
 def numbers(mean_iou, vc8, person):
@@ -129,24 +132,24 @@ def numbers(mean_iou, vc8, person):
 
 def test_the_table_of_three_seeds(script):
     per_run = {
-        "segformer": {1: numbers(0.50, 0.90, 0.2), 2: numbers(0.60, 0.92, 0.3), 3: numbers(0.70, 0.94, 0.4)},
+        "per_frame": {1: numbers(0.50, 0.90, 0.2), 2: numbers(0.60, 0.92, 0.3), 3: numbers(0.70, 0.94, 0.4)},
         "cffm": {1: numbers(0.52, 0.95, 0.3), 2: numbers(0.61, 0.93, 0.3), 3: numbers(0.69, 0.96, 0.3)},
     }
     results = script("train_demo_video").summarize(per_run, numbers(0.4, 1.0, 0.0))
     cffm = results["methods"]["cffm"]
     assert cffm["released"]["mean_iou"]["mean"] == pytest.approx((0.52 + 0.61 + 0.69) / 3)
     assert cffm["released"]["mean_iou"]["standard_deviation"] == pytest.approx(np.std([0.52, 0.61, 0.69], ddof=1))
-    assert cffm["thesis_minus_segformer"]["vc8"]["lowest"] == pytest.approx(0.01)
+    assert cffm["thesis_minus_per_frame"]["vc8"]["lowest"] == pytest.approx(0.01)
     table = script("tables").street_table(results)
-    assert "| SegFormer | 1.23 M | 60.0 (50.0 to 70.0) | 92.0 (90.0 to 94.0) |" in table
+    assert "| Per frame | 1.23 M | 60.0 (50.0 to 70.0) | 92.0 (90.0 to 94.0) |" in table
     assert "| 40.0 (30.0 to 50.0) | 62.0 (60.0 to 64.0) |\n" in table, "frames lost"
     assert "| CFFM | +0.67 (-1.00 to +2.00) | +2.67 (+1.00 to +5.00) |" in table
     assert "| most frequent label of each pixel, no model | - | 40.0 | 100.0 | 99.0 |" in table
-    assert "| SegFormer | 90.0 (90.0 to 90.0) | 30.0 (20.0 to 40.0) |" in table
+    assert "| Per frame | 90.0 (90.0 to 90.0) | 30.0 (20.0 to 40.0) |" in table
 
 
 def test_one_seed_and_a_class_that_never_comes(script):
-    per_run = {"segformer": {1: numbers(0.5, 0.9, 0.2)}, "cffm": {1: numbers(0.52, 0.95, 0.3)}}
+    per_run = {"per_frame": {1: numbers(0.5, 0.9, 0.2)}, "cffm": {1: numbers(0.52, 0.95, 0.3)}}
     results = script("train_demo_video").summarize(per_run, numbers(0.4, 1.0, None))
     table = script("tables").street_table(results)
     assert "| CFFM | 1.23 M | 52.0 (52.0 to 52.0) | 95.0 (95.0 to 95.0) |" in table
@@ -182,13 +185,14 @@ def test_nine_runs_are_judged_and_one_is_bundled(demo_training, street, tmp_path
     assert constant["released"]["vc8"] == constant["thesis"]["vc16"] == constant["lost"]["vc8"] == 1
     assert constant["per_class_iou"]["road"] > 0.5
     # seeds are the same models for all methods here
-    assert results["methods"]["mrcfa"]["released_minus_segformer"]["vc8"]["highest"] == 0
+    assert results["methods"]["mrcfa"]["released_minus_per_frame"]["vc8"]["highest"] == 0
     videos = read_video_folder(street / "street")
     model, processor = load_video_model(str(output / "cffm_seed_2"))
+    model.half().float()
     for row, part, variant in (
         ("cffm", "released", VideoVariant()),
         ("cffm", "lost", VideoVariant(damage="black", damage_every=4)),
-        ("segformer_mean3", "lost", VideoVariant(damage="black", damage_every=4, average_frames=3)),
+        ("per_frame_mean3", "lost", VideoVariant(damage="black", damage_every=4, average_frames=3)),
     ):
         expected = evaluate_videos(
             model, processor, videos, videos.splits["test"], "released", progress=False, variant=variant
@@ -207,8 +211,15 @@ def test_nine_runs_are_judged_and_one_is_bundled(demo_training, street, tmp_path
     assert json.loads((bundled / "results.json").read_text()) == results
     assert {"started", "torch"} <= set(results["made"])
     assert "auto_map" not in (bundled / "config.json").read_text() + (bundled / "preprocessor_config.json").read_text()
-    assert (bundled / "model.safetensors").read_bytes() == (output / "cffm_seed_1" / "model.safetensors").read_bytes()
-    assert len(load_video_model(str(bundled))[0].config.palette) == 6
+    stored, learned = (load_file(folder / "model.safetensors") for folder in (bundled, output / "cffm_seed_1"))
+    assert {one.dtype for one in stored.values()} == {torch.float16, torch.int64}
+    torch.testing.assert_close(stored, {name: one.to(stored[name].dtype) for name, one in learned.items()})
+    model, processor = load_video_model(str(bundled))
+    assert {one.dtype for one in model.parameters()} == {torch.float32}
+    assert len(model.config.palette) == 6
+    found = evaluate_videos(model, processor, videos, videos.splits["test"], "released", progress=False)
+    first = results["methods"]["cffm"]["seeds"][0]["released"]
+    assert first == {key: found[key] for key in ("mean_iou", "vc8", "vc16")}, "what is bundled was judged"
     card = (bundled / "README.md").read_text()
     printed = capsys.readouterr().out
     table = printed[printed.index("Frames 600") : printed.index("\n\nresults.json")]
