@@ -136,7 +136,7 @@ DATA ?= data/dsb2018/dark
 train-demo-nuclei: install | demo_data/nuclei ## train the bundled counter of nuclei again, with three seeds: DATA
 	$(RUN)/python scripts/demo/train_demo_nuclei.py $(DATA) --output runs/nuclei --elsewhere demo_data/nuclei
 
-train-demo-video: install | demo_data/street ## train small CFFM, MRCFA and SegFormer on real video, with three seeds
+train-demo-video: install | demo_data/street ## train small CFFM, MRCFA and their per-frame baseline on real video, with three seeds
 	$(RUN)/python scripts/demo/train_demo_video.py demo_data/street --output runs/street
 
 train-demo-weak: install | demo_data/weak_crops ## train small MCIS on real crops, the ablations of the thesis, three seeds

@@ -131,13 +131,13 @@ def checkpoint_card(name: str, results: dict[str, Any]) -> str:
     known = {
         "results": results,
         "config": yaml.safe_dump(config, sort_keys=False).strip(),
-        "made": when_and_from_what(results.get("made", {}), facts),
+        "made": when_and_from_what(results.get("made", {})),
         "section": section(name, results),
     }
     return _card(name, facts, eval_results, known)
 
 
-def when_and_from_what(made: dict[str, Any], facts: dict[str, Any]) -> str:
+def when_and_from_what(made: dict[str, Any]) -> str:
     """A sentence with commit, time and versions of a training; what was not recorded is said to be so."""
     commit = f"commit {made['commit']}" if "commit" in made else "the commit was not recorded"
     started = f"started {made['started']}" if "started" in made else "the time was not recorded"
@@ -145,8 +145,7 @@ def when_and_from_what(made: dict[str, Any], facts: dict[str, Any]) -> str:
     if "minutes" in made:
         parts.append(f"{made['minutes']:.0f} minutes")
     versions = [f"{name} {made[key]}" for key, name in VERSIONS.items() if key in made]
-    text = f"Training: {', '.join(parts)}" + (f"; {', '.join(versions)}." if versions else ".")
-    return f"{text} In this repository since {facts['added']}." if "added" in facts else text
+    return f"Training: {', '.join(parts)}" + (f"; {', '.join(versions)}." if versions else ".")
 
 
 COUNTING_METRICS = ("mae", "mse", "nae")

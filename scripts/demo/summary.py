@@ -102,20 +102,13 @@ def camvid_lines(results: Mapping[str, Any]) -> Iterator[Line]:
 
 
 def street_lines(results: Mapping[str, Any]) -> Iterator[Line]:
-    """How steady video methods are, and the bundled one where frames are lost, beside the best without memory."""
-    methods = results["methods"]
-    plain = [row for name, row in methods.items() if name.startswith("segformer")]
-    for name, part, key, title in (
-        ("cffm", "released", "vc8", "VC8"),
-        ("cffm", "lost", "mean_iou", "mIoU"),
-        ("mrcfa", "released", "vc8", "VC8"),
-    ):
-        if part not in methods[name]:  # results of before 2026-12
-            continue
-        row, best = methods[name], max(plain, key=lambda one: one[part][key]["mean"])
-        data = "street, pseudo labels" + ", every 4th frame lost" * (part == "lost")
+    """How steady video methods are, beside the best without memory."""
+    methods, data = results["methods"], "street, pseudo labels"
+    plain = [row for name, row in methods.items() if name.startswith("per_frame")]
+    for name in ("cffm", "mrcfa"):
+        row, best = methods[name], max(plain, key=lambda one: one["released"]["vc8"]["mean"])
         method = f"**{row['title']}, bundled**" if name == "cffm" else row["title"]
-        yield data, method, title, of_seeds(row[part][key]), best["title"], of_seeds(best[part][key])
+        yield data, method, "VC8", of_seeds(row["released"]["vc8"]), best["title"], of_seeds(best["released"]["vc8"])
 
 
 def weak_lines(results: Mapping[str, Any]) -> Iterator[Line]:
