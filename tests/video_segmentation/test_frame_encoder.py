@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 from transformers import SegformerConfig, SegformerModel
 
-from dense_hf.video_segmentation.frame_encoder import FrameEncoder, set_layer_norm_eps
+from dense_hf.video_segmentation.frame_encoder import FrameEncoder, FrameReduction, set_layer_norm_eps
 
 
 def encoders():
@@ -48,3 +48,17 @@ def test_maps_have_their_channels_last_in_memory():
     for one in maps:
         assert one.stride()[1] == 1
         assert one.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("channels", [8, 32])
+def test_reduced_tokens_in_bfloat16_are_those_of_float32(channels):
+    """On a CPU with AMX, PyTorch's own convolution of 8 channels and 8 x 8 pixels is wrong by more than all of it."""
+    torch.manual_seed(0)
+    reduction = FrameReduction(channels, 8).eval()
+    tokens = torch.randn(2, 16 * 24, channels)
+    with torch.no_grad():
+        exact = reduction(tokens, 16, 24)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert_close(reduction(tokens, 16, 24).float(), exact, atol=0.05, rtol=0)
+        half = reduction.bfloat16()(tokens.bfloat16(), 16, 24)
+    assert_close(half.float(), exact, atol=0.05, rtol=0)

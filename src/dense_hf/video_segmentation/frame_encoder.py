@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import SegformerConfig, SegformerModel
 from transformers.backbone_utils import load_backbone
 from transformers.modeling_outputs import BaseModelOutput
@@ -31,12 +32,24 @@ class FrameReduction(SegformerSequenceReduction):
     The parent's view of the tokens of a single frame says so only if PyTorch does not look at the batch, and it does:
     on a CPU, the tokens were copied to channels first and back. Tokens of 120 x 216 with 256 channels take 7 ms in the
     depthwise convolution, not 58 (one thread, fp32), and the activation behind it half the time.
+
+    Where a CPU has AMX, PyTorch 2.14 is wrong by more than the largest number in bfloat16 when a kernel of 8 x 8 that
+    does not overlap has fewer than 32 channels (with 32 and more it is right). Such a convolution is done as what it
+    is, a linear layer of patches.
     """
 
     def forward(self, hidden_states: Tensor, height: int, width: int) -> Tensor:
         """[N, h w, C] -> [N, h' w', C]."""
-        maps = self.sequence_reduction(as_map(hidden_states, height, width))
-        return self.layer_norm(maps.flatten(2).transpose(1, 2))
+        maps, convolution = as_map(hidden_states, height, width), self.sequence_reduction
+        if maps.shape[1] < 32 and _in_bfloat16_on_cpu(maps):
+            patches = F.unfold(maps, convolution.kernel_size, stride=convolution.stride).transpose(1, 2)
+            return self.layer_norm(F.linear(patches, convolution.weight.flatten(1), convolution.bias))
+        return self.layer_norm(convolution(maps).flatten(2).transpose(1, 2))
+
+
+def _in_bfloat16_on_cpu(maps: Tensor) -> bool:
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else maps.dtype
+    return maps.device.type == "cpu" and dtype == torch.bfloat16
 
 
 class FrameDepthWiseConv(SegformerDepthWiseConv):
