@@ -56,9 +56,9 @@ def test_every_file_is_a_run_with_the_released_recipe(path):
     run.config.num_labels = 19 if run.data.layout == "cityscapes" else 124
     with torch.device("meta"):
         model = run.method.model_class(run.config)
-    if path.stem in ("smoke", "street"):
+    if path.stem in ("smoke", "street", "street_per_frame"):
         assert comment.startswith("# No row of a table")
-        assert count_parameters(model) < (1e6 if path.stem == "smoke" else 2.5e6)
+        assert count_parameters(model) < (1e6 if path.stem == "smoke" else 3.5e6)
         return
     number = re.match(r"(table|section)_([\d.]+)", path.stem)
     assert number
